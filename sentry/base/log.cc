@@ -1,0 +1,31 @@
+#include "sentry/base/log.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace sentry {
+namespace {
+int log_fd = STDERR_FILENO;
+const char* log_program = "bulkhead";
+}  // namespace
+
+void set_log(int fd, const char* program) {
+  log_fd = fd;
+  log_program = program;
+}
+
+void log_line(std::string_view message) {
+  if (log_fd < 0) return;
+  const std::string line = fmt::format("{}: {}\n", log_program, message);
+  iovec vec{const_cast<char*>(line.data()), line.size()};
+  [[maybe_unused]] const ssize_t written = ::writev(log_fd, &vec, 1);
+}
+
+void die(const char* file, int line, std::string_view message) {
+  log("internal error at {}:{}: {}", file, line, message);
+  ::_exit(kInternalFault);
+}
+
+}  // namespace sentry

@@ -1,0 +1,136 @@
+#include "sentry/boot/boot.h"
+
+#include <cstring>
+#include <type_traits>
+
+namespace sentry::boot {
+namespace {
+
+constexpr uint32_t kMagic = 0x626b6831;  // "bkh1"
+constexpr uint32_t kMaxElements = 1 << 20;
+
+// Writes and reads share one description of each struct: `fields(archive, value)`.
+struct Writer {
+  std::string bytes;
+  static constexpr bool kWrites = true;
+  bool good = true;
+  void raw(void* data, size_t size) { bytes.append(static_cast<const char*>(data), size); }
+};
+
+struct Reader {
+  std::string_view bytes;
+  static constexpr bool kWrites = false;
+  bool good = true;
+  void raw(void* data, size_t size) {
+    if (!good || size > bytes.size()) {
+      good = false;
+      return;
+    }
+    std::memcpy(data, bytes.data(), size);
+    bytes.remove_prefix(size);
+  }
+};
+
+template <typename A, typename T>
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
+void field(A& archive, T& value) {
+  archive.raw(&value, sizeof(T));
+}
+
+template <typename A>
+uint32_t length(A& archive, size_t size) {
+  auto count = static_cast<uint32_t>(size);
+  archive.raw(&count, sizeof count);
+  if (count > kMaxElements) archive.good = false;
+  return archive.good ? count : 0;
+}
+
+template <typename A>
+void field(A& archive, std::string& text) {
+  const uint32_t count = length(archive, text.size());
+  if constexpr (!A::kWrites) {
+    if (count > archive.bytes.size()) {
+      archive.good = false;
+      return;
+    }
+    text.resize(count);
+  }
+  archive.raw(text.data(), count);
+}
+
+template <typename A, typename T>
+void field(A& archive, std::vector<T>& list);
+
+template <typename A, typename First, typename Second>
+void field(A& archive, std::pair<First, Second>& both) {
+  field(archive, both.first);
+  field(archive, both.second);
+}
+
+template <typename A, typename... T>
+void all(A& archive, T&... values) {
+  (field(archive, values), ...);
+}
+
+template <typename A>
+void field(A& a, Mount& m) {
+  all(a, m.kind, m.destination, m.attach, m.overlay, m.read_only, m.nosuid, m.nodev, m.noexec, m.noatime, m.nodiratime,
+      m.relatime, m.strictatime, m.exclusive, m.source, m.type, m.size_bytes, m.mode, m.uid, m.gid);
+}
+template <typename A>
+void field(A& a, Rlimit& r) {
+  all(a, r.resource, r.soft, r.hard);
+}
+template <typename A>
+void field(A& a, Device& d) {
+  all(a, d.path, d.type, d.major, d.minor, d.mode, d.uid, d.gid);
+}
+template <typename A>
+void field(A& a, IdMapping& m) {
+  all(a, m.container_id, m.host_id, m.size);
+}
+template <typename A>
+void field(A& a, Process& p) {
+  all(a, p.args, p.env, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding, p.cap_effective, p.cap_permitted,
+      p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs, p.oom_score_adj, p.terminal, p.console_fd, p.rows,
+      p.columns, p.stdio_fds[0], p.stdio_fds[1], p.stdio_fds[2]);
+}
+template <typename A>
+void field(A& a, Boot& b) {
+  all(a, b.version, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices, b.uid_mappings, b.gid_mappings,
+      b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus, b.strace, b.gofer_fd,
+      b.control_fd, b.log_fd);
+}
+
+template <typename A, typename T>
+void field(A& archive, std::vector<T>& list) {
+  const uint32_t count = length(archive, list.size());
+  if constexpr (!A::kWrites) list.clear();
+  for (uint32_t i = 0; i < count && archive.good; ++i) {
+    if constexpr (!A::kWrites) list.emplace_back();
+    field(archive, list[i]);
+  }
+}
+
+}  // namespace
+
+std::string encode(const Boot& boot) {
+  Writer writer;
+  uint32_t magic = kMagic;
+  Boot copy = boot;
+  all(writer, magic, copy);
+  return std::move(writer.bytes);
+}
+
+std::optional<Boot> decode(std::string_view bytes) {
+  Reader reader{bytes};
+  uint32_t magic = 0;
+  Boot boot;
+  field(reader, magic);
+  if (magic != kMagic) return std::nullopt;
+  field(reader, boot);
+  if (!reader.good || !reader.bytes.empty() || boot.version != kBootVersion) return std::nullopt;
+  return boot;
+}
+
+}  // namespace sentry::boot

@@ -1,0 +1,127 @@
+// What the runtime tells a sentry when it starts it: the contract between the two, like gofer/protocol.h between
+// sentry and gofer. Pure data; the runtime links this and nothing else of the sentry.
+//
+// The runtime starts `bulkhead-sentry --boot N` in its namespaces, N a descriptor (memfd or pipe) that holds one
+// encoded Boot. Every descriptor number in it is one of the started process.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sentry::boot {
+
+// Raise when a message or a field changes: runtime and sentry must be of one build.
+inline constexpr uint32_t kBootVersion = 1;
+
+// Where a mount's content comes from.
+enum class MountKind : uint8_t {
+  kGofer,   // a tree that the gofer serves: `attach` names which
+  kTmpfs,   // sentry memory; size_bytes, mode
+  kProc,
+  kSysfs,
+  kDev,     // the sandbox's own /dev: null zero full random urandom tty ptmx console fd stdin..., pts/, shm/, mqueue/
+  kDevpts,
+  kMqueue,
+  kCgroup,
+};
+
+struct Mount {
+  MountKind kind = MountKind::kTmpfs;
+  std::string destination;      // absolute guest path; created if missing (in the sentry's memory, never on the tree)
+  uint32_t attach = 0;          // kGofer: index of the gofer's attach point
+  bool overlay = false;         // kGofer: reads fall through, writes stay in sentry memory and are dropped at exit
+  bool read_only = false, nosuid = false, nodev = false, noexec = false;
+  bool noatime = false, nodiratime = false, relatime = false, strictatime = false;
+  bool exclusive = false;       // kGofer: only this sandbox changes the tree, so it may be cached without limit
+  std::string source;           // what /proc/mounts shows
+  std::string type;             // what /proc/mounts shows, "overlay" or "ext4", say
+  uint64_t size_bytes = 0;      // kTmpfs: 0 is no limit of its own
+  uint32_t mode = 01777;        // kTmpfs: of its root
+  uint32_t uid = 0, gid = 0;    // kTmpfs: of its root
+};
+
+struct Rlimit {
+  uint32_t resource = 0;        // RLIMIT_*
+  uint64_t soft = 0, hard = 0;  // ~0 is infinity
+};
+
+// A device node that exists in the sandbox's /dev only (OCI linux.devices).
+struct Device {
+  std::string path;
+  char type = 'c';              // c, u, b, p
+  uint32_t major = 0, minor = 0, mode = 0666, uid = 0, gid = 0;
+};
+
+// A range of a user namespace as the guest sees it in /proc/self/uid_map.
+struct IdMapping {
+  uint32_t container_id = 0, host_id = 0, size = 0;
+};
+
+// The first process of a container, or one that exec adds.
+struct Process {
+  std::vector<std::string> args, env;
+  std::string cwd = "/";
+  uint32_t uid = 0, gid = 0;
+  std::vector<uint32_t> additional_gids;
+  uint32_t umask = 022;
+  uint64_t cap_bounding = 0, cap_effective = 0, cap_permitted = 0, cap_inheritable = 0, cap_ambient = 0;
+  std::vector<Rlimit> rlimits;
+  bool no_new_privs = false;
+  int32_t oom_score_adj = 0;
+  // A terminal: the guest's stdin, stdout and stderr are a pts of the sandbox whose master side is the stream
+  // socket `console_fd` (bytes both ways); window size comes over the control socket. Otherwise the three
+  // descriptors are the host's, passed through: their flags (O_NONBLOCK) are never changed.
+  bool terminal = false;
+  int32_t console_fd = -1;
+  uint16_t rows = 0, columns = 0;
+  int32_t stdio_fds[3] = {-1, -1, -1};
+};
+
+struct Boot {
+  uint32_t version = kBootVersion;
+  std::string platform = "ptrace";
+  std::string hostname, domainname;
+  Process process;
+  std::vector<Mount> mounts;           // in order; the first is "/"
+  std::vector<Device> devices;
+  std::vector<IdMapping> uid_mappings, gid_mappings;
+  std::vector<std::pair<std::string, std::string>> sysctl;
+  std::vector<std::string> masked_paths, readonly_paths;
+  uint64_t memory_limit_bytes = 0;     // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
+  uint32_t max_tasks = 0;              // 0: the sentry's default (32,768). fork answers EAGAIN beyond.
+  uint32_t cpus = 0;                   // CPUs that the guest sees; 0: as many as the host lends
+  bool strace = false;                 // print calls as strace does, to log_fd
+  int32_t gofer_fd = -1;               // the gofer's socket
+  int32_t control_fd = -1;             // SOCK_SEQPACKET to the runtime: Control messages
+  int32_t log_fd = 2;
+};
+
+// Encoding: explicit little-endian, length-prefixed, bounds-checked. decode() answers nullopt for anything that is
+// not exactly one Boot of this version.
+std::string encode(const Boot& boot);
+std::optional<Boot> decode(std::string_view bytes);
+
+// Messages on the control socket, one a packet, this struct as it stands in memory (both ends are one build).
+struct Control {
+  enum class Kind : uint32_t {
+    // sentry to runtime
+    kStarted = 1,    // the program's image is loaded and about to run
+    kStartFailed,    // value: errno; the text behind the struct says what and where. Status 126 or 127 in `status`.
+    kExited,         // value: wait status as wait(2) of the first process
+    kStopped,        // the first process stopped (job control): value is the signal. The runtime stops itself.
+    // runtime to sentry
+    kSignal = 64,    // value: a signal number for the first process
+    kResize,         // rows, columns of the terminal
+    kContinue,       // SIGCONT after kStopped
+    kHangup,         // the terminal went away
+  };
+  Kind kind = Kind::kStarted;
+  int32_t value = 0;
+  int32_t status = 0;
+  uint16_t rows = 0, columns = 0;
+};
+
+}  // namespace sentry::boot
