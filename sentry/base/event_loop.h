@@ -1,0 +1,101 @@
+// The sentry's one thread: runs fibers, fires timers, watches host descriptors, and sleeps in one place.
+#pragma once
+
+#include <csignal>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "sentry/base/fd.h"
+#include "sentry/base/fiber.h"
+#include "sentry/base/result.h"
+#include "sentry/base/time.h"
+
+namespace sentry {
+
+class EventLoop;
+
+// Calls back once at a deadline, on the loop's own stack (the callback must not park). Disarmed by destruction.
+class Timer {
+ public:
+  Timer(EventLoop& loop, std::function<void()> expired) : loop_(loop), expired_(std::move(expired)) {}
+  ~Timer() { disarm(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  void arm(Nanoseconds deadline);
+  void disarm();
+  bool armed() const { return armed_; }
+  Nanoseconds deadline() const { return position_->first; }
+
+ private:
+  friend class EventLoop;
+  EventLoop& loop_;
+  std::function<void()> expired_;
+  bool armed_ = false;
+  std::multimap<Nanoseconds, Timer*>::iterator position_;
+};
+
+// Calls back with epoll(7) events of a host descriptor, on the loop's own stack, level-triggered unless `events` has
+// EPOLLET. The descriptor stays the caller's and must outlive the watch.
+class HostWatch {
+ public:
+  // EPERM where the descriptor cannot be polled (a regular file): it is always ready.
+  static Result<std::unique_ptr<HostWatch>> create(EventLoop& loop, int fd, uint32_t events,
+                                                   std::function<void(uint32_t events)> ready);
+  ~HostWatch();
+  Result<> set_events(uint32_t events);
+
+ private:
+  friend class EventLoop;
+  HostWatch(EventLoop& loop, int fd, std::function<void(uint32_t)> ready)
+      : loop_(loop), fd_(fd), ready_(std::move(ready)) {}
+  EventLoop& loop_;
+  int fd_;
+  std::function<void(uint32_t)> ready_;
+};
+
+// What a platform adds to the loop: traps that are collected before the loop sleeps and after it wakes.
+class TrapSource {
+ public:
+  virtual ~TrapSource() = default;
+  // Collects what there is, wakes the fibers concerned, never blocks. Whether anything came.
+  virtual bool collect() = 0;
+  // Signals to unblock while the loop sleeps (ptrace: SIGCHLD); their arrival ends the sleep.
+  virtual const sigset_t* sleep_mask() const { return nullptr; }
+};
+
+class EventLoop {
+ public:
+  EventLoop();
+  ~EventLoop();
+  // The loop of this process: there is exactly one.
+  static EventLoop& current();
+
+  FiberScheduler& fibers() { return fibers_; }
+  void set_trap_source(TrapSource* source) { traps_ = source; }
+
+  // Runs until stop().
+  void run();
+  void stop() { running_ = false; }
+  // Runs `action` on the loop's own stack, after the fibers that are runnable now.
+  void post(std::function<void()> action) { posted_.push_back(std::move(action)); }
+
+ private:
+  friend class Timer;
+  friend class HostWatch;
+  bool fire_timers();
+  bool poll_host(bool may_sleep);
+
+  FiberScheduler fibers_;
+  Fd epoll_;
+  std::multimap<Nanoseconds, Timer*> timers_;
+  std::vector<std::function<void()>> posted_;
+  std::vector<HostWatch*> removed_;  // watches that died while their batch of events was being handled
+  size_t watches_ = 0;
+  TrapSource* traps_ = nullptr;
+  bool running_ = false;
+};
+
+}  // namespace sentry

@@ -1,0 +1,88 @@
+// One sandbox's kernel: its processes, its clocks, its names.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "sentry/base/event_loop.h"
+#include "sentry/boot/boot.h"
+#include "sentry/kernel/process_group.h"
+#include "sentry/kernel/task.h"
+#include "sentry/mm/memory_file.h"
+#include "sentry/platform/platform.h"
+
+namespace sentry::kernel {
+
+class FutexTable;
+
+// Called for each guest system call: answers what rax shall be (value or negative errno), or a restart code.
+using SyscallDispatcher = Result<uint64_t> (*)(Task&, uint64_t number, const uint64_t (&args)[6]);
+
+class Kernel {
+ public:
+  Kernel(EventLoop& loop, platform::Platform& platform, mm::MemoryFile& memory_file, SyscallDispatcher dispatcher);
+  ~Kernel();
+
+  EventLoop& loop;
+  platform::Platform& platform;
+  mm::MemoryFile& memory_file;
+  const SyscallDispatcher dispatch;
+
+  // uts_namespaces(7)
+  std::string hostname = "bulkhead", domainname = "(none)";
+  uint32_t max_tasks = 32768;
+  uint64_t memory_limit_bytes = 0;
+  unsigned cpus = 1;
+  std::vector<boot::IdMapping> uid_mappings, gid_mappings;
+  std::shared_ptr<vfs::MountNamespace> mount_space;
+  Nanoseconds boot_time = 0;           // CLOCK_MONOTONIC at start: uptime's zero
+  uint64_t forks = 0;                  // /proc/stat
+  std::unique_ptr<FutexTable> futexes;
+
+  // Processes.
+  Task* find_task(pid_t tid) const;
+  ThreadGroup* find_group(pid_t tgid) const;  // zombies too
+  std::shared_ptr<ProcessGroup> find_process_group(pid_t pgid) const;
+  const std::map<pid_t, std::shared_ptr<ThreadGroup>>& groups() const { return groups_; }
+  ThreadGroup* init() const { return init_; }
+  size_t task_count() const { return tasks_.size(); }
+  std::shared_ptr<ProcessGroup> make_process_group(pid_t id, std::shared_ptr<Session> session);
+
+  // A new tid; EAGAIN at max_tasks.
+  Result<pid_t> allocate_tid();
+  void add(Task& task);
+  void remove(Task& task);
+  void add(std::shared_ptr<ThreadGroup> group);
+  void reap(ThreadGroup& group);       // its zombie is waited for
+
+  // Starts the sandbox's first process: its task must be complete. `on_exit` gets the wait status.
+  void start(std::unique_ptr<Task> task, std::function<void(int wait_status)> on_exit);
+  // Starts a task's fiber; the task lives until it exits.
+  void run(std::unique_ptr<Task> task);
+  std::function<void(int wait_status)> on_init_exit;
+  std::function<void(int signal)> on_init_stop;
+
+  // The name for log lines, once each: calls that the table does not know.
+  void report_unknown(uint64_t number);
+
+ private:
+  std::map<pid_t, Task*> tasks_;
+  std::map<pid_t, std::shared_ptr<ThreadGroup>> groups_;
+  mutable std::map<pid_t, std::weak_ptr<ProcessGroup>> process_groups_;
+  std::set<uint64_t> reported_;
+  ThreadGroup* init_ = nullptr;
+  pid_t last_tid_ = 0;
+};
+
+// kill(2)'s targets and rules.
+Result<> kill(Task& sender, pid_t pid, int signo, const SignalInfo* info = nullptr);
+bool may_signal(const Task& sender, const ThreadGroup& target, int signo);
+void signal_process_group(ProcessGroup& group, const SignalInfo& info);
+
+// exit_group(2) or a fatal signal: ends every task of the group with this wait status.
+void exit_group(ThreadGroup& group, int wait_status);
+
+}  // namespace sentry::kernel

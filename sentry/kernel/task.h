@@ -1,0 +1,142 @@
+// Guest threads and processes: task_struct, signal_struct.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sentry/base/event_loop.h"
+#include "sentry/base/wait_queue.h"
+#include "sentry/kernel/process_group.h"
+#include "sentry/kernel/signal.h"
+#include "sentry/mm/address_space_map.h"
+#include "sentry/platform/platform.h"
+#include "sentry/vfs/credentials.h"
+#include "sentry/vfs/dentry.h"
+#include "sentry/vfs/fd_table.h"
+
+namespace sentry::kernel {
+
+class Kernel;
+class Task;
+class IntervalTimers;
+struct PosixTimers;
+
+// A process: tasks that share a thread group id, and what outlives them until the parent reaps it.
+class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
+ public:
+  ThreadGroup(Kernel& kernel, pid_t id);
+  ~ThreadGroup();
+
+  Kernel& kernel;
+  const pid_t id;  // tgid: the leader's tid
+  std::vector<Task*> tasks;
+  Task* leader = nullptr;  // null once reaped; a dead leader stays as zombie until the others are gone
+
+  ThreadGroup* parent = nullptr;        // null: the sandbox's first process and what the runtime adds
+  std::list<ThreadGroup*> children;     // zombies too
+  std::shared_ptr<ProcessGroup> process_group;
+  bool child_subreaper = false;
+  bool has_executed = false;            // setpgid(2): EACCES for the parent
+  int exit_signal = SIGCHLD;            // sent to the parent
+
+  SignalQueue pending;                  // process-directed
+  std::shared_ptr<SignalHandlers> handlers;
+  std::array<rlimit, RLIM_NLIMITS> limits{};
+
+  // Exit: `exiting` once exit_group or a fatal signal has decided `wait_status` (as wait(2)'s).
+  bool exiting = false;
+  int wait_status = 0;
+  bool dead = false;                    // every task is gone: a zombie
+  // Job control.
+  bool stopped = false;
+  int stop_signal = 0;
+  bool stop_reported = true, continue_reported = true;  // to wait(2)
+  WaitQueue resume;                     // stopped tasks wait here
+  WaitQueue child_events;               // wait(2) waits here
+
+  rusage usage{}, children_usage{};     // of dead threads; of reaped children
+  Nanoseconds start_time = 0;           // CLOCK_MONOTONIC
+  WaitQueue exit_watchers;              // pidfds
+  std::string command_line_name;        // comm of the leader after death
+  std::unique_ptr<IntervalTimers> interval_timers;
+  std::unique_ptr<PosixTimers> posix_timers;
+  int oom_score_adj = 0;
+  int nice = 0;
+
+  uint64_t limit(int resource) const { return limits[static_cast<size_t>(resource)].rlim_cur; }
+  // An unblocked or unwanted signal for the whole process, kill(2).
+  void send(const SignalInfo& info);
+  Task* any_task() const { return tasks.empty() ? nullptr : tasks.front(); }
+};
+
+// A thread.
+class Task {
+ public:
+  Task(Kernel& kernel, pid_t tid, std::shared_ptr<ThreadGroup> group);
+  ~Task();
+
+  // The task whose fiber is running. Only on a task's fiber.
+  static Task& current();
+  static Task* current_or_null();
+
+  Kernel& kernel;
+  const pid_t tid;
+  std::shared_ptr<ThreadGroup> group;
+
+  platform::Registers registers{};
+  std::unique_ptr<platform::Context> context;
+  std::shared_ptr<mm::AddressSpaceMap> memory_map;
+  std::shared_ptr<vfs::FdTable> fd_table;
+  std::shared_ptr<vfs::FsContext> fs_context;
+  vfs::CredentialsRef credentials;
+  std::string comm;
+
+  SignalSet mask;
+  std::optional<SignalSet> saved_mask;  // sigsuspend, ppoll...: put back after the handler's frame is built
+  SignalQueue pending;
+  AltStack alt_stack;
+  std::function<Result<uint64_t>(Task&)> restart;  // restart_syscall(2)
+
+  uint64_t clear_child_tid = 0;         // set_tid_address(2)
+  uint64_t robust_list = 0;             // set_robust_list(2)
+  int parent_death_signal = 0;          // prctl(PR_SET_PDEATHSIG)
+  ThreadGroup* vfork_parent_waits = nullptr;
+  WaitQueue* vfork_done = nullptr;      // woken at exec or exit
+  bool exited = false;
+  Fiber* fiber = nullptr;
+  uint64_t timer_slack = 50'000;
+  bool in_syscall = false;
+  int syscall_number = -1;
+
+  mm::AddressSpaceMap& memory() { return *memory_map; }
+  vfs::FdTable& fds() { return *fd_table; }
+  vfs::FsContext& fs() { return *fs_context; }
+  EventLoop& loop() const;
+
+  // Signals.
+  void send(const SignalInfo& info);           // thread-directed, tgkill(2)
+  bool signal_pending() const;                 // something unblocked that is not ignored waits
+  void set_mask(SignalSet mask);
+  void force(const SignalInfo& info);          // a fault: unblocks, and resets an ignored action
+  void wake() {
+    if (fiber != nullptr) fiber->wake();
+  }
+  // Ends a run() of guest code, or a park, so that signals are looked at.
+  void kick();
+
+  // Descriptors with this task's limits.
+  Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
+  vfs::Path fs_start(const vfs::FileRef& directory) const;
+};
+
+}  // namespace sentry::kernel

@@ -1,0 +1,168 @@
+// A guest address space as the kernel sees it: VMAs, heap, stack; what Linux calls mm_struct. It decides what is mapped
+// and orders the platform to map it; page faults are the host's.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sentry/base/result.h"
+#include "sentry/mm/guest_pointer.h"
+#include "sentry/mm/mappable.h"
+#include "sentry/mm/memory_file.h"
+#include "sentry/mm/transfer.h"
+#include "sentry/platform/platform.h"
+
+namespace sentry::mm {
+
+using platform::kGuestEnd;
+using platform::kGuestStart;
+using platform::kPageSize;
+
+constexpr uint64_t page_floor(uint64_t value) { return value & ~(kPageSize - 1); }
+constexpr uint64_t page_ceil(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
+
+// One mapping; its start is its key in the map.
+struct Vma {
+  uint64_t end = 0;
+  int prot = 0;      // PROT_*
+  int max_prot = 7;  // what mprotect may raise it to (a file opened read-only, mapped shared: no PROT_WRITE)
+  bool shared = false;
+  bool grows_down = false;
+  bool locked = false;
+  bool dont_fork = false;
+  bool wipe_on_fork = false;
+  bool no_reserve = false;
+  std::shared_ptr<Mappable> file;  // null: private anonymous
+  uint64_t offset = 0;             // of `start` in the file
+  const char* name = nullptr;      // "[heap]", "[stack]" for /proc
+};
+
+struct MmapRequest {
+  uint64_t address = 0;
+  uint64_t length = 0;
+  int prot = 0;
+  int flags = 0;  // MAP_*, as mmap(2)
+  std::shared_ptr<Mappable> file;
+  uint64_t offset = 0;
+  int max_prot = 7;
+  const char* name = nullptr;
+};
+
+class AddressSpaceMap {
+ public:
+  // Room of the guest's rlimits, asked at each use.
+  struct Limits {
+    uint64_t address_space = ~0ull;  // RLIMIT_AS
+    uint64_t data = ~0ull;           // RLIMIT_DATA
+    uint64_t stack = 8 << 20;        // RLIMIT_STACK
+    uint64_t memlock = ~0ull;        // RLIMIT_MEMLOCK
+  };
+
+  AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file);
+  ~AddressSpaceMap();
+
+  // fork(2): the same mappings over a copy. The context is the caller's host thread.
+  struct Forked {
+    std::shared_ptr<AddressSpaceMap> map;
+    std::unique_ptr<platform::Context> context;
+  };
+  Result<Forked> fork(platform::Context& caller);
+  platform::AddressSpace& platform_space() { return *space_; }
+
+  // mmap(2) and its family; errors as in their man pages.
+  Result<uint64_t> mmap(const MmapRequest& request);
+  Result<> munmap(uint64_t address, uint64_t length);
+  Result<> mprotect(uint64_t address, uint64_t length, int prot);
+  Result<uint64_t> mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size, int flags, uint64_t new_address);
+  Result<uint64_t> brk(uint64_t address);
+  Result<> madvise(uint64_t address, uint64_t length, int advice);
+  Result<> msync(uint64_t address, uint64_t length, int flags);
+  Result<> mincore(uint64_t address, uint64_t length, std::vector<uint8_t>& residency);
+  Result<> mlock(uint64_t address, uint64_t length, bool lock);
+  // Anonymous shared memory (MAP_SHARED | MAP_ANONYMOUS): a Mappable over a slice.
+  Result<std::shared_ptr<Mappable>> shared_anonymous(uint64_t length);
+
+  // A fault that the guest's mappings explain: grows the stack, or maps what has come to exist behind a file mapping.
+  // Whether guest code may go on; otherwise the signal is the guest's (SIGBUS instead of SIGSEGV where it says so).
+  struct FaultAnswer {
+    bool resolved;
+    int signo;
+    int code;
+  };
+  FaultAnswer handle_fault(uint64_t address, const siginfo_t& info, uint64_t stack_pointer);
+
+  // Copies between guest and sentry memory. EFAULT unless all of it could be copied.
+  Result<> read(uint64_t address, void* buffer, size_t size);
+  Result<> write(uint64_t address, const void* data, size_t size);
+  template <typename T>
+  Result<std::remove_const_t<T>> read(GuestPtr<T> pointer) {
+    std::remove_const_t<T> value;
+    TRY(read(pointer.address(), &value, sizeof value));
+    return value;
+  }
+  template <typename T>
+    requires(!std::is_const_v<T>)
+  Result<> write(GuestPtr<T> pointer, const T& value) {
+    return write(pointer.address(), &value, sizeof value);
+  }
+  template <typename T>
+  Result<std::vector<std::remove_const_t<T>>> read_array(GuestPtr<T> pointer, size_t count) {
+    std::vector<std::remove_const_t<T>> values(count);
+    TRY(read(pointer.address(), values.data(), count * sizeof(T)));
+    return values;
+  }
+  // As much as can be copied; EFAULT if nothing could.
+  Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
+  Result<size_t> write_some(uint64_t address, const void* data, size_t size);
+  // A NUL-terminated string of less than `limit` bytes; ENAMETOOLONG if it is not terminated by then.
+  Result<std::string> read_string(uint64_t address, size_t limit);
+
+  // exec's part: where things are.
+  void set_heap(uint64_t start);
+  void set_limits(const Limits& limits) { limits_ = limits; }
+  const Limits& limits() const { return limits_; }
+
+  const std::map<uint64_t, Vma>& vmas() const { return vmas_; }
+  const Vma* find(uint64_t address) const;  // the VMA that holds it, or null
+  uint64_t mapped_bytes() const { return mapped_bytes_; }
+  uint64_t data_bytes() const;  // private writable, RLIMIT_DATA's measure
+  uint64_t heap_start() const { return heap_start_; }
+  uint64_t heap_end() const { return heap_end_; }
+
+  // For /proc: set by exec, changed by prctl(PR_SET_MM).
+  struct Layout {
+    uint64_t code_start = 0, code_end = 0, data_start = 0, data_end = 0, stack_start = 0;
+    uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+    std::vector<uint64_t> auxv;
+  } layout;
+  std::shared_ptr<void> executable;  // the vfs path of /proc/PID/exe, kept opaque here; see kernel/exec.h
+  bool dumpable = true;
+
+ private:
+  friend class Mappable;
+  using Iterator = std::map<uint64_t, Vma>::iterator;
+  Result<uint64_t> find_gap(uint64_t length, uint64_t hint) const;
+  Result<> split_at(uint64_t address);
+  Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
+  void forget(uint64_t start, uint64_t end);  // drops VMAs that lie wholly inside
+  void insert(uint64_t start, Vma vma);       // and merges with its neighbours
+  void attach(const Vma& vma);
+  void detach(const Vma& vma);
+  void invalidate(Mappable& file, uint64_t offset, uint64_t length);
+  bool covered(uint64_t start, uint64_t end) const;
+  bool try_grow_stack(uint64_t address, uint64_t stack_pointer);
+  Result<> populate(uint64_t start, uint64_t end);
+
+  std::unique_ptr<platform::AddressSpace> space_;
+  MemoryFile& memory_file_;
+  std::map<uint64_t, Vma> vmas_;
+  uint64_t mapped_bytes_ = 0;
+  uint64_t heap_start_ = 0, heap_end_ = 0;
+  uint64_t mmap_top_;
+  Limits limits_;
+};
+
+}  // namespace sentry::mm

@@ -1,0 +1,51 @@
+// What mmap(2) can map besides private anonymous memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "sentry/base/result.h"
+
+namespace sentry::mm {
+
+class AddressSpaceMap;
+
+// Implemented by files' inodes. Kept alive by the mappings.
+class Mappable {
+ public:
+  virtual ~Mappable() = default;
+
+  // The host memory behind [offset, offset + length), page-aligned, for a mapping that is shared and may be written
+  // (`shared_write`) or not. `length` in the answer may be shorter than asked and is page-aligned; host_fd stays the
+  // Mappable's. host_fd -1: nothing is there (beyond the end of the file): touching it is SIGBUS until it is asked for
+  // again. Only files whose end the host does not know need to answer -1.
+  struct Backing {
+    int host_fd;
+    uint64_t host_offset;
+    uint64_t length;
+  };
+  virtual Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) = 0;
+
+  // msync(2) MS_SYNC.
+  virtual Result<> sync(uint64_t, uint64_t) { return {}; }
+
+  // For /proc/PID/maps.
+  struct Identity {
+    std::string path;
+    uint32_t device_major = 0, device_minor = 0;
+    uint64_t inode = 0;
+  };
+  virtual Identity identity() const = 0;
+
+  // Takes [offset, offset + length) out of every mapping (truncation): the next touch asks for its backing again.
+  void invalidate(uint64_t offset, uint64_t length);
+  bool mapped() const { return !maps_.empty(); }
+
+ private:
+  friend class AddressSpaceMap;
+  std::multiset<AddressSpaceMap*> maps_;  // one entry a VMA
+};
+
+}  // namespace sentry::mm

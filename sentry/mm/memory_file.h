@@ -1,0 +1,66 @@
+// The sandbox's memory that is not private to one address space: one sparse memfd, made before the guest starts and
+// carved into slices. tmpfs files, memfds and shared anonymous mappings each own a slice.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "sentry/base/fd.h"
+#include "sentry/base/result.h"
+
+namespace sentry::mm {
+
+class MemoryFile;
+
+// A contiguous run of the memory file, all zeros at first; freed by destruction. Offsets are within the slice.
+class MemorySlice {
+ public:
+  MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsigned size_class);
+  ~MemorySlice();
+  MemorySlice(const MemorySlice&) = delete;
+  MemorySlice& operator=(const MemorySlice&) = delete;
+
+  uint64_t size() const { return size_; }
+  int host_fd() const;
+  uint64_t host_offset(uint64_t offset) const { return start_ + offset; }
+
+  // Plain memory copies by pread(2) and pwrite(2) on the memfd. ENOSPC where the host has no memory for it.
+  Result<size_t> read(uint64_t offset, void* buffer, size_t size) const;
+  Result<size_t> write(uint64_t offset, const void* data, size_t size);
+  // Gives whole pages back and zeros the rest of the range.
+  Result<> discard(uint64_t offset, uint64_t length);
+  // Allocates pages (fallocate(2) mode 0).
+  Result<> allocate(uint64_t offset, uint64_t length);
+  // The next offset that holds data (or a hole), SEEK_DATA and SEEK_HOLE; ENXIO past the last.
+  Result<uint64_t> seek(uint64_t offset, bool data) const;
+
+ private:
+  MemoryFile& file_;
+  uint64_t start_;
+  uint64_t size_;
+  unsigned size_class_;
+};
+
+class MemoryFile {
+ public:
+  // Before the sentry enters its surface.
+  MemoryFile();
+  ~MemoryFile();
+
+  // The largest slice there is; a tmpfs file cannot grow beyond (EFBIG).
+  static constexpr uint64_t kLargestSlice = uint64_t{1} << 43;  // 8 TiB
+  // A slice of at least `size` bytes. ENOSPC when the file's 2^62 bytes of room are used up.
+  Result<std::unique_ptr<MemorySlice>> allocate(uint64_t size);
+  int host_fd() const { return fd_.get(); }
+
+ private:
+  friend class MemorySlice;
+  static constexpr unsigned kClasses = 64;
+  Fd fd_;
+  uint64_t next_ = 0;
+  std::vector<uint64_t> free_[kClasses];  // starts of freed slices of 2^class bytes
+};
+
+}  // namespace sentry::mm

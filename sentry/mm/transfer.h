@@ -1,0 +1,116 @@
+// Where the bytes of a read go and where those of a write come from: guest memory or the sentry's own.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "sentry/base/result.h"
+
+namespace sentry::mm {
+
+class AddressSpaceMap;
+
+// A piece of guest memory.
+struct GuestRange {
+  uint64_t address;
+  uint64_t length;
+};
+
+// Destination of a read. Filled from the front; each put() consumes room.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  uint64_t remaining() const { return remaining_; }
+  // Copies up to `size` bytes; how many went in before the end or a fault. EFAULT if none could though there was room.
+  virtual Result<size_t> put(const void* data, size_t size) = 0;
+  virtual Result<size_t> put_zeros(size_t size);
+
+ protected:
+  explicit Sink(uint64_t size) : remaining_(size) {}
+  uint64_t remaining_;
+};
+
+// Origin of a write. Drained from the front.
+class Source {
+ public:
+  virtual ~Source() = default;
+  uint64_t remaining() const { return remaining_; }
+  // Copies up to `size` bytes out; how many before the end or a fault. EFAULT if none could though there were some.
+  virtual Result<size_t> get(void* buffer, size_t size) = 0;
+  // Gives back the last `size` bytes that get() took (what a short host write left over).
+  virtual void unget(size_t size) = 0;
+
+ protected:
+  explicit Source(uint64_t size) : remaining_(size) {}
+  uint64_t remaining_;
+};
+
+// Guest memory, in pieces (iovec). The map must outlive the object.
+class GuestSink final : public Sink {
+ public:
+  GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length);
+  GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
+  Result<size_t> put(const void* data, size_t size) override;
+
+ private:
+  AddressSpaceMap& memory_;
+  std::vector<GuestRange> ranges_;
+  size_t index_ = 0;
+  uint64_t within_ = 0;
+};
+
+class GuestSource final : public Source {
+ public:
+  GuestSource(AddressSpaceMap& memory, uint64_t address, uint64_t length);
+  GuestSource(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
+  Result<size_t> get(void* buffer, size_t size) override;
+  void unget(size_t size) override;
+
+ private:
+  AddressSpaceMap& memory_;
+  std::vector<GuestRange> ranges_;
+  size_t index_ = 0;
+  uint64_t within_ = 0;
+};
+
+// The sentry's memory.
+class BufferSink final : public Sink {
+ public:
+  BufferSink(void* data, size_t size) : Sink(size), next_(static_cast<std::byte*>(data)) {}
+  Result<size_t> put(const void* data, size_t size) override {
+    const size_t count = size < remaining_ ? size : static_cast<size_t>(remaining_);
+    std::memcpy(next_, data, count);
+    next_ += count;
+    remaining_ -= count;
+    return count;
+  }
+
+ private:
+  std::byte* next_;
+};
+
+class BufferSource final : public Source {
+ public:
+  BufferSource(const void* data, size_t size) : Source(size), next_(static_cast<const std::byte*>(data)) {}
+  Result<size_t> get(void* buffer, size_t size) override {
+    const size_t count = size < remaining_ ? size : static_cast<size_t>(remaining_);
+    std::memcpy(buffer, next_, count);
+    next_ += count;
+    remaining_ -= count;
+    return count;
+  }
+  void unget(size_t size) override {
+    next_ -= size;
+    remaining_ += size;
+  }
+
+ private:
+  const std::byte* next_;
+};
+
+}  // namespace sentry::mm

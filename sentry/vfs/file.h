@@ -1,0 +1,103 @@
+// Open file descriptions. What an implementor leaves alone answers as Linux does when the file operation is missing.
+#pragma once
+
+#include <fcntl.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "sentry/base/result.h"
+#include "sentry/base/wait_queue.h"
+#include "sentry/mm/address_space_map.h"
+#include "sentry/mm/transfer.h"
+#include "sentry/vfs/inode.h"
+
+namespace sentry::vfs {
+
+// Receives directory entries one by one, getdents64(2).
+class DirectorySink {
+ public:
+  virtual ~DirectorySink() = default;
+  // False when there is no room: the entry must be offered again by the next call. `next` is the position behind it.
+  virtual bool add(std::string_view name, uint64_t ino, unsigned char type /* DT_* */, uint64_t next) = 0;
+};
+
+class File : public std::enable_shared_from_this<File> {
+ public:
+  // `flags` are O_* of open(2) without creation flags. `path` may be empty (pipes, sockets); then `inode` says what it is.
+  File(Path path, InodeRef inode, int flags) : path_(std::move(path)), inode_(std::move(inode)), flags_(flags) {}
+  virtual ~File();
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  const Path& path() const { return path_; }
+  const InodeRef& inode() const { return inode_; }
+  int flags() const { return flags_; }
+  bool readable() const { return (flags_ & O_PATH) == 0 && (flags_ & O_ACCMODE) != O_WRONLY; }
+  bool writable() const { return (flags_ & O_PATH) == 0 && (flags_ & O_ACCMODE) != O_RDONLY; }
+  bool nonblocking() const { return (flags_ & O_NONBLOCK) != 0; }
+  // fcntl(F_SETFL): O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK change, others stay.
+  virtual Result<> set_status_flags(int flags);
+
+  // Reads and writes of seekable files at the file's position or, for pread and pwrite, at `offset`. Streams take no
+  // offset (ESPIPE by seekable()). Blocking calls park the fiber unless `nonblocking` (EAGAIN). A short count is no
+  // error; an error only if nothing was transferred. The caller has checked readable()/writable().
+  struct IoOptions {
+    std::optional<uint64_t> offset;
+    bool nonblocking = false;  // RWF_NOWAIT, MSG_DONTWAIT or O_NONBLOCK
+    bool append = false;       // RWF_APPEND
+  };
+  virtual Result<size_t> read(mm::Sink&, const IoOptions&) { return Errno(EINVAL); }
+  virtual Result<size_t> write(mm::Source&, const IoOptions&) { return Errno(EINVAL); }
+  virtual bool seekable() const { return false; }
+  virtual Result<uint64_t> seek(int64_t /*offset*/, int /*whence*/) { return Errno(ESPIPE); }
+
+  // poll(2): the events that hold now. Default: a regular file's.
+  virtual Events poll() { return 0x1 | 0x4 | 0x40 | 0x100; }  // IN OUT RDNORM WRNORM
+  // Wakes when poll() may have changed. Null where it never does. epoll_ctl answers EPERM where `pollable` is false.
+  virtual WaitQueue* wait_queue() { return nullptr; }
+  virtual bool pollable() { return wait_queue() != nullptr; }
+
+  // ioctl(2). `argument` is the raw third argument; memory is the caller's.
+  virtual Result<uint64_t> ioctl(mm::AddressSpaceMap&, unsigned /*request*/, uint64_t /*argument*/) { return Errno(ENOTTY); }
+  virtual Result<> readdir(DirectorySink&) { return Errno(ENOTDIR); }
+  virtual Result<std::shared_ptr<mm::Mappable>> mmap(int /*prot*/, int /*flags*/) { return Errno(ENODEV); }
+  virtual Result<> fsync(bool /*data_only*/) { return Errno(EINVAL); }
+  virtual Result<> truncate(uint64_t size);  // default: through the inode
+  virtual Result<> fallocate(int /*mode*/, uint64_t /*offset*/, uint64_t /*length*/) { return Errno(ENODEV); }
+  // Called at each close(2) of a descriptor (not at the last reference), for locks and flush errors.
+  virtual Result<> flush() { return {}; }
+  // Extra lines of /proc/PID/fdinfo/N.
+  virtual std::string fdinfo() { return {}; }
+  // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]", "anon_inode:[eventfd]".
+  virtual std::string description();
+
+  // The position, for files that keep one; shared by duplicates. Directories use it as a cookie.
+  uint64_t position = 0;
+  // Who opened it, for later checks (sockets, /proc).
+  CredentialsRef credentials;
+
+ private:
+  Path path_;
+  InodeRef inode_;
+
+ protected:
+  int flags_;
+};
+
+// A file opened with O_PATH: only a place.
+class PathFile final : public File {
+ public:
+  PathFile(Path path, InodeRef inode, int flags) : File(std::move(path), std::move(inode), flags) {}
+  Result<> set_status_flags(int) override { return Errno(EBADF); }
+};
+
+// Inode numbers and a superblock for what has no name: pipes, sockets, eventfds (the kernel's pipefs, sockfs,
+// anon_inodefs). The name is what /proc shows: "pipe", "socket", "anon_inode:[eventfd]".
+InodeRef make_anonymous_inode(uint32_t mode, std::string name, const CredentialsRef& owner);
+std::string anonymous_name(const Inode& inode);  // "pipe:[77]"; empty for a named inode
+
+}  // namespace sentry::vfs
