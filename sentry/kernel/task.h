@@ -67,6 +67,7 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   rusage usage{}, children_usage{};     // of dead threads; of reaped children
   Nanoseconds start_time = 0;           // CLOCK_MONOTONIC
   WaitQueue exit_watchers;              // pidfds
+  WaitQueue signal_watchers;            // signalfds: woken when a signal is queued for the group or one of its tasks
   std::string command_line_name;        // comm of the leader after death
   std::unique_ptr<IntervalTimers> interval_timers;
   std::unique_ptr<PosixTimers> posix_timers;

@@ -25,6 +25,20 @@ class DirectorySink {
   virtual bool add(std::string_view name, uint64_t ino, unsigned char type /* DT_* */, uint64_t next) = 0;
 };
 
+// Notifies its waiters when it is destroyed: how epoll(7) forgets a description whose last reference goes.
+class ReleaseQueue : public WaitQueue {
+ public:
+  ~ReleaseQueue() { wake(); }
+};
+
+// Who gets a description's SIGIO: fcntl(2) F_SETOWN, F_SETOWN_EX, F_SETSIG.
+struct AsyncOwner {
+  int type = F_OWNER_PID;
+  pid_t id = 0;   // 0: nobody
+  int signo = 0;  // 0: SIGIO without siginfo
+  uid_t uid = 0, euid = 0;  // of the caller that set the owner, for the permission to signal
+};
+
 class File : public std::enable_shared_from_this<File> {
  public:
   // `flags` are O_* of open(2) without creation flags. `path` may be empty (pipes, sockets); then `inode` says what it is.
@@ -70,6 +84,9 @@ class File : public std::enable_shared_from_this<File> {
   virtual Result<> fallocate(int /*mode*/, uint64_t /*offset*/, uint64_t /*length*/) { return Errno(ENODEV); }
   // Called at each close(2) of a descriptor (not at the last reference), for locks and flush errors.
   virtual Result<> flush() { return {}; }
+  // File sealing, fcntl(2) F_GET_SEALS and F_ADD_SEALS: F_SEAL_* of memfds.
+  virtual Result<int> seals() { return Errno(EINVAL); }
+  virtual Result<> add_seals(int /*seals*/) { return Errno(EINVAL); }
   // Extra lines of /proc/PID/fdinfo/N.
   virtual std::string fdinfo() { return {}; }
   // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]", "anon_inode:[eventfd]".
@@ -79,6 +96,11 @@ class File : public std::enable_shared_from_this<File> {
   uint64_t position = 0;
   // Who opened it, for later checks (sockets, /proc).
   CredentialsRef credentials;
+  AsyncOwner async_owner;
+  // Sends async_owner its signal while O_ASYNC is set; made by fcntl(2) and ioctl(2).
+  std::unique_ptr<Waiter> async_notifier;
+  // Woken once, when the last reference goes.
+  ReleaseQueue released;
 
  private:
   Path path_;
