@@ -153,6 +153,7 @@ class AddressSpaceMap {
   void detach(const Vma& vma);
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
   bool covered(uint64_t start, uint64_t end) const;
+  bool resolve_fault(uint64_t address);
   bool try_grow_stack(uint64_t address, uint64_t stack_pointer);
   Result<> populate(uint64_t start, uint64_t end);
 
@@ -162,6 +163,7 @@ class AddressSpaceMap {
   uint64_t mapped_bytes_ = 0;
   uint64_t heap_start_ = 0, heap_end_ = 0;
   uint64_t mmap_top_;
+  uint64_t refilled_ = 0;  // the page that the last fault mapped: a second fault there is the guest's
   Limits limits_;
 };
 

@@ -1,0 +1,726 @@
+#include "sentry/mm/address_space_map.h"
+
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "sentry/base/log.h"
+
+namespace sentry::mm {
+namespace {
+
+// Well below the host's vm.max_map_count (65,530), so that an order never fails half way.
+constexpr size_t kMaxVmas = 60'000;
+constexpr uint64_t kStackGap = 256 * kPageSize;  // between a growing stack and its neighbour, as Linux's default
+constexpr int kProtMask = PROT_READ | PROT_WRITE | PROT_EXEC;
+
+// Shared anonymous memory: a slice of the memory file.
+class SharedAnonymous final : public Mappable {
+ public:
+  SharedAnonymous(std::unique_ptr<MemorySlice> slice) : slice_(std::move(slice)) {}
+  Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
+    if (offset >= slice_->size()) return Backing{-1, 0, length};
+    return Backing{slice_->host_fd(), slice_->host_offset(offset), std::min(length, slice_->size() - offset)};
+  }
+  Identity identity() const override { return {"/dev/zero (deleted)", 0, 1, 0}; }
+
+ private:
+  std::unique_ptr<MemorySlice> slice_;
+};
+
+bool mergeable(const Vma& left, uint64_t left_start, const Vma& right, uint64_t right_start) {
+  return left.end == right_start && left.prot == right.prot && left.max_prot == right.max_prot &&
+         left.shared == right.shared && left.grows_down == right.grows_down && left.locked == right.locked &&
+         left.dont_fork == right.dont_fork && left.wipe_on_fork == right.wipe_on_fork &&
+         left.no_reserve == right.no_reserve && left.file == right.file && left.name == right.name &&
+         (left.file == nullptr || left.offset + (left.end - left_start) == right.offset);
+}
+
+}  // namespace
+
+void Mappable::invalidate(uint64_t offset, uint64_t length) {
+  std::vector<AddressSpaceMap*> maps(maps_.begin(), maps_.end());
+  maps.erase(std::unique(maps.begin(), maps.end()), maps.end());
+  for (AddressSpaceMap* map : maps) map->invalidate(*this, offset, length);
+}
+
+AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file)
+    : space_(std::move(space)), memory_file_(memory_file) {
+  uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
+  // 16 MiB to 4 GiB below the top, as a stack of ordinary size leaves them.
+  mmap_top_ = kGuestEnd - (uint64_t{16} << 20) - ((random & 0xfffff) << 12);
+}
+
+AddressSpaceMap::~AddressSpaceMap() {
+  for (auto& [start, vma] : vmas_) detach(vma);
+}
+
+void AddressSpaceMap::attach(const Vma& vma) {
+  if (vma.file != nullptr) vma.file->maps_.insert(this);
+}
+
+void AddressSpaceMap::detach(const Vma& vma) {
+  if (vma.file == nullptr) return;
+  const auto position = vma.file->maps_.find(this);
+  if (position != vma.file->maps_.end()) vma.file->maps_.erase(position);
+}
+
+const Vma* AddressSpaceMap::find(uint64_t address) const {
+  auto next = vmas_.upper_bound(address);
+  if (next == vmas_.begin()) return nullptr;
+  --next;
+  return address < next->second.end ? &next->second : nullptr;
+}
+
+uint64_t AddressSpaceMap::data_bytes() const {
+  uint64_t sum = 0;
+  for (const auto& [start, vma] : vmas_)
+    if (!vma.shared && (vma.prot & PROT_WRITE) != 0 && !vma.grows_down) sum += vma.end - start;
+  return sum;
+}
+
+bool AddressSpaceMap::covered(uint64_t start, uint64_t end) const {
+  auto next = vmas_.upper_bound(start);
+  if (next == vmas_.begin()) return false;
+  --next;
+  while (start < end) {
+    if (next == vmas_.end() || next->first > start || next->second.end <= start) return false;
+    start = next->second.end;
+    ++next;
+  }
+  return true;
+}
+
+Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint) const {
+  const auto free_at = [&](uint64_t start) {
+    if (start < kGuestStart || start > kGuestEnd || length > kGuestEnd - start) return false;
+    const auto next = vmas_.lower_bound(start);
+    if (next != vmas_.end()) {
+      const uint64_t gap = next->second.grows_down ? kStackGap : 0;
+      if (start + length + gap > next->first) return false;
+    }
+    return next == vmas_.begin() || std::prev(next)->second.end <= start;
+  };
+  if (hint != 0 && free_at(page_floor(hint))) return page_floor(hint);
+  // Top down, as Linux does.
+  for (const uint64_t top : {mmap_top_, kGuestEnd}) {
+    uint64_t ceiling = top;
+    auto next = vmas_.upper_bound(ceiling);
+    // A mapping that spans the top lowers it.
+    if (next != vmas_.begin() && std::prev(next)->second.end > ceiling) {
+      --next;
+      ceiling = next->first;
+    }
+    for (;;) {
+      const bool below = next != vmas_.begin();
+      const uint64_t floor = below ? std::prev(next)->second.end : kGuestStart;
+      const uint64_t gap = next != vmas_.end() && next->second.grows_down && next->first == ceiling ? kStackGap : 0;
+      if (ceiling >= floor && ceiling - floor >= length + gap && ceiling - gap - length >= kGuestStart)
+        return ceiling - gap - length;
+      if (!below) break;
+      --next;
+      ceiling = next->first;
+    }
+  }
+  return Errno(ENOMEM);
+}
+
+Result<> AddressSpaceMap::split_at(uint64_t address) {
+  auto next = vmas_.upper_bound(address);
+  if (next == vmas_.begin()) return {};
+  --next;
+  if (next->first >= address || next->second.end <= address) return {};
+  if (vmas_.size() >= kMaxVmas) return Errno(ENOMEM);
+  Vma upper = next->second;
+  upper.offset += address - next->first;
+  next->second.end = address;
+  attach(upper);
+  vmas_.emplace(address, std::move(upper));
+  return {};
+}
+
+void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
+  auto next = vmas_.lower_bound(start);
+  while (next != vmas_.end() && next->second.end <= end) {
+    detach(next->second);
+    mapped_bytes_ -= next->second.end - next->first;
+    next = vmas_.erase(next);
+  }
+}
+
+void AddressSpaceMap::insert(uint64_t start, Vma vma) {
+  mapped_bytes_ += vma.end - start;
+  attach(vma);
+  auto [here, fresh] = vmas_.emplace(start, std::move(vma));
+  BULKHEAD_CHECK(fresh, "a mapping over another at {:#x}", start);
+  const auto next = std::next(here);
+  if (next != vmas_.end() && mergeable(here->second, here->first, next->second, next->first)) {
+    here->second.end = next->second.end;
+    detach(next->second);
+    vmas_.erase(next);
+  }
+  if (here != vmas_.begin()) {
+    const auto previous = std::prev(here);
+    if (mergeable(previous->second, previous->first, here->second, here->first)) {
+      previous->second.end = here->second.end;
+      detach(here->second);
+      vmas_.erase(here);
+    }
+  }
+}
+
+// Maps [from, to) of a VMA that starts at `start`.
+Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
+  const int prot = vma.prot & kProtMask;
+  if (vma.file == nullptr)
+    return space_->map({from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
+  while (from < to) {
+    const uint64_t offset = vma.offset + (from - start);
+    Mappable::Backing backing =
+        TRY(vma.file->backing(offset, to - from, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
+    const uint64_t length = std::min(backing.length, to - from);
+    if (length == 0 || length % kPageSize != 0) return Errno(EIO);
+    if (backing.host_fd < 0) {
+      TRY(space_->map({from, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
+    } else {
+      TRY(space_->map({from, length, prot, vma.shared ? MAP_SHARED : MAP_PRIVATE | (vma.no_reserve ? MAP_NORESERVE : 0),
+                       backing.host_fd, backing.host_offset}));
+    }
+    from += length;
+  }
+  return {};
+}
+
+Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
+  if (request.length == 0) return Errno(EINVAL);
+  const uint64_t length = page_ceil(request.length);
+  if (length == 0 || length > kGuestEnd) return Errno(ENOMEM);
+  const bool fixed = (request.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  uint64_t start = request.address;
+  if (fixed) {
+    if (start % kPageSize != 0) return Errno(EINVAL);
+    if (start > kGuestEnd || length > kGuestEnd - start) return Errno(ENOMEM);
+    if (start < kGuestStart) return Errno(EPERM);  // vm.mmap_min_addr
+    if ((request.flags & MAP_FIXED_NOREPLACE) != 0) {
+      const auto next = vmas_.lower_bound(start);
+      if ((next != vmas_.end() && next->first < start + length) || find(start) != nullptr) return Errno(EEXIST);
+    }
+  }
+  if (vmas_.size() + 2 >= kMaxVmas) return Errno(ENOMEM);
+  if (mapped_bytes_ + length > limits_.address_space) return Errno(ENOMEM);
+  const bool shared = (request.flags & MAP_SHARED) != 0;
+  if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull && data_bytes() + length > limits_.data)
+    return Errno(ENOMEM);
+  if (!fixed) start = TRY(find_gap(length, request.address));
+
+  Vma vma;
+  vma.end = start + length;
+  vma.prot = request.prot & kProtMask;
+  vma.max_prot = request.max_prot;
+  vma.shared = shared;
+  vma.grows_down = (request.flags & MAP_GROWSDOWN) != 0;
+  vma.locked = (request.flags & MAP_LOCKED) != 0;
+  vma.no_reserve = (request.flags & MAP_NORESERVE) != 0;
+  vma.file = request.file;
+  vma.offset = request.file != nullptr ? request.offset : 0;
+  vma.name = request.name;
+
+  TRY(split_at(start));
+  TRY(split_at(start + length));
+  const Result<> mapped = host_map(start, vma, start, vma.end);
+  if (!mapped.ok()) {
+    // What was there may be gone in part: take the whole range away, so that map and host agree.
+    (void)space_->unmap(start, length);
+    forget(start, start + length);
+    return mapped.error();
+  }
+  forget(start, start + length);
+  insert(start, std::move(vma));
+  if ((request.flags & (MAP_POPULATE | MAP_LOCKED)) != 0 && (request.flags & MAP_NONBLOCK) == 0)
+    (void)populate(start, start + length);
+  return start;
+}
+
+Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end) {
+  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14
+  return space_->advise(start, end - start, kPopulateRead);
+}
+
+Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
+  if (address % kPageSize != 0 || length == 0) return Errno(EINVAL);
+  length = page_ceil(length);
+  if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
+  const uint64_t end = address + length;
+  const auto first = vmas_.lower_bound(address);
+  if (find(address) == nullptr && (first == vmas_.end() || first->first >= end)) return {};
+  TRY(split_at(address));
+  TRY(split_at(end));
+  TRY(space_->unmap(address, length));
+  forget(address, end);
+  return {};
+}
+
+Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) {
+  const bool down = (prot & PROT_GROWSDOWN) != 0;
+  if (address % kPageSize != 0) return Errno(EINVAL);
+  if ((prot & ~(kProtMask | PROT_GROWSDOWN | PROT_GROWSUP | 0x8 /* PROT_SEM */)) != 0) return Errno(EINVAL);
+  if (length == 0) return {};
+  length = page_ceil(length);
+  if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(ENOMEM);
+  uint64_t start = address;
+  const uint64_t end = address + length;
+  prot &= kProtMask;
+  if (down) {
+    const Vma* vma = find(address);
+    if (vma == nullptr) return Errno(ENOMEM);
+    if (!vma->grows_down) return Errno(EINVAL);
+    start = std::prev(vmas_.upper_bound(address))->first;
+  }
+  if (!covered(start, end)) return Errno(ENOMEM);
+  for (auto vma = std::prev(vmas_.upper_bound(start)); vma != vmas_.end() && vma->first < end; ++vma)
+    if ((prot & ~vma->second.max_prot) != 0) return Errno(EACCES);
+  TRY(split_at(start));
+  TRY(split_at(end));
+  bool holes = false;
+  std::vector<std::pair<uint64_t, Vma>> changed;
+  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < end; ++vma) {
+    holes |= vma->second.file != nullptr;
+    changed.emplace_back(vma->first, vma->second);
+  }
+  if (!holes) {
+    TRY(space_->protect(start, end - start, prot));
+  } else {
+    for (const auto& [from, vma] : changed) {
+      if (vma.file == nullptr) {
+        TRY(space_->protect(from, vma.end - from, prot));
+        continue;
+      }
+      // What lies beyond the file's end is mapped inaccessible and must stay so.
+      for (uint64_t at = from; at < vma.end;) {
+        const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + (at - from), vma.end - at,
+                                                                vma.shared && (vma.max_prot & PROT_WRITE) != 0));
+        const uint64_t piece = std::min(backing.length, vma.end - at);
+        if (piece == 0) return Errno(EIO);
+        if (backing.host_fd >= 0) TRY(space_->protect(at, piece, prot));
+        at += piece;
+      }
+    }
+  }
+  for (auto& [from, vma] : changed) {
+    forget(from, vma.end);
+    vma.prot = prot;
+    insert(from, std::move(vma));
+  }
+  return {};
+}
+
+Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size, int flags,
+                                         uint64_t new_address) {
+  const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
+  const bool fixed = (flags & MREMAP_FIXED) != 0;
+  const bool keep = (flags & MREMAP_DONTUNMAP) != 0;
+  if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0) return Errno(EINVAL);
+  if ((fixed || keep) && !may_move) return Errno(EINVAL);
+  if (keep && old_size != new_size) return Errno(EINVAL);
+  if (old_address % kPageSize != 0) return Errno(EINVAL);
+  old_size = page_ceil(old_size);
+  new_size = page_ceil(new_size);
+  if (new_size == 0 || new_size > kGuestEnd) return Errno(EINVAL);
+  if (fixed) {
+    if (new_address % kPageSize != 0 || new_address > kGuestEnd || new_size > kGuestEnd - new_address ||
+        new_address < kGuestStart)
+      return Errno(EINVAL);
+    if (old_address < new_address + new_size && new_address < old_address + old_size) return Errno(EINVAL);
+  }
+  const auto found = vmas_.upper_bound(old_address);
+  if (found == vmas_.begin()) return Errno(EFAULT);
+  const auto here = std::prev(found);
+  if (here->second.end <= old_address) return Errno(EFAULT);
+  const bool duplicate = old_size == 0;  // an old Linux feature: a second mapping of the same shared object
+  if (duplicate && !here->second.shared) return Errno(EINVAL);
+  if (duplicate && !may_move) return Errno(EINVAL);
+  if (keep && (here->second.shared || here->second.file != nullptr)) return Errno(EINVAL);
+  if (old_size > here->second.end - old_address) return Errno(EFAULT);
+  if (new_size > old_size && mapped_bytes_ + (new_size - old_size) > limits_.address_space) return Errno(ENOMEM);
+
+  Vma vma = here->second;
+  vma.offset = vma.file != nullptr ? vma.offset + (old_address - here->first) : 0;
+  const uint64_t old_end = old_address + old_size;
+
+  if (!fixed && !keep && !duplicate) {
+    if (new_size <= old_size) {
+      if (new_size < old_size) TRY(munmap(old_address + new_size, old_size - new_size));
+      return old_address;
+    }
+    // In place, if the mapping ends here and there is room behind it.
+    if (old_end == here->second.end) {
+      const auto next = vmas_.lower_bound(old_end);
+      const uint64_t room = (next == vmas_.end() ? kGuestEnd : next->first) - old_address;
+      if (room >= new_size) {
+        Vma grown = vma;
+        grown.offset = vma.file != nullptr ? vma.offset + old_size : 0;
+        grown.end = old_address + new_size;
+        TRY(host_map(old_end, grown, old_end, grown.end));
+        insert(old_end, std::move(grown));
+        return old_address;
+      }
+    }
+    if (!may_move) return Errno(ENOMEM);
+  }
+
+  if (vmas_.size() + 3 >= kMaxVmas) return Errno(ENOMEM);
+  const uint64_t target = fixed ? new_address : TRY(find_gap(new_size, keep ? new_address : 0));
+  if (fixed) TRY(munmap(target, new_size));
+  vma.end = target + new_size;
+  if (duplicate) {
+    TRY(host_map(target, vma, target, vma.end));
+    insert(target, std::move(vma));
+    return target;
+  }
+  TRY(split_at(old_address));
+  TRY(split_at(old_end));
+  const uint64_t moved = std::min(old_size, new_size);
+  if (vma.file == nullptr) {
+    // Private anonymous memory: its pages move, the host does it.
+    TRY(space_->move(old_address, moved, target, moved, keep));
+    if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));
+  } else if (vma.shared) {
+    TRY(host_map(target, vma, target, vma.end));
+    TRY(space_->unmap(old_address, old_size));
+  } else {
+    // Private file pages may have been written: move piece by piece, since the host's mappings may be several.
+    for (uint64_t done = 0; done < moved;) {
+      const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, moved - done, false));
+      const uint64_t piece = std::min(backing.length, moved - done);
+      if (piece == 0) return Errno(EIO);
+      TRY(space_->move(old_address + done, piece, target + done, piece, false));
+      done += piece;
+    }
+    if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));
+  }
+  if (!keep) {
+    if (old_size > moved) TRY(space_->unmap(old_address + moved, old_size - moved));
+    forget(old_address, old_end);
+  }
+  insert(target, std::move(vma));
+  return target;
+}
+
+void AddressSpaceMap::set_heap(uint64_t start) { heap_start_ = heap_end_ = start; }
+
+Result<uint64_t> AddressSpaceMap::brk(uint64_t address) {
+  if (address < heap_start_ || address > kGuestEnd) return heap_end_;
+  const uint64_t old_end = page_ceil(heap_end_), new_end = page_ceil(address);
+  if (new_end > old_end) {
+    if (limits_.data != ~0ull && address - heap_start_ > limits_.data) return heap_end_;
+    const auto next = vmas_.lower_bound(old_end);
+    if (next != vmas_.end() && next->first < new_end + kPageSize) return heap_end_;
+    MmapRequest request;
+    request.address = old_end;
+    request.length = new_end - old_end;
+    request.prot = PROT_READ | PROT_WRITE;
+    request.flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    request.name = "[heap]";
+    if (!mmap(request).ok()) return heap_end_;
+  } else if (new_end < old_end) {
+    if (!munmap(new_end, old_end - new_end).ok()) return heap_end_;
+  }
+  heap_end_ = address;
+  return heap_end_;
+}
+
+Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice) {
+  constexpr int kPopulateRead = 22, kPopulateWrite = 23, kCollapse = 25, kGuardInstall = 102, kGuardRemove = 103;
+  bool to_host = false;
+  switch (advice) {
+    case MADV_DONTNEED:
+    case MADV_FREE:
+    case kPopulateRead:
+    case kPopulateWrite:
+    case MADV_HUGEPAGE:
+    case MADV_NOHUGEPAGE:
+    case MADV_COLD:
+    case MADV_PAGEOUT: to_host = true; break;
+    case MADV_NORMAL:
+    case MADV_RANDOM:
+    case MADV_SEQUENTIAL:
+    case MADV_WILLNEED:
+    case MADV_DONTFORK:
+    case MADV_DOFORK:
+    case MADV_WIPEONFORK:
+    case MADV_KEEPONFORK:
+    case MADV_DONTDUMP:
+    case MADV_DODUMP: break;
+    case MADV_REMOVE: break;
+    // No page merging between tenants (a side channel), no hole punching into what others map, no collapse, no guards.
+    case MADV_MERGEABLE:
+    case MADV_UNMERGEABLE:
+    case kCollapse:
+    case kGuardInstall:
+    case kGuardRemove:
+    default: return Errno(EINVAL);
+  }
+  if (address % kPageSize != 0) return Errno(EINVAL);
+  if (length == 0) return {};
+  length = page_ceil(length);
+  if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
+  const uint64_t end = address + length;
+  bool hole = !covered(address, end);
+  if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK || advice == MADV_KEEPONFORK) {
+    TRY(split_at(address));
+    TRY(split_at(end));
+  }
+  auto vma = vmas_.upper_bound(address);
+  if (vma != vmas_.begin() && std::prev(vma)->second.end > address) --vma;
+  for (; vma != vmas_.end() && vma->first < end; ++vma) {
+    Vma& here = vma->second;
+    const uint64_t from = std::max(address, vma->first), to = std::min(end, here.end);
+    switch (advice) {
+      case MADV_DONTFORK: here.dont_fork = true; continue;
+      case MADV_DOFORK: here.dont_fork = false; continue;
+      case MADV_WIPEONFORK:
+        if (here.file != nullptr || here.shared) return Errno(EINVAL);
+        here.wipe_on_fork = true;
+        continue;
+      case MADV_KEEPONFORK: here.wipe_on_fork = false; continue;
+      case MADV_FREE:
+        if (here.file != nullptr || here.shared) return Errno(EINVAL);
+        break;
+      case MADV_DONTNEED:
+      case MADV_PAGEOUT:
+      case MADV_COLD:
+        if (here.locked) return Errno(EINVAL);
+        break;
+      case MADV_REMOVE:
+        return Errno(here.shared ? EOPNOTSUPP : EINVAL);
+      default: break;
+    }
+    if (to_host) TRY(space_->advise(from, to - from, advice));
+  }
+  if (hole) return Errno(ENOMEM);
+  return {};
+}
+
+Result<> AddressSpaceMap::msync(uint64_t address, uint64_t length, int flags) {
+  if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) != 0 || address % kPageSize != 0) return Errno(EINVAL);
+  if ((flags & MS_ASYNC) != 0 && (flags & MS_SYNC) != 0) return Errno(EINVAL);
+  length = page_ceil(length);
+  if (address > kGuestEnd || length > kGuestEnd - address) return Errno(ENOMEM);
+  const uint64_t end = address + length;
+  if (length == 0) return {};
+  if ((flags & MS_SYNC) != 0) {
+    std::vector<std::tuple<std::shared_ptr<Mappable>, uint64_t, uint64_t>> files;
+    auto vma = vmas_.upper_bound(address);
+    if (vma != vmas_.begin() && std::prev(vma)->second.end > address) --vma;
+    for (; vma != vmas_.end() && vma->first < end; ++vma) {
+      if (!vma->second.shared || vma->second.file == nullptr) continue;
+      const uint64_t from = std::max(address, vma->first), to = std::min(end, vma->second.end);
+      files.emplace_back(vma->second.file, vma->second.offset + (from - vma->first), to - from);
+    }
+    const bool whole = covered(address, end);
+    for (auto& [file, offset, size] : files) TRY(file->sync(offset, size));
+    if (!whole) return Errno(ENOMEM);
+    return {};
+  }
+  if (!covered(address, end)) return Errno(ENOMEM);
+  return {};
+}
+
+Result<> AddressSpaceMap::mincore(uint64_t address, uint64_t length, std::vector<uint8_t>& residency) {
+  if (address % kPageSize != 0) return Errno(EINVAL);
+  length = page_ceil(length);
+  if (address > kGuestEnd || length > kGuestEnd - address || !covered(address, address + length)) return Errno(ENOMEM);
+  // The host's page tables are not the sentry's to read; every mapped page counts as resident.
+  residency.assign(length / kPageSize, 1);
+  return {};
+}
+
+Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
+  const uint64_t start = page_floor(address);
+  length = page_ceil(length + (address - start));
+  if (length == 0) return {};
+  if (start > kGuestEnd || length > kGuestEnd - start) return Errno(ENOMEM);
+  if (!covered(start, start + length)) return Errno(ENOMEM);
+  if (lock) {
+    uint64_t locked = length;
+    for (const auto& [from, vma] : vmas_)
+      if (vma.locked) locked += vma.end - from;
+    if (locked > limits_.memlock) return Errno(ENOMEM);
+  }
+  TRY(split_at(start));
+  TRY(split_at(start + length));
+  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < start + length; ++vma)
+    vma->second.locked = lock;
+  // The host's swap is not a guest's to steer: locked memory is populated and otherwise like any other.
+  if (lock) (void)populate(start, start + length);
+  return {};
+}
+
+Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t length) {
+  auto slice = TRY(memory_file_.allocate(page_ceil(length)));
+  return std::shared_ptr<Mappable>(std::make_shared<SharedAnonymous>(std::move(slice)));
+}
+
+Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
+  platform::AddressSpace::Forked copy = TRY(space_->fork(caller));
+  auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
+  child->vmas_ = vmas_;
+  for (auto& [start, vma] : child->vmas_) child->attach(vma);
+  child->mapped_bytes_ = mapped_bytes_;
+  child->heap_start_ = heap_start_;
+  child->heap_end_ = heap_end_;
+  child->mmap_top_ = mmap_top_;
+  child->limits_ = limits_;
+  child->layout = layout;
+  child->executable = executable;
+  child->dumpable = dumpable;
+  std::vector<std::pair<uint64_t, uint64_t>> drop;
+  for (auto& [start, vma] : child->vmas_) {
+    vma.locked = false;
+    if (vma.dont_fork) drop.emplace_back(start, vma.end);
+    if (vma.wipe_on_fork)
+      TRY(child->space_->map({start, vma.end - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
+  }
+  for (const auto& [start, end] : drop) TRY(child->munmap(start, end - start));
+  return Forked{std::move(child), std::move(copy.context)};
+}
+
+bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
+  const auto above = vmas_.upper_bound(address);
+  if (above == vmas_.end() || !above->second.grows_down) return false;
+  Vma& vma = above->second;
+  uint64_t start = page_floor(address);
+  if (vma.end - start > limits_.stack) return false;
+  // A stretch at a time, so that a deep stack does not fault for each page.
+  constexpr uint64_t kStretch = 32 * kPageSize;
+  const uint64_t lowest = vma.end > limits_.stack ? vma.end - page_floor(limits_.stack) : kGuestStart;
+  uint64_t floor = kGuestStart;
+  if (above != vmas_.begin()) {
+    const Vma& below = std::prev(above)->second;
+    floor = below.end + (below.prot == PROT_NONE ? 0 : kStackGap);
+  }
+  if (start < floor) return false;
+  start = std::max({start > kStretch ? start - kStretch : 0, lowest, floor, kGuestStart});
+  if (start > page_floor(address)) start = page_floor(address);
+  if (mapped_bytes_ + (above->first - start) > limits_.address_space) return false;
+  if (!space_->map({start, above->first - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}).ok()) return false;
+  Vma grown = vma;
+  grown.end = above->first;
+  const uint64_t old_start = above->first;
+  Vma upper = vma;
+  forget(old_start, upper.end);
+  grown.end = upper.end;
+  insert(start, std::move(grown));
+  return true;
+}
+
+AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info, uint64_t stack_pointer) {
+  const FaultAnswer as_it_is{false, info.si_signo, info.si_code};
+  if (info.si_signo != SIGSEGV && info.si_signo != SIGBUS) return as_it_is;
+  if (address >= kGuestEnd) return as_it_is;
+  const auto found = vmas_.upper_bound(address);
+  const bool inside = found != vmas_.begin() && std::prev(found)->second.end > address;
+  if (!inside) {
+    if (try_grow_stack(address, stack_pointer)) return {true, 0, 0};
+    return {false, SIGSEGV, SEGV_MAPERR};
+  }
+  const auto here = std::prev(found);
+  Vma& vma = here->second;
+  if (vma.file == nullptr || vma.prot == PROT_NONE) return {false, info.si_signo, info.si_signo == SIGSEGV ? SEGV_ACCERR : info.si_code};
+  // A place behind a file's end, mapped inaccessible: has the file come to reach it?
+  const uint64_t page = page_floor(address);
+  const Result<Mappable::Backing> backing =
+      vma.file->backing(vma.offset + (page - here->first), kPageSize, vma.shared && (vma.max_prot & PROT_WRITE) != 0);
+  if (!backing.ok() || backing->host_fd < 0) return {false, SIGBUS, BUS_ADRERR};
+  if (info.si_signo == SIGBUS) return as_it_is;
+  if (info.si_code == SEGV_ACCERR && refilled_ == page) {
+    refilled_ = 0;
+    return as_it_is;  // it was mapped, and the access is one that the protection forbids
+  }
+  // Mapping again a private page that the guest has written would lose it: only where nothing can have been.
+  if (!vma.shared && (vma.prot & PROT_WRITE) != 0) return as_it_is;
+  if (!host_map(here->first, vma, page, page + kPageSize).ok()) return {false, SIGBUS, BUS_ADRERR};
+  refilled_ = page;
+  return {true, 0, 0};
+}
+
+void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t length) {
+  const uint64_t file_end = length > ~offset ? ~0ull : offset + length;
+  for (auto& [start, vma] : vmas_) {
+    if (vma.file.get() != &file) continue;
+    const uint64_t vma_end_offset = vma.offset + (vma.end - start);
+    const uint64_t from = std::max(offset, vma.offset), to = std::min(file_end, vma_end_offset);
+    if (from >= to) continue;
+    const uint64_t address = start + (from - vma.offset);
+    (void)space_->map({address, to - from, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE});
+  }
+}
+
+// What a fault by guest code at this address would have done, for a copy of the sentry's own.
+bool AddressSpaceMap::resolve_fault(uint64_t address) {
+  siginfo_t info{};
+  info.si_signo = SIGSEGV;
+  info.si_code = SEGV_MAPERR;
+  return handle_fault(address, info, address).resolved;
+}
+
+Result<size_t> AddressSpaceMap::read_some(uint64_t address, void* buffer, size_t size) {
+  if (size == 0) return size_t{0};
+  if (address >= kGuestEnd) return Errno(EFAULT);
+  size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
+  const Result<size_t> first = space_->read(address, buffer, size);
+  size_t done = first.value_or(0);
+  if (done == size || !resolve_fault(address + done)) return first;
+  done += space_->read(address + done, static_cast<char*>(buffer) + done, size - done).value_or(0);
+  if (done == 0) return Errno(EFAULT);
+  return done;
+}
+
+Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, size_t size) {
+  if (size == 0) return size_t{0};
+  if (address >= kGuestEnd) return Errno(EFAULT);
+  size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
+  const Result<size_t> first = space_->write(address, data, size);
+  size_t done = first.value_or(0);
+  if (done == size || !resolve_fault(address + done)) return first;
+  done += space_->write(address + done, static_cast<const char*>(data) + done, size - done).value_or(0);
+  if (done == 0) return Errno(EFAULT);
+  return done;
+}
+
+Result<> AddressSpaceMap::read(uint64_t address, void* buffer, size_t size) {
+  if (TRY(read_some(address, buffer, size)) != size) return Errno(EFAULT);
+  return {};
+}
+
+Result<> AddressSpaceMap::write(uint64_t address, const void* data, size_t size) {
+  if (TRY(write_some(address, data, size)) != size) return Errno(EFAULT);
+  return {};
+}
+
+Result<std::string> AddressSpaceMap::read_string(uint64_t address, size_t limit) {
+  std::string text;
+  char piece[512];
+  while (text.size() < limit) {
+    // Never across a page: the next one may not be mapped, and need not be.
+    const size_t room = static_cast<size_t>(kPageSize - address % kPageSize);
+    const size_t want = std::min({sizeof piece, room, limit - text.size()});
+    const size_t got = TRY(read_some(address, piece, want));
+    const void* end = std::memchr(piece, 0, got);
+    if (end != nullptr) {
+      text.append(piece, static_cast<const char*>(end));
+      return text;
+    }
+    text.append(piece, got);
+    address += got;
+    if (got < want) return Errno(EFAULT);
+  }
+  return Errno(ENAMETOOLONG);
+}
+
+}  // namespace sentry::mm

@@ -1,0 +1,101 @@
+#include "sentry/mm/memory_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/platform.h"
+
+namespace sentry::mm {
+namespace {
+constexpr uint64_t kRoom = uint64_t{1} << 62;
+constexpr uint64_t kPage = platform::kPageSize;
+constexpr uint64_t up(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
+constexpr uint64_t down(uint64_t value) { return value & ~(kPage - 1); }
+// What the host says when it has no memory for a page of the file.
+Errno host_error() { return Errno(errno == ENOMEM || errno == EDQUOT ? ENOSPC : errno); }
+}  // namespace
+
+MemoryFile::MemoryFile() : fd_(::memfd_create("sandbox", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+  BULKHEAD_CHECK(fd_, "memfd_create: error {}", errno);
+  BULKHEAD_CHECK(::ftruncate(fd_.get(), static_cast<off_t>(kRoom)) == 0, "sizing the memory file: error {}", errno);
+  BULKHEAD_CHECK(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
+                 "sealing the memory file: error {}", errno);
+}
+
+MemoryFile::~MemoryFile() = default;
+
+Result<std::unique_ptr<MemorySlice>> MemoryFile::allocate(uint64_t size) {
+  if (size > kLargestSlice) return Errno(EFBIG);
+  const uint64_t rounded = std::bit_ceil(size < kPage ? kPage : size);
+  const auto size_class = static_cast<unsigned>(std::countr_zero(rounded));
+  if (!free_[size_class].empty()) {
+    const uint64_t start = free_[size_class].back();
+    free_[size_class].pop_back();
+    return std::make_unique<MemorySlice>(*this, start, rounded, size_class);
+  }
+  if (rounded > kRoom - next_) return Errno(ENOSPC);
+  const uint64_t start = next_;
+  next_ += rounded;
+  return std::make_unique<MemorySlice>(*this, start, rounded, size_class);
+}
+
+MemorySlice::MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsigned size_class)
+    : file_(file), start_(start), size_(size), size_class_(size_class) {}
+
+MemorySlice::~MemorySlice() {
+  ::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start_),
+              static_cast<off_t>(size_));
+  file_.free_[size_class_].push_back(start_);
+}
+
+int MemorySlice::host_fd() const { return file_.fd_.get(); }
+
+Result<size_t> MemorySlice::read(uint64_t offset, void* buffer, size_t size) const {
+  if (offset > size_ || size > size_ - offset) return Errno(EINVAL);
+  const ssize_t count = ::pread(file_.fd_.get(), buffer, size, static_cast<off_t>(start_ + offset));
+  if (count < 0) return host_error();
+  return static_cast<size_t>(count);
+}
+
+Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size) {
+  if (offset > size_ || size > size_ - offset) return Errno(EFBIG);
+  const ssize_t count = ::pwrite(file_.fd_.get(), data, size, static_cast<off_t>(start_ + offset));
+  if (count < 0) return host_error();
+  return static_cast<size_t>(count);
+}
+
+Result<> MemorySlice::discard(uint64_t offset, uint64_t length) {
+  if (offset > size_ || length > size_ - offset) return Errno(EINVAL);
+  if (length == 0) return {};
+  if (::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start_ + offset),
+                  static_cast<off_t>(length)) != 0)
+    return host_error();
+  return {};
+}
+
+Result<> MemorySlice::allocate(uint64_t offset, uint64_t length) {
+  if (offset > size_ || length > size_ - offset) return Errno(EFBIG);
+  const uint64_t from = down(start_ + offset), to = up(start_ + offset + length);
+  if (::fallocate(file_.fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from), static_cast<off_t>(to - from)) != 0)
+    return host_error();
+  return {};
+}
+
+Result<uint64_t> MemorySlice::seek(uint64_t offset, bool data) const {
+  if (offset >= size_) return Errno(ENXIO);
+  const off_t found = ::lseek(file_.fd_.get(), static_cast<off_t>(start_ + offset), data ? SEEK_DATA : SEEK_HOLE);
+  if (found < 0) return host_error();
+  const auto place = static_cast<uint64_t>(found);
+  if (place >= start_ + size_) {
+    if (data) return Errno(ENXIO);
+    return size_;
+  }
+  return place - start_;
+}
+
+}  // namespace sentry::mm

@@ -1,0 +1,100 @@
+#include "sentry/platform/ptrace/stub.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/ptrace/tracee.h"
+
+namespace sentry::platform::ptrace {
+namespace {
+
+// End of user addresses with four-level paging (and of what the host maps unasked with five).
+constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
+
+// Runs in the child, on a copy of the sentry's stack. Never returns; the parent takes its memory away.
+[[noreturn]] void become_zygote(pid_t parent, volatile int* ready) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+  // The host would write to the sentry's rseq area, which is about to go.
+#if defined(RSEQ_SIG)
+  if (__rseq_size != 0) {
+    char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    constexpr long kRegisteredSize = 32;  // struct rseq's first version, which is what glibc 2.36 registers
+    ::syscall(SYS_rseq, area, kRegisteredSize, 1 /* RSEQ_FLAG_UNREGISTER */, RSEQ_SIG);
+  }
+#endif
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (int signo = 1; signo < NSIG; ++signo) ::signal(signo, SIG_DFL);
+  void* page = ::mmap(reinterpret_cast<void*>(kStubPage), kPageSize, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (page != reinterpret_cast<void*>(kStubPage)) ::_exit(2);
+  static constexpr unsigned char kCode[] = {0x0f, 0x05, 0xcc};
+  std::memcpy(page, kCode, sizeof kCode);
+  if (::mprotect(page, kPageSize, PROT_READ | PROT_EXEC) != 0) ::_exit(3);
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  enter_surface(surface());
+  *ready = 1;
+  for (;;) asm volatile("pause");  // until the sentry interrupts: a few microseconds
+}
+
+}  // namespace
+
+Surface surface() {
+  constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
+  constexpr uint64_t kThreadFlags =
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  Surface list{"stub (ptrace)", {}};
+  list.calls = {
+      HOST_CALL(mmap, "maps guest memory, by the sentry's order"),
+      HOST_CALL(munmap, "unmaps guest memory, by order"),
+      HOST_CALL(mprotect, "protects guest memory, by order"),
+      HOST_CALL(mremap, "moves guest memory, by order"),
+      HOST_CALL(madvise, "drops or hints guest memory, by order"),
+      HOST_CALL(clone, {arg_equals(0, kForkFlags)}, "flags == FILES|PARENT|SIGCHLD", "guest fork, pristine address spaces"),
+      HOST_CALL(clone, {arg_equals(0, kThreadFlags)}, "flags == a thread's", "a guest thread"),
+      HOST_CALL(exit, "ends a guest thread, by order"),
+  };
+  return list;
+}
+
+pid_t start_zygote() {
+  auto* ready = static_cast<volatile int*>(
+      ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  BULKHEAD_CHECK(ready != MAP_FAILED, "no memory for the first stub");
+  const pid_t sentry = ::getpid();
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
+  if (child == 0) become_zygote(sentry, ready);
+  while (*ready == 0) {
+    int status = 0;
+    BULKHEAD_CHECK(::waitpid(child, &status, WNOHANG) != child, "the first stub ended at its start: wait status {:#x}", status);
+    ::sched_yield();
+  }
+  ::munmap(const_cast<int*>(ready), kPageSize);
+  constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                                     PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+  BULKHEAD_CHECK(::ptrace(PTRACE_SEIZE, child, 0, kOptions) == 0,
+                 "the host does not let the sentry trace its stub: {} (is Yama's ptrace_scope 3?)", std::strerror(errno));
+  BULKHEAD_CHECK(::ptrace(PTRACE_INTERRUPT, child, 0, 0) == 0, "PTRACE_INTERRUPT: {}", std::strerror(errno));
+  int status = 0;
+  BULKHEAD_CHECK(::wait4(child, &status, __WALL, nullptr) == child && WIFSTOPPED(status), "the first stub does not stop: wait status {:#x}", status);
+  BULKHEAD_CHECK(inject(child, SYS_munmap, {0, kStubPage}).value_or(1) == 0, "the first stub keeps its memory");
+  BULKHEAD_CHECK(inject(child, SYS_munmap, {kStubPage + kPageSize, kUserEnd - kStubPage - kPageSize}).value_or(1) == 0,
+                 "the first stub keeps its stack");
+  return child;
+}
+
+}  // namespace sentry::platform::ptrace
