@@ -9,7 +9,7 @@
 namespace sentry::fs::host {
 
 Result<std::unique_ptr<ConsoleStream>> ConsoleStream::create(EventLoop& loop, Fd socket, ConsolePeer& peer) {
-  std::unique_ptr<ConsoleStream> stream(new ConsoleStream(std::move(socket), peer));
+  std::unique_ptr<ConsoleStream> stream(new ConsoleStream(loop, std::move(socket), peer));
   ConsoleStream* self = stream.get();
   stream->watched_ = EPOLLIN;
   stream->watch_ = TRY(HostWatch::create(loop, self->socket_.get(), EPOLLIN, [self](uint32_t events) {
@@ -26,8 +26,13 @@ Result<std::unique_ptr<ConsoleStream>> ConsoleStream::create(EventLoop& loop, Fd
 }
 
 void ConsoleStream::close() {
-  watch_.reset();
-  socket_.reset();
+  if (closed()) return;
+  // We may be inside the watch's own callback: it goes, and the socket after it, once that has returned.
+  struct Retired {
+    Fd socket;
+    std::unique_ptr<HostWatch> watch;
+  };
+  loop_.post([retired = std::make_shared<Retired>(Retired{std::move(socket_), std::move(watch_)})] {});
 }
 
 void ConsoleStream::update() {

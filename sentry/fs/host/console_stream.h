@@ -38,10 +38,11 @@ class ConsoleStream {
   bool closed() const { return !socket_; }
 
  private:
-  ConsoleStream(Fd socket, ConsolePeer& peer) : socket_(std::move(socket)), peer_(peer) {}
+  ConsoleStream(EventLoop& loop, Fd socket, ConsolePeer& peer) : loop_(loop), socket_(std::move(socket)), peer_(peer) {}
   bool move_input();
   bool move_output();
 
+  EventLoop& loop_;
   Fd socket_;
   ConsolePeer& peer_;
   std::unique_ptr<HostWatch> watch_;  // after socket_: it goes first
