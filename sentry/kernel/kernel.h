@@ -35,6 +35,8 @@ class Kernel {
   std::string hostname = "bulkhead", domainname = "(none)";
   uint32_t max_tasks = 32768;
   uint64_t memory_limit_bytes = 0;
+  uint64_t host_memory_bytes = 0;      // what the host has; shown where there is no limit
+  std::vector<std::pair<std::string, std::string>> sysctl;  // boot's: "net.core.somaxconn", "4096"
   unsigned cpus = 1;
   std::vector<boot::IdMapping> uid_mappings, gid_mappings;
   std::shared_ptr<vfs::MountNamespace> mount_space;
