@@ -1,0 +1,40 @@
+// The handlers of descriptor_calls(), by file.
+#pragma once
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/uio.h>
+
+#include "sentry/syscalls/handler.h"
+
+namespace sentry::syscalls {
+
+// poll.cc
+Result<int> sys_poll(Task& task, GuestPtr<pollfd> fds, unsigned count, int timeout_ms);
+Result<int> sys_ppoll(Task& task, GuestPtr<pollfd> fds, unsigned count, GuestPtr<timespec> timeout,
+                      GuestPtr<const uint64_t> mask, size_t mask_size);
+Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out, GuestPtr<uint64_t> except,
+                       GuestPtr<timeval> timeout);
+Result<int> sys_pselect6(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
+                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout, GuestPtr<const uint64_t> mask);
+Result<int> sys_epoll_create(Task& task, int size);
+Result<int> sys_epoll_create1(Task& task, int flags);
+Result<> sys_epoll_ctl(Task& task, FdNumber epoll, int operation, FdNumber fd, GuestPtr<const epoll_event> event);
+Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms);
+Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms,
+                            GuestPtr<const uint64_t> mask, size_t mask_size);
+Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
+                             GuestPtr<const timespec> timeout, GuestPtr<const uint64_t> mask, size_t mask_size);
+
+// event.cc
+Result<int> sys_eventfd(Task& task, unsigned initial);
+Result<int> sys_eventfd2(Task& task, unsigned initial, int flags);
+
+// splice.cc
+Result<size_t> sys_splice(Task& task, FdNumber in, GuestPtr<int64_t> in_offset, FdNumber out,
+                          GuestPtr<int64_t> out_offset, size_t length, unsigned flags);
+Result<size_t> sys_tee(Task& task, FdNumber in, FdNumber out, size_t length, unsigned flags);
+Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, unsigned flags);
+
+}  // namespace sentry::syscalls
