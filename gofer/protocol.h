@@ -174,7 +174,7 @@ struct AttachReply {
 inline constexpr uint32_t kAttachReadOnly = 1;
 
 // Open flags that kOpen, kCreate and kWalk take: an access mode and any of O_TRUNC, O_APPEND, O_SYNC,
-// O_DSYNC. Others are EINVAL; the gofer adds its own (O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_LARGEFILE).
+// O_DSYNC. Others are EINVAL; the gofer adds its own (O_CLOEXEC, O_NOCTTY, O_LARGEFILE).
 
 // kWalk: from node `id` through `count` components (strings, see Writer::string), 1 to kMaxWalk. A component
 // that is empty, ".", ".." or has a '/' or NUL is EINVAL for the whole request, one above kMaxName

@@ -1,0 +1,195 @@
+// Contents: opening, reading, writing, syncing. Only regular files and directories are ever opened.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "gofer/server.h"
+
+namespace gofer {
+
+Result<> check_open_flags(uint32_t flags) {
+  constexpr uint32_t kAllowed = O_ACCMODE | O_TRUNC | O_APPEND | O_SYNC | O_DSYNC;
+  if ((flags & ~kAllowed) || (flags & O_ACCMODE) == O_ACCMODE) return Errno(EINVAL);
+  return {};
+}
+
+// The type was read from the O_PATH descriptor, and the magic link leads to that same inode: it cannot be a
+// device or a fifo by now. No O_NONBLOCK: it means nothing to a regular file, except that io_uring would
+// answer EAGAIN on file systems without RWF_NOWAIT.
+Result<Fd> Server::reopen(const Entry& node, int flags) {
+  return host_fd(
+      ::openat(AT_FDCWD, FdPath(node.fd.get()).c_str(), flags | O_CLOEXEC | O_NOCTTY | O_LARGEFILE));
+}
+
+Result<Opened> Server::open_node(Entry& node, uint32_t flags, Reply& reply) {
+  switch (node.type & S_IFMT) {
+    case S_IFREG:
+      break;
+    case S_IFDIR:
+      break;
+    case S_IFLNK:
+      return Errno(ELOOP);
+    case S_IFIFO:
+    case S_IFSOCK:
+      return Errno(ENXIO);
+    default:
+      return Errno(EACCES);
+  }
+  if (node.opaque) return Errno(EACCES);
+  const bool changes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+  if (changes && node.is_directory()) return Errno(EISDIR);
+  if (changes && read_only(node)) return Errno(EROFS);
+  TRY(ids_.require(1));
+  Fd fd = TRY(reopen(node, static_cast<int>(flags) | (node.is_directory() ? O_DIRECTORY : 0)));
+  // The size matters for the probe of a file system that was not seen before only.
+  return add_handle(node, std::move(fd), flags, 1, reply);
+}
+
+Opened Server::add_handle(const Entry& node, Fd fd, uint32_t flags, uint64_t size, Reply& reply) {
+  Entry handle;
+  handle.kind = Entry::Kind::kHandle;
+  handle.attach = node.attach;
+  handle.type = node.type;
+  handle.device = node.device;
+  handle.readable = (flags & O_ACCMODE) != O_WRONLY;
+  handle.writable = (flags & O_ACCMODE) != O_RDONLY;
+  const int raw = fd.get();
+  handle.fd = std::move(fd);
+  Opened opened;
+  if (node.is_regular()) {
+    reply.donate(raw);
+    if (handle.readable && reads_nowait(node, raw, size)) opened.flags |= kOpenedNowaitRead;
+  }
+  opened.handle = ids_.insert(std::move(handle));
+  reply.issued(opened.handle);
+  return opened;
+}
+
+// preadv2(2): a file system that cannot read without waiting answers EOPNOTSUPP. Asked once for each file
+// system. An empty file tells nothing, so such an answer is given but not kept.
+bool Server::reads_nowait(const Entry& node, int fd, uint64_t size) {
+  for (const auto& [device, nowait] : nowait_devices_)
+    if (device == node.device) return nowait;
+  if (size == 0) return true;
+  char byte;
+  const iovec vec{&byte, 1};
+  const ssize_t got = ::preadv2(fd, &vec, 1, 0, RWF_NOWAIT);
+  if (got == 0) return true;
+  const bool nowait = got > 0 || errno == EAGAIN;
+  nowait_devices_.emplace_back(node.device, nowait);
+  return nowait;
+}
+
+Result<> Server::open(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<OpenRequest>());
+  TRY(in.end());
+  TRY(check_open_flags(request.flags));
+  Entry* node = TRY(ids_.node(header.id));
+  reply.body().put(TRY(open_node(*node, request.flags, reply)));
+  return {};
+}
+
+Result<uint8_t*> Server::shared(uint64_t offset, uint32_t length) const {
+  if (offset > buffer_size_ || length > buffer_size_ - offset) return Errno(EINVAL);
+  return buffer_ + offset;
+}
+
+Result<> Server::read(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<ReadRequest>());
+  TRY(in.end());
+  const bool in_packet = request.buffer == kInPacket;
+  if (request.offset > INT64_MAX || (in_packet && request.length > kMaxInline)) return Errno(EINVAL);
+  uint8_t* to = in_packet ? nullptr : TRY(shared(request.buffer, request.length));
+  const Entry* handle = TRY(ids_.handle(header.id));
+  if (handle->is_directory()) return Errno(EISDIR);
+  if (!handle->readable) return Errno(EBADF);
+
+  if (ring_) {
+    Transfer& transfer = claim_transfer(header, reply);
+    transfer.in_packet = in_packet;
+    if (in_packet) to = transfer.packet->data() + sizeof(ReplyHeader) + sizeof(ReadReply);
+    ring_->read(transfer, handle->fd.get(), to, request.length, request.offset);
+    return {};
+  }
+  void* count_place = reply.body().reserve(sizeof(ReadReply));
+  Writer probe = reply.body();  // its place, taken for good when the count is known
+  if (in_packet) to = static_cast<uint8_t*>(probe.reserve(request.length));
+  const ssize_t got =
+      TRY(host(::pread(handle->fd.get(), to, request.length, static_cast<off_t>(request.offset))));
+  if (in_packet) reply.body().reserve(static_cast<size_t>(got));
+  const ReadReply result{.count = static_cast<uint32_t>(got)};
+  std::memcpy(count_place, &result, sizeof(result));
+  return {};
+}
+
+Result<> Server::write(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<WriteRequest>());
+  const bool in_packet = request.buffer == kInPacket;
+  if (in_packet && request.length > kMaxInline) return in.malformed("a length is out of bounds");
+  const uint8_t* from = in_packet ? TRY(in.data(request.length)).data() : nullptr;
+  TRY(in.end());
+  if (request.flags & ~(kWriteAppend | kWriteDsync | kWriteSync)) return Errno(EINVAL);
+  if (request.offset > INT64_MAX) return Errno(EINVAL);
+  if (!in_packet) from = TRY(shared(request.buffer, request.length));
+  const Entry* handle = TRY(ids_.handle(header.id));
+  if (read_only(*handle)) return Errno(EROFS);
+  if (!handle->writable) return Errno(EBADF);
+  const int rwf = ((request.flags & kWriteAppend) ? RWF_APPEND : 0) |
+                  ((request.flags & kWriteDsync) ? RWF_DSYNC : 0) |
+                  ((request.flags & kWriteSync) ? RWF_SYNC : 0);
+
+  if (ring_) {
+    Transfer& transfer = claim_transfer(header, reply);
+    transfer.flags = request.flags;
+    if (in_packet) {
+      std::memcpy(transfer.packet->data(), from, request.length);
+      from = transfer.packet->data();
+    }
+    ring_->write(transfer, handle->fd.get(), from, request.length, request.offset, rwf);
+    return {};
+  }
+  const iovec vec{const_cast<uint8_t*>(from), request.length};
+  const ssize_t put =
+      TRY(host(::pwritev2(handle->fd.get(), &vec, 1, static_cast<off_t>(request.offset), rwf)));
+  WriteReply result{.count = static_cast<uint32_t>(put)};
+  if (request.flags & kWriteAppend) result.size = TRY(status_of(handle->fd.get())).stx_size;
+  reply.body().put(result);
+  return {};
+}
+
+Result<> Server::fsync(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<FsyncRequest>());
+  TRY(in.end());
+  const Entry* handle = TRY(ids_.handle(header.id));
+  if (ring_) {
+    ring_->fsync(claim_transfer(header, reply), handle->fd.get(), request.data_only != 0);
+    return {};
+  }
+  TRY(host(request.data_only != 0 ? ::fdatasync(handle->fd.get()) : ::fsync(handle->fd.get())));
+  return {};
+}
+
+Result<> Server::fallocate(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<FallocateRequest>());
+  TRY(in.end());
+  constexpr uint32_t kModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE |
+                              FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
+  if (request.mode & ~kModes) return Errno(EOPNOTSUPP);
+  if (request.offset > INT64_MAX || request.length > INT64_MAX) return Errno(EINVAL);
+  const Entry* handle = TRY(ids_.handle(header.id));
+  if (read_only(*handle)) return Errno(EROFS);
+  if (!handle->writable) return Errno(EBADF);
+  const auto mode = static_cast<int>(request.mode);
+  if (ring_) {
+    ring_->fallocate(claim_transfer(header, reply), handle->fd.get(), mode, request.offset, request.length);
+    return {};
+  }
+  TRY(host(::fallocate(handle->fd.get(), mode, static_cast<off_t>(request.offset),
+                       static_cast<off_t>(request.length))));
+  return {};
+}
+
+}  // namespace gofer

@@ -1,0 +1,1 @@
+#include "tests/unit/gofer/gofer_process.h"
