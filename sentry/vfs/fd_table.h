@@ -12,7 +12,7 @@ namespace sentry::vfs {
 
 class FdTable {
  public:
-  static constexpr int kMaximum = 1 << 20;  // fs.nr_open
+  static constexpr int kMaximum = 1 << 20;  // fs.nr_open; a limit above is cut
 
   FdTable() = default;
   ~FdTable();
@@ -40,9 +40,14 @@ class FdTable {
     FileRef file;
     bool cloexec = false;
   };
-  void closed(FileRef file);
+  size_t find_free(size_t from) const;  // may be slots_.size() or more
+  void put(size_t index, FileRef file, bool cloexec);
+  FileRef take(size_t index);
+  Result<> closed(const FileRef& file);  // what close(2) owes the file
+
   std::vector<Slot> slots_;
-  size_t lowest_free_ = 0;  // no free slot below
+  std::vector<uint64_t> used_;  // a bit a slot
+  size_t lowest_free_ = 0;      // no free slot below
 };
 
 }  // namespace sentry::vfs

@@ -96,6 +96,8 @@ class File : public std::enable_shared_from_this<File> {
   uint64_t position = 0;
   // Who opened it, for later checks (sockets, /proc).
   CredentialsRef credentials;
+  // Whether it counts in Inode::Locks::writers: set by open(), undone by the destructor.
+  bool counts_as_writer = false;
   AsyncOwner async_owner;
   // Sends async_owner its signal while O_ASYNC is set; made by fcntl(2) and ioctl(2).
   std::unique_ptr<Waiter> async_notifier;
@@ -110,16 +112,64 @@ class File : public std::enable_shared_from_this<File> {
   int flags_;
 };
 
+// A file with a position and a size: what pread, pwrite and lseek need is left to the implementor. Reads and writes at
+// the shared position take turns (f_pos_lock).
+class SeekableFile : public File {
+ public:
+  using File::File;
+
+  Result<size_t> read(mm::Sink& sink, const IoOptions& options) final;
+  Result<size_t> write(mm::Source& source, const IoOptions& options) final;
+  bool seekable() const final { return true; }
+  // lseek(2) over size(); SEEK_DATA and SEEK_HOLE by find_data().
+  Result<uint64_t> seek(int64_t offset, int whence) override;
+
+ protected:
+  virtual Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) = 0;
+  // `append`: at the end, wherever that is when the data are there; `offset` is then where they went.
+  virtual Result<size_t> write_at(mm::Source&, uint64_t& /*offset*/, bool /*append*/, bool /*nonblocking*/) {
+    return Errno(EINVAL);
+  }
+  virtual Result<uint64_t> size() = 0;
+  // The next data (or hole) from `offset`, which is below size(). Default: all is data, with a hole at the end.
+  virtual Result<uint64_t> find_data(uint64_t offset, bool data);
+
+ private:
+  FiberLock position_lock_;
+};
+
+// An open directory. Implementors write readdir() and may start with add_dots().
+class DirectoryFile : public File {
+ public:
+  using File::File;
+  // EISDIR, as read(2).
+  Result<size_t> read(mm::Sink&, const IoOptions&) override { return Errno(EISDIR); }
+  bool seekable() const override { return true; }
+  Result<uint64_t> seek(int64_t offset, int whence) override;
+  Result<> fsync(bool) override { return {}; }
+
+ protected:
+  // Adds "." at position 0 and ".." at 1, advancing `position`; false when the sink is full.
+  bool add_dots(DirectorySink& sink);
+};
+
 // A file opened with O_PATH: only a place.
 class PathFile final : public File {
  public:
   PathFile(Path path, InodeRef inode, int flags) : File(std::move(path), std::move(inode), flags) {}
   Result<> set_status_flags(int) override { return Errno(EBADF); }
+  Events poll() override { return 0x20; }  // POLLNVAL: poll(2) treats it as not open
 };
 
 // Inode numbers and a superblock for what has no name: pipes, sockets, eventfds (the kernel's pipefs, sockfs,
 // anon_inodefs). The name is what /proc shows: "pipe", "socket", "anon_inode:[eventfd]".
 InodeRef make_anonymous_inode(uint32_t mode, std::string name, const CredentialsRef& owner);
 std::string anonymous_name(const Inode& inode);  // "pipe:[77]"; empty for a named inode
+// Where a file lies, for /proc/PID/fd: its path, or an anonymous_path() for one without.
+Path place_of(const File& file);
+
+// Whether reading a file of this mount makes its access time due (touch_atime, relatime), 24 hours and all. `flags` are
+// the open file's.
+bool access_time_due(const Path& path, int flags, const Attributes& attributes, Nanoseconds now);
 
 }  // namespace sentry::vfs

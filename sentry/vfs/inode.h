@@ -16,6 +16,7 @@
 #include "sentry/base/time.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/vfs/credentials.h"
+#include "sentry/vfs/fiber_lock.h"
 
 namespace sentry::vfs {
 
@@ -75,6 +76,8 @@ class Superblock {
   // Whether names may be kept in the dentry cache until the inode operations change them. False: every lookup asks.
   virtual bool caches_names() const { return true; }
   bool read_only = false;
+  // Held while a directory moves, so that nobody's ancestors change meanwhile (s_vfs_rename_mutex).
+  FiberLock rename_lock;
 
  protected:
   Superblock();
@@ -89,6 +92,7 @@ struct NewNode {
   uid_t uid = 0;
   gid_t gid = 0;
   uint64_t rdev = 0;
+  bool linkable = true;  // tmpfile(): whether linkat(2) may name it later (no O_EXCL)
 };
 
 class Inode : public std::enable_shared_from_this<Inode> {
@@ -106,8 +110,13 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Whether `mask` (R_OK | W_OK | X_OK) is allowed; default: mode bits, owner and capabilities, path_resolution(7).
   virtual Result<> permission(const Credentials& credentials, int mask);
 
-  // Directories. `name` is one component, not "." or "..". The VFS has checked permissions and, where it can, existence.
+  // Directories. `name` is one component, not "." or "..". The VFS has checked permissions and, where it can, existence,
+  // and holds the directory's names_lock (dentry.h). While an Inode lives, its file answers this same object under every
+  // name: locks, attachments and the overlay go by identity.
   virtual Result<InodeRef> lookup(std::string_view) { return Errno(ENOTDIR); }  // ENOENT
+  // A hint before a lookup: `name` in this directory is wanted, then the components of `rest` below it ("b/c"; may hold
+  // "..", may cross links and mounts). A file system that answers from far away may fetch them in one go.
+  virtual void expect(std::string_view /*name*/, std::string_view /*rest*/) {}
   virtual Result<InodeRef> create(std::string_view, const NewNode&) { return Errno(EPERM); }  // regular, fifo, socket, device
   virtual Result<InodeRef> mkdir(std::string_view, const NewNode&) { return Errno(EPERM); }
   virtual Result<InodeRef> symlink(std::string_view, const NewNode&, std::string_view /*target*/) { return Errno(EPERM); }
@@ -127,7 +136,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // A link that leads to an object and not to a name (/proc/PID/fd/3). Absent for ordinary links.
   virtual std::optional<Result<Path>> follow() { return std::nullopt; }
 
-  // open(2): `flags` are O_*; creation, truncation, permissions are done. Default: ENXIO, as for a socket.
+  // open(2): `flags` are O_*; creation and permissions are done, truncation follows through setattr. Default: what
+  // sentry/vfs/special.h says for devices and FIFOs, else ENXIO, as for a socket.
   virtual Result<FileRef> open(const Path& path, int flags);
 
   // xattr(7). Names with their prefix. Sizes as getxattr(2): the caller handles ERANGE.
@@ -139,8 +149,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Advisory locks live with the inode: sentry/vfs/lock.h. Made on first use.
   struct Locks;
   Locks& locks();
+  bool has_locks() const { return locks_ != nullptr; }
 
-  // The object behind a socket's name in the tree (AF_UNIX bind), owned by net/.
+  // The object behind a name in the tree: a socket's (AF_UNIX bind), owned by net/, or a FIFO's pipe.
   std::shared_ptr<void> attachment;
 
  private:
@@ -150,5 +161,14 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
 // The default permission check over given attributes: EACCES unless allowed.
 Result<> check_permission(const Attributes& attributes, const Credentials& credentials, int mask);
+// The same from the three facts that it takes.
+Result<> check_permission(uint32_t mode, uid_t uid, gid_t gid, const Credentials& credentials, int mask);
+// inode_owner_or_capable: the owner, or CAP_FOWNER.
+inline bool owns(const Credentials& credentials, uid_t owner) {
+  return credentials.fsuid == owner || credentials.capable(3 /* CAP_FOWNER */);
+}
+// The mode bits that remain when a file's data or owner changes (should_remove_suid): without S_ISUID, and without
+// S_ISGID where it means set-group-id.
+uint32_t without_set_id(uint32_t mode);
 
 }  // namespace sentry::vfs

@@ -19,8 +19,10 @@ struct Caller {
 
 // open(2), openat2(2): creates, truncates, checks. `mode` before umask. ELOOP for a link with O_NOFOLLOW.
 Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uint32_t mode, uint64_t resolve = 0);
-// Opens a place that is already known (exec, /proc/PID/fd).
+// Opens a place that is already known (exec, /proc/PID/fd): permissions and all that open() checks of an existing file.
 Result<FileRef> open_path(const Caller& caller, const Path& path, int flags);
+// The type and the owner a new node gets in `directory`: umask, set-group-id directories, mode_strip_sgid.
+NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory, uint32_t mode);
 
 Result<> mknod(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev);
 // mknod that answers the new place (bind of a unix socket).

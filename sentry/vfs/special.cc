@@ -1,0 +1,62 @@
+#include "sentry/vfs/special.h"
+
+#include <sys/sysmacros.h>
+
+namespace sentry::vfs {
+namespace {
+
+SpecialOpener& fifo_opener() {
+  static SpecialOpener opener;
+  return opener;
+}
+
+}  // namespace
+
+DeviceRegistry& DeviceRegistry::current() {
+  static DeviceRegistry registry;
+  return registry;
+}
+
+void DeviceRegistry::add(uint32_t type, unsigned major, unsigned minor, SpecialOpener opener) {
+  add_range(type, major, minor, 1, std::move(opener));
+}
+
+void DeviceRegistry::add_range(uint32_t type, unsigned major, unsigned first, unsigned count, SpecialOpener opener) {
+  ranges_[{type, major, first}] = {first + count - 1, std::move(opener)};
+}
+
+Result<FileRef> DeviceRegistry::open(uint32_t type, uint64_t rdev, const Path& path, const InodeRef& inode,
+                                     int flags) const {
+  const unsigned number_major = major(rdev), number_minor = minor(rdev);
+  auto range = ranges_.upper_bound({type, number_major, number_minor});
+  if (range == ranges_.begin()) return Errno(ENXIO);
+  --range;
+  const auto& [found_type, found_major, first] = range->first;
+  if (found_type != type || found_major != number_major || range->second.last < number_minor) return Errno(ENXIO);
+  return range->second.opener(path, inode, flags);
+}
+
+void set_fifo_opener(SpecialOpener opener) { fifo_opener() = std::move(opener); }
+
+Result<FileRef> open_fifo(const Path& path, const InodeRef& inode, int flags) {
+  if (!fifo_opener()) return Errno(ENXIO);
+  return fifo_opener()(path, inode, flags);
+}
+
+Result<FileRef> open_special(const Path& path, const InodeRef& inode, int flags) {
+  switch (inode->type()) {
+    case S_IFCHR:
+    case S_IFBLK: {
+      const Attributes attributes = TRY(inode->getattr());
+      return DeviceRegistry::current().open(inode->type(), attributes.rdev, path, inode, flags);
+    }
+    case S_IFIFO:
+      return open_fifo(path, inode, flags);
+    case S_IFLNK:
+      return Errno(ELOOP);
+    default:
+      return Errno(ENXIO);
+  }
+}
+
+}  // namespace sentry::vfs
