@@ -1,0 +1,60 @@
+#include "runtime/foreground.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "runtime/supervisor.h"
+#include "runtime/terminal.h"
+#include "sentry/base/log.h"
+
+namespace runtime {
+namespace {
+
+// A program has a terminal of its own when its input and output are one terminal. With only one of them a
+// terminal it is part of a pipeline: then the other programs may be reading the same terminal (less(1)), so
+// it is left alone and the descriptor is passed through like any other.
+bool wants_console(const ForegroundOptions& options) {
+  using enum ForegroundOptions::Console;
+  const bool possible = same_terminal(options.stdio[0], options.stdio[1]);
+  return possible && options.console != kNever;
+}
+
+}  // namespace
+
+Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
+  const ForwardedSignals signals = TRY(ForwardedSignals::take());
+  SuperviseOptions supervision;
+  supervision.timeout = options.timeout;
+  supervision.memory_limit_text = options.memory_limit_text;
+  // What cgroups cannot do for an ordinary user is done from here and by the sentry.
+  if (!may_map_ids()) supervision.memory_bytes = std::exchange(plan.limits, Limits{}).memory_bytes;
+
+  plan.stdio = options.stdio;
+  const bool console = wants_console(options);
+  sentry::Fd log_writer;
+  if (console) {
+    plan.boot.process.terminal = true;
+    const WindowSize size = window_size_of(options.stdio[0]);
+    plan.boot.process.rows = size.rows;
+    plan.boot.process.columns = size.columns;
+    plan.stdio[0] = plan.stdio[1] = -1;
+    if (same_terminal(options.stdio[0], options.stdio[2])) plan.stdio[2] = -1;
+    if (same_terminal(options.stdio[0], plan.log_fd)) {
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC) != 0) return system_failure(errno, "cannot make a pipe");
+      supervision.raw_log = sentry::Fd(ends[0]);
+      log_writer = sentry::Fd(ends[1]);
+      plan.log_fd = log_writer.get();
+    }
+  }
+
+  Sandbox sandbox = TRY(Sandbox::start(std::move(plan)));
+  log_writer.reset();
+  std::optional<Terminal> terminal;
+  if (console) terminal.emplace(TRY(Terminal::open(options.stdio[0], sandbox.take_console())));
+  const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));
+  if (!ending.message.empty()) sentry::log_line(ending.message);
+  return ending.status;
+}
+
+}  // namespace runtime

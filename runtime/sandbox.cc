@@ -1,0 +1,159 @@
+#include "runtime/sandbox.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "runtime/programs.h"
+#include "sentry/base/log.h"
+
+namespace runtime {
+namespace {
+
+using sentry::Fd;
+
+struct Pair {
+  Fd ours, theirs;
+};
+
+Outcome<Pair> socket_pair(int type) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
+    return system_failure(errno, "cannot make a socket pair");
+  return Pair{Fd(ends[0]), Fd(ends[1])};
+}
+
+// The boot document as the sentry reads it: from the start of a descriptor.
+Outcome<Fd> boot_document(const sentry::boot::Boot& boot) {
+  const std::string bytes = sentry::boot::encode(boot);
+  Fd file(::memfd_create("boot", MFD_CLOEXEC));
+  if (!file) return system_failure(errno, "cannot make a memfd");
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t size =
+        ::pwrite(file.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (size <= 0) return system_failure(errno, "cannot write the boot document");
+    done += static_cast<size_t>(size);
+  }
+  return file;
+}
+
+// The sentry's descriptors. 0 and 1 are nothing; the log is where stderr is expected.
+enum SentryFd {
+  kSentryLog = 2,
+  kSentryBoot,
+  kSentryControl,
+  kSentryGofer,
+  kSentryStdio,
+  kSentryConsole = kSentryStdio + 3,
+  kSentryFds
+};
+
+// The gofer's. Attach points follow, then its own /proc/self/fd.
+enum GoferFd { kGoferLog = 2, kGoferSocket, kGoferAttach };
+
+JailSpec sentry_spec(const SandboxPlan& plan, const Program& program, int null_fd, int boot_fd,
+                     int control_fd, int gofer_fd, int console_fd) {
+  JailSpec spec;
+  spec.name = "sentry";
+  spec.program_fd = program.fd.get();
+  spec.args = {"bulkhead-sentry", "--boot", std::to_string(kSentryBoot)};
+  spec.fds.assign(kSentryFds, -1);
+  spec.fds[0] = spec.fds[1] = null_fd;
+  spec.fds[kSentryLog] = plan.log_fd;
+  spec.fds[kSentryBoot] = boot_fd;
+  spec.fds[kSentryControl] = control_fd;
+  spec.fds[kSentryGofer] = gofer_fd;
+  for (size_t i = 0; i < 3; ++i) spec.fds[kSentryStdio + i] = plan.stdio[i];
+  spec.fds[kSentryConsole] = console_fd;
+  spec.identity = sentry_identity();
+  spec.own_clocks = true;
+  return spec;
+}
+
+JailSpec gofer_spec(const SandboxPlan& plan, const Program& program, int null_fd, int socket_fd) {
+  JailSpec spec;
+  spec.name = "gofer";
+  spec.program_fd = program.fd.get();
+  spec.args = {"bulkhead-gofer", "--socket", std::to_string(kGoferSocket), "--log",
+               std::to_string(kGoferLog)};
+  spec.fds = {null_fd, null_fd, plan.log_fd, socket_fd};
+  for (size_t i = 0; i < plan.attaches.size(); ++i) {
+    spec.args.push_back("--attach");
+    spec.args.push_back(fmt::format("{}{}", kGoferAttach + i, plan.attaches[i].writable ? "" : ":ro"));
+    spec.fds.push_back(-1);
+  }
+  spec.args.push_back("--proc");
+  spec.args.push_back(std::to_string(spec.fds.size()));
+  spec.fds.push_back(-1);
+  spec.identity = gofer_identity();
+  spec.capabilities = gofer_capabilities();
+  spec.prepare = [attaches = plan.attaches](JailSpec& self) -> Outcome<> {
+    // The gofer reopens descriptors by name; the clone's ".." leads nowhere. It must be taken before /proc is
+    // covered.
+    Fd proc(::open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (!proc) return system_failure(errno, "cannot open the gofer's /proc/self/fd");
+    std::vector<Fd> fds = TRY(open_attaches(attaches));
+    for (size_t i = 0; i < fds.size(); ++i) self.fds[kGoferAttach + i] = fds[i].release();
+    self.fds.back() = proc.release();
+    return {};
+  };
+  return spec;
+}
+
+}  // namespace
+
+Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
+  const Program sentry_program = TRY(find_program("bulkhead-sentry"));
+  const Program gofer_program = TRY(find_program("bulkhead-gofer"));
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return system_failure(errno, "cannot open /dev/null");
+
+  Sandbox sandbox;
+  Pair control = TRY(socket_pair(SOCK_SEQPACKET));
+  Pair gofer_link = TRY(socket_pair(SOCK_SEQPACKET));
+  Pair console;
+  sentry::boot::Process& process = plan.boot.process;
+  if (process.terminal) {
+    console = TRY(socket_pair(SOCK_STREAM));
+    process.console_fd = kSentryConsole;
+  }
+  for (int i = 0; i < 3; ++i)
+    process.stdio_fds[i] = plan.stdio[static_cast<size_t>(i)] < 0 ? -1 : static_cast<int>(kSentryStdio) + i;
+  plan.boot.log_fd = kSentryLog;
+  plan.boot.control_fd = kSentryControl;
+  plan.boot.gofer_fd = kSentryGofer;
+  const Fd boot = TRY(boot_document(plan.boot));
+  if (plan.limits.any()) sandbox.cgroup_ = TRY(Cgroup::create(plan.id, plan.limits));
+
+  // The gofer first: it has more to do before it runs.
+  JailSpec gofer = gofer_spec(plan, gofer_program, null.get(), gofer_link.ours.get());
+  const Identity gofer_ids = gofer.identity;
+  sandbox.gofer_ = TRY(Jailed::start(std::move(gofer)));
+  TRY(sandbox.cgroup_.add(sandbox.gofer_.pid()));
+  TRY(sandbox.gofer_.release(gofer_ids));
+  JailSpec sentry = sentry_spec(plan, sentry_program, null.get(), boot.get(), control.theirs.get(),
+                                gofer_link.theirs.get(), console.theirs.get());
+  const Identity sentry_ids = sentry.identity;
+  sandbox.sentry_ = TRY(Jailed::start(std::move(sentry)));
+  TRY(sandbox.cgroup_.add(sandbox.sentry_.pid()));
+  TRY(sandbox.sentry_.release(sentry_ids));
+  sandbox.control_ = std::move(control.ours);
+  sandbox.console_ = std::move(console.ours);
+  return sandbox;
+}
+
+void Sandbox::tell(const sentry::boot::Control& message) const {
+  ::send(control_.get(), &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void Sandbox::kill() {
+  sentry_.kill();
+  gofer_.kill();
+}
+
+}  // namespace runtime

@@ -1,0 +1,377 @@
+#include "runtime/supervisor.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <map>
+
+#include "runtime/memory_watch.h"
+#include "sentry/base/log.h"
+
+namespace runtime {
+namespace {
+
+using sentry::boot::Control;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// How long a sentry may take to put its affairs in order after its program has ended: the rest of the output.
+constexpr milliseconds kEndGrace{5000};
+
+// What a user or a parent may send to a program to have it react. Not among them: SIGCHLD and SIGPIPE, which
+// are the runtime's own, SIGTTIN and SIGTTOU, which stop it as they would stop the program, and faults.
+sigset_t forwarded_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
+                           SIGTSTP, SIGURG, SIGXCPU, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGPWR})
+    ::sigaddset(&set, signal);
+  for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) ::sigaddset(&set, signal);
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    struct sigaction action {};
+    if (::sigismember(&set, signal) == 1 && ::sigaction(signal, nullptr, &action) == 0 &&
+        action.sa_handler == SIG_IGN)
+      ::sigdelset(&set, signal);
+  }
+  return set;
+}
+
+bool readable(int fd) {
+  pollfd wait{fd, POLLIN, 0};
+  return ::poll(&wait, 1, 0) == 1;
+}
+
+// The status of the guest's first process as a shell shows it.
+int shell_status(int wait_status) {
+  return WIFSIGNALED(wait_status) ? kStatusSignal + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+class Supervision {
+ public:
+  Supervision(Sandbox& sandbox, const ForwardedSignals& signals, std::optional<Terminal>& terminal,
+              SuperviseOptions& options)
+      : sandbox_(sandbox), signals_(signals), terminal_(terminal), options_(options) {}
+
+  Ending run() {
+    epoll_ = sentry::Fd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_) return {kStatusFailure, fmt::format("cannot make an epoll: {}", strerrordesc_np(errno))};
+    start_clocks();
+    if (terminal_ && terminal_->take()) tell_window_size();
+    while (!over_) step();
+    return ending_.value_or(Ending{});
+  }
+
+ private:
+  // One round: everything that is ready, the processes' ends last so that what they had said is heard before.
+  void step() {
+    watch(sandbox_.control_fd(), control_open_ ? EPOLLIN : 0U);
+    watch(signals_.fd(), EPOLLIN);
+    watch(sandbox_.sentry().pidfd(), EPOLLIN);
+    watch(sandbox_.gofer().pidfd(), EPOLLIN);
+    if (terminal_) {
+      watch(terminal_->tty_fd(), terminal_->tty_events());
+      watch(terminal_->console_fd(), terminal_->console_events());
+    }
+    if (options_.raw_log) watch(options_.raw_log.get(), EPOLLIN);
+    std::array<epoll_event, 16> events;
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), wait_ms());
+    BULKHEAD_CHECK(count >= 0 || errno == EINTR, "epoll_wait: {}", strerrordesc_np(errno));
+    read_signals();
+    if (terminal_) relay_terminal();
+    if (options_.raw_log) relay_log();
+    read_control();
+    judge_ends();
+    look_at_clocks();
+  }
+
+  void watch(int fd, uint32_t events) {
+    const auto known = watched_.find(fd);
+    if (known != watched_.end() && known->second == events) return;
+    epoll_event event{};
+    event.events = events;
+    event.data.fd = fd;
+    int operation = EPOLL_CTL_MOD;
+    if (known == watched_.end()) operation = EPOLL_CTL_ADD;
+    // No events at all: out of the set, since EPOLLHUP cannot be masked.
+    if (events == 0) operation = EPOLL_CTL_DEL;
+    if (events == 0 && (known == watched_.end() || known->second == 0)) return;
+    if (known != watched_.end() && known->second == 0) operation = EPOLL_CTL_ADD;
+    const int status = ::epoll_ctl(epoll_.get(), operation, fd, &event);
+    BULKHEAD_CHECK(status == 0, "epoll_ctl: {}", strerrordesc_np(errno));
+    watched_[fd] = events;
+  }
+
+  void start_clocks() {
+    if (options_.timeout) deadline_ = Clock::now() + *options_.timeout;
+    if (options_.memory_bytes != 0) {
+      memory_.emplace(sandbox_.sentry().pid(), sandbox_.gofer().pid(), options_.memory_bytes);
+      memory_look_ = Clock::now() + memory_->next_look();
+    }
+  }
+
+  int wait_ms() const {
+    std::optional<Clock::time_point> next;
+    for (const auto& time : {deadline_, memory_look_, grace_end_})
+      if (time && (!next || *time < *next)) next = time;
+    if (!next) return -1;
+    const auto left = std::chrono::ceil<milliseconds>(*next - Clock::now()).count();
+    return static_cast<int>(std::clamp<long long>(left, 0, 1'000'000));
+  }
+
+  void look_at_clocks() {
+    if (over_) return;
+    const Clock::time_point now = Clock::now();
+    if (grace_end_ && now >= *grace_end_) return end();
+    if (deadline_ && now >= *deadline_)
+      return end({kStatusTimeout, fmt::format("the program ran longer than --timeout allows ({} s): killed",
+                                              static_cast<double>(options_.timeout->count()) / 1000)});
+    if (memory_look_ && now >= *memory_look_) {
+      if (memory_->exceeded()) return end(out_of_memory());
+      memory_look_ = now + memory_->next_look();
+    }
+  }
+
+  Ending out_of_memory() const {
+    return {kStatusSignal + SIGKILL,
+            fmt::format("the sandbox reached its memory limit ({}): killed (raise --memory)",
+                        options_.memory_limit_text)};
+  }
+
+  // The sandbox is over; the first reason given stands.
+  void end(Ending ending) {
+    if (!ending_) ending_ = std::move(ending);
+    over_ = true;
+  }
+  void end() { over_ = true; }
+
+  // The program has ended: the sentry may finish and leave.
+  void program_ended(Ending ending) {
+    if (ending_) return;
+    ending_ = std::move(ending);
+    deadline_.reset();
+    grace_end_ = Clock::now() + kEndGrace;
+  }
+
+  void read_control() {
+    std::array<char, 4096> packet;
+    for (;;) {
+      const ssize_t size = ::recv(sandbox_.control_fd(), packet.data(), packet.size(), MSG_DONTWAIT);
+      if (size <= 0) {
+        if (size == 0) control_open_ = false;
+        return;
+      }
+      // The sentry is not trusted: what is not a message of its is no message.
+      Control message;
+      if (static_cast<size_t>(size) < sizeof message) continue;
+      std::memcpy(&message, packet.data(), sizeof message);
+      handle(message,
+             std::string(packet.data() + sizeof message, static_cast<size_t>(size) - sizeof message));
+    }
+  }
+
+  void handle(const Control& message, const std::string& text) {
+    switch (message.kind) {
+      case Control::Kind::kExited:
+        return program_ended({shell_status(message.value), ""});
+      case Control::Kind::kStartFailed: {
+        const bool not_executable = message.status == kStatusNotExecutable;
+        return program_ended({not_executable ? kStatusNotExecutable : kStatusNotFound, printable(text)});
+      }
+      case Control::Kind::kStopped:
+        return stop_as_program(message.value);
+      default:
+        return;
+    }
+  }
+
+  // Text of the sandbox goes to the operator's terminal only without control characters.
+  static std::string printable(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }, '?');
+    return text;
+  }
+
+  void judge_ends() {
+    if (over_) return;
+    const bool sentry_ended = readable(sandbox_.sentry().pidfd());
+    const bool gofer_ended = readable(sandbox_.gofer().pidfd());
+    if (!sentry_ended && !gofer_ended) return;
+    read_control();  // what the sentry said before it ended
+    if (ending_) {
+      if (sentry_ended) end();
+      return;
+    }
+    for (Jailed* jailed : {&sandbox_.gofer(), &sandbox_.sentry()}) {
+      if (!readable(jailed->pidfd())) continue;
+      if (const Outcome<> report = jailed->read_report(); !report)
+        return end({report.error().status, report.error().message});
+    }
+    // A gofer that ends by itself has seen the sentry go; one that was killed takes the sentry along.
+    if (gofer_ended) {
+      const std::optional<Ending> cause = unexpected_end("gofer", sandbox_.gofer());
+      if (cause || !sentry_ended)
+        return end(cause.value_or(Ending{kStatusFailure, "the gofer ended before the program"}));
+    }
+    end(unexpected_end("sentry", sandbox_.sentry())
+            .value_or(Ending{kStatusFailure, "the sentry ended without saying how the program ended"}));
+  }
+
+  // Why a jailed program ended, if it was not its own decision in peace.
+  std::optional<Ending> unexpected_end(const char* name, const Jailed& jailed) const {
+    siginfo_t info{};
+    if (::waitid(P_PIDFD, static_cast<id_t>(jailed.pidfd()), &info, WEXITED | WNOWAIT | __WALL) != 0)
+      return std::nullopt;
+    if (info.si_code == CLD_EXITED) {
+      if (info.si_status == 0) return std::nullopt;
+      return Ending{kStatusFailure, fmt::format("the {} gave up (status {}); its message is in the log", name,
+                                                info.si_status)};
+    }
+    if (info.si_status == SIGKILL)
+      return Ending{kStatusSignal + SIGKILL,
+                    fmt::format("the {} was killed (signal 9), and the sandbox with it", name)};
+    const bool forbidden_call = info.si_status == SIGSYS;
+    return Ending{
+        kStatusFailure,
+        fmt::format("the {} crashed (signal {}{}), and the sandbox with it; this is a fault of bulkhead's",
+                    name, info.si_status, forbidden_call ? ": a host call that is not on its list" : "")};
+  }
+
+  void read_signals() {
+    std::array<signalfd_siginfo, 8> infos;
+    for (;;) {
+      const ssize_t size = ::read(signals_.fd(), infos.data(), sizeof infos);
+      if (size <= 0) return;
+      for (size_t i = 0; i < static_cast<size_t>(size) / sizeof infos[0]; ++i)
+        pass_signal(static_cast<int>(infos[i].ssi_signo));
+    }
+  }
+
+  void pass_signal(int signal) {
+    if (signal == SIGWINCH && terminal_) return tell_window_size();
+    if (signal == SIGCONT) return resume();
+    Control message{Control::Kind::kSignal};
+    message.value = signal;
+    sandbox_.tell(message);
+  }
+
+  void tell_window_size() {
+    const WindowSize size = terminal_->window_size();
+    Control message{Control::Kind::kResize};
+    message.rows = size.rows;
+    message.columns = size.columns;
+    sandbox_.tell(message);
+  }
+
+  void resume() {
+    if (terminal_ && terminal_->take()) tell_window_size();
+    sandbox_.tell({Control::Kind::kContinue});
+  }
+
+  // The program was stopped by job control, so the caller's job is: with a terminal the whole job, as Ctrl-Z
+  // does where there is no sandbox in between, else this process (the others had their signal from the
+  // terminal).
+  void stop_as_program(int signal) {
+    if (terminal_) {
+      terminal_->relay();
+      terminal_->restore();
+    }
+    if (signal == SIGSTOP) {
+      ::raise(SIGSTOP);
+    } else {
+      sigset_t stop;
+      ::sigemptyset(&stop);
+      ::sigaddset(&stop, SIGTSTP);
+      if (terminal_)
+        ::kill(0, SIGTSTP);
+      else
+        ::raise(SIGTSTP);
+      ::sigprocmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
+      ::sigprocmask(SIG_BLOCK, &stop, nullptr);
+    }
+    // An orphaned process group does not stop (setpgid(2)): then the program must not stay stopped either.
+    // Else SIGCONT is waiting, and this is the reaction to it.
+    sigset_t resumed;
+    ::sigemptyset(&resumed);
+    ::sigaddset(&resumed, SIGCONT);
+    const timespec now{};
+    ::sigtimedwait(&resumed, nullptr, &now);
+    resume();
+  }
+
+  void relay_terminal() {
+    const bool had_terminal = terminal_->taken();
+    const bool connected = terminal_->relay();
+    if (!had_terminal && terminal_->taken()) tell_window_size();
+    if (!connected && !hung_up_) {
+      hung_up_ = true;
+      sandbox_.tell({Control::Kind::kHangup});
+    }
+  }
+
+  void relay_log() {
+    if (!readable(options_.raw_log.get())) return;
+    std::array<char, 4096> bytes;
+    const ssize_t size = ::read(options_.raw_log.get(), bytes.data(), bytes.size());
+    if (size <= 0) {
+      watch(options_.raw_log.get(), 0);
+      options_.raw_log.reset();
+      return;
+    }
+    std::string text;
+    for (ssize_t i = 0; i < size; ++i) {
+      if (bytes[static_cast<size_t>(i)] == '\n') text += '\r';
+      text += bytes[static_cast<size_t>(i)];
+    }
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+  }
+
+  Sandbox& sandbox_;
+  const ForwardedSignals& signals_;
+  std::optional<Terminal>& terminal_;
+  SuperviseOptions& options_;
+  sentry::Fd epoll_;
+  std::map<int, uint32_t> watched_;
+  std::optional<Clock::time_point> deadline_, memory_look_, grace_end_;
+  std::optional<MemoryWatch> memory_;
+  std::optional<Ending> ending_;
+  bool over_ = false;
+  bool control_open_ = true;
+  bool hung_up_ = false;
+};
+
+}  // namespace
+
+Outcome<ForwardedSignals> ForwardedSignals::take() {
+  const sigset_t set = forwarded_signals();
+  ForwardedSignals signals;
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return system_failure(errno, "cannot block signals");
+  signals.fd_ = sentry::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals.fd_) return system_failure(errno, "cannot make a signalfd");
+  std::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
+                 SuperviseOptions options) {
+  Ending ending = Supervision(sandbox, signals, terminal, options).run();
+  sandbox.kill();
+  sandbox.sentry().reap();
+  sandbox.gofer().reap();
+  if (terminal) {
+    terminal->drain();
+    terminal->restore();
+  }
+  if (ending.status == kStatusSignal + SIGKILL && sandbox.cgroup().out_of_memory())
+    ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise --memory)",
+                                 options.memory_limit_text);
+  return ending;
+}
+
+}  // namespace runtime

@@ -1,0 +1,45 @@
+// Watches over a running sandbox from outside: waits for its end, passes signals and the terminal through,
+// enforces what is enforced from here, and says why it ended.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "runtime/failure.h"
+#include "runtime/sandbox.h"
+#include "runtime/terminal.h"
+
+namespace runtime {
+
+// Signals that the runtime takes over, so that none is lost between the start and the supervision. Those that
+// the caller ignores (nohup) stay ignored.
+class ForwardedSignals {
+ public:
+  // Blocks them and opens their signalfd(2).
+  static Outcome<ForwardedSignals> take();
+  int fd() const { return fd_.get(); }
+
+ private:
+  sentry::Fd fd_;
+};
+
+struct SuperviseOptions {
+  std::optional<std::chrono::milliseconds> timeout;
+  uint64_t memory_bytes = 0;      // watch the sandbox's memory from here: no cgroup does
+  std::string memory_limit_text;  // for the message: "256M"
+  // The log's reading end, when the log goes to a terminal that is raw: lines need their carriage return.
+  sentry::Fd raw_log;
+};
+
+// How a sandbox ended.
+struct Ending {
+  int status = 0;       // what to exit with
+  std::string message;  // for the operator; empty if there is nothing to say
+};
+
+// Returns when the sandbox has ended and all its processes are reaped.
+Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
+                 SuperviseOptions options);
+
+}  // namespace runtime
