@@ -87,6 +87,8 @@ class File : public std::enable_shared_from_this<File> {
   // File sealing, fcntl(2) F_GET_SEALS and F_ADD_SEALS: F_SEAL_* of memfds.
   virtual Result<int> seals() { return Errno(EINVAL); }
   virtual Result<> add_seals(int /*seals*/) { return Errno(EINVAL); }
+  // The process that a pidfd names (pidfd_open(2)).
+  virtual Result<pid_t> pidfd_process() const { return Errno(EBADF); }
   // Extra lines of /proc/PID/fdinfo/N.
   virtual std::string fdinfo() { return {}; }
   // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]", "anon_inode:[eventfd]".
