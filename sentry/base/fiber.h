@@ -36,6 +36,10 @@ class Fiber {
 
   FiberScheduler& scheduler() const { return scheduler_; }
 
+  // Whatever its creator wants to find again from current(): the guest task.
+  void set_owner(void* owner) { owner_ = owner; }
+  void* owner() const { return owner_; }
+
  private:
   friend class FiberScheduler;
   struct Stack {
@@ -50,6 +54,7 @@ class Fiber {
   std::function<bool()> interrupt_check_;
   Stack stack_;
   void* context_ = nullptr;  // Boost.Context's suspended state
+  void* owner_ = nullptr;
   bool queued_ = false;
   bool done_ = false;
 };

@@ -16,10 +16,11 @@ void set_log(int fd, const char* program) {
   log_program = program;
 }
 
-void log_line(std::string_view message) {
+void log_line(std::string_view message) { log_raw(fmt::format("{}: {}\n", log_program, message)); }
+
+void log_raw(std::string_view lines) {
   if (log_fd < 0) return;
-  const std::string line = fmt::format("{}: {}\n", log_program, message);
-  iovec vec{const_cast<char*>(line.data()), line.size()};
+  iovec vec{const_cast<char*>(lines.data()), lines.size()};
   [[maybe_unused]] const ssize_t written = ::writev(log_fd, &vec, 1);
 }
 

@@ -14,6 +14,9 @@ void set_log(int fd, const char* program);
 // Writes one line. Losing a message (full pipe, closed descriptor) is not an error.
 void log_line(std::string_view message);
 
+// The same without the program's name in front: text that is lines already (--strace).
+void log_raw(std::string_view lines);
+
 template <typename... Args>
 void log(fmt::format_string<Args...> format, Args&&... args) {
   log_line(fmt::format(format, std::forward<Args>(args)...));

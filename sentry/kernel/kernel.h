@@ -49,7 +49,10 @@ class Kernel {
   ThreadGroup* find_group(pid_t tgid) const;  // zombies too
   std::shared_ptr<ProcessGroup> find_process_group(pid_t pgid) const;
   const std::map<pid_t, std::shared_ptr<ThreadGroup>>& groups() const { return groups_; }
+  // pid 1: orphans go to it. The sandbox's own (no task, reaps by itself) or the container's first process.
   ThreadGroup* init() const { return init_; }
+  // The first process: its exit ends the sandbox.
+  ThreadGroup* first = nullptr;
   size_t task_count() const { return tasks_.size(); }
   std::shared_ptr<ProcessGroup> make_process_group(pid_t id, std::shared_ptr<Session> session);
 
@@ -60,8 +63,10 @@ class Kernel {
   void add(std::shared_ptr<ThreadGroup> group);
   void reap(ThreadGroup& group);       // its zombie is waited for
 
-  // Starts the sandbox's first process: its task must be complete. `on_exit` gets the wait status.
-  void start(std::unique_ptr<Task> task, std::function<void(int wait_status)> on_exit);
+  // Makes the sandbox's own pid 1.
+  void make_own_init();
+  // The first process of a container becomes pid 1 itself.
+  void set_init(ThreadGroup& group) { init_ = &group; }
   // Starts a task's fiber; the task lives until it exits.
   void run(std::unique_ptr<Task> task);
   std::function<void(int wait_status)> on_init_exit;

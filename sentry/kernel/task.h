@@ -57,6 +57,7 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   bool exiting = false;
   int wait_status = 0;
   bool dead = false;                    // every task is gone: a zombie
+  uid_t uid = 0;                        // of the zombie
   // Job control.
   bool stopped = false;
   int stop_signal = 0;
@@ -73,6 +74,7 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::unique_ptr<PosixTimers> posix_timers;
   int oom_score_adj = 0;
   int nice = 0;
+  bool protected_init = false;          // pid 1 of a container: unhandled signals from inside do nothing
 
   uint64_t limit(int resource) const { return limits[static_cast<size_t>(resource)].rlim_cur; }
   // An unblocked or unwanted signal for the whole process, kill(2).
@@ -91,7 +93,7 @@ class Task {
   static Task* current_or_null();
 
   Kernel& kernel;
-  const pid_t tid;
+  pid_t tid;  // changes only when exec makes a thread the leader
   std::shared_ptr<ThreadGroup> group;
 
   platform::Registers registers{};
@@ -111,9 +113,14 @@ class Task {
   uint64_t clear_child_tid = 0;         // set_tid_address(2)
   uint64_t robust_list = 0;             // set_robust_list(2)
   int parent_death_signal = 0;          // prctl(PR_SET_PDEATHSIG)
-  ThreadGroup* vfork_parent_waits = nullptr;
-  WaitQueue* vfork_done = nullptr;      // woken at exec or exit
-  bool exited = false;
+  // vfork(2): the parent waits until this becomes true, at this task's exec or exit.
+  struct VforkGate {
+    bool open = false;
+    WaitQueue opened;
+  };
+  std::shared_ptr<VforkGate> vfork_gate;
+  bool exited = false;                  // leaves its run loop; `exit_code` is exit(2)'s
+  int exit_code = 0;
   Fiber* fiber = nullptr;
   uint64_t timer_slack = 50'000;
   bool in_syscall = false;
@@ -134,10 +141,42 @@ class Task {
   }
   // Ends a run() of guest code, or a park, so that signals are looked at.
   void kick();
+  // Stopped, or told to end: seen by interruptible waits.
+  bool wanted() const { return exited || group->exiting || (group->stopped && !in_stop_) || signal_pending(); }
+  // CPU time of the thread, as the host accounts its stub.
+  Nanoseconds cpu_time() const;
+
+  // The life of the task's fiber: guest code, traps, signals, until it exits. kernel/run.cc.
+  void run_loop();
 
   // Descriptors with this task's limits.
   Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
-  vfs::Path fs_start(const vfs::FileRef& directory) const;
+
+ private:
+  void handle_syscall();
+  void handle_fault(const siginfo_t& info);
+  // Delivers what is pending, until there is nothing more to do before guest code runs. kernel/deliver.cc.
+  void deliver_signals();
+  void deliver(const SignalInfo& info);
+  bool push_frame(const SignalInfo& info, const SignalAction& action, SignalSet old_mask);
+  void wait_while_stopped();
+  std::optional<SignalInfo> next_signal();
+
+  friend void mark_registers_replaced(Task& task);
+  bool registers_replaced_ = false;
+  int restart_code_ = 0;  // an ERESTART* that the last call answered, not yet settled
+  bool in_stop_ = false;
 };
+
+// The call in progress has set every register itself: its result does not go to rax (execve, rt_sigreturn).
+inline void mark_registers_replaced(Task& task) { task.registers_replaced_ = true; }
+
+// sigaltstack(2)'s ss_flags for the stack that the task runs on now.
+int alt_stack_flags(const Task& task);
+// The group stops, job control.
+void stop_group(ThreadGroup& group, int signo);
+
+// rt_sigreturn(2): puts back what the frame at the stack pointer holds. False if it cannot be read: SIGSEGV.
+bool restore_frame(Task& task);
 
 }  // namespace sentry::kernel

@@ -713,7 +713,7 @@ Result<std::string> AddressSpaceMap::read_string(uint64_t address, size_t limit)
     const size_t got = TRY(read_some(address, piece, want));
     const void* end = std::memchr(piece, 0, got);
     if (end != nullptr) {
-      text.append(piece, static_cast<const char*>(end));
+      text.append(piece, static_cast<size_t>(static_cast<const char*>(end) - piece));
       return text;
     }
     text.append(piece, got);

@@ -90,6 +90,9 @@ class Context {
   // Runs guest code with these registers until it traps; parks the current fiber meanwhile. The registers are then those
   // of the guest.
   virtual Trap run(Registers& registers) = 0;
+  // CPU time that the host has accounted to this thread.
+  virtual Nanoseconds cpu_time() const = 0;
+
   // Ends a run() that is under way, or the next one at once. From any fiber.
   virtual void interrupt() = 0;
 

@@ -39,6 +39,10 @@ class PtraceContext final : public Context {
 
   Trap run(Registers& registers) override;
   void interrupt() override;
+  Nanoseconds cpu_time() const override {
+    // CPUCLOCK_SCHED of one thread: include/linux/posix-timers.h.
+    return read_clock(static_cast<clockid_t>((~static_cast<unsigned>(tid_) << 3) | 6));
+  }
   void read_fpstate(std::span<std::byte> state) override;
   Result<> write_fpstate(std::span<const std::byte> state) override;
   void reset_fpstate() override;

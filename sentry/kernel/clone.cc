@@ -1,0 +1,146 @@
+#include "sentry/kernel/clone.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "sentry/base/log.h"
+#include "sentry/kernel/kernel.h"
+
+namespace sentry::kernel {
+namespace {
+
+PidfdMaker pidfd_maker = nullptr;
+
+constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                                    CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
+constexpr uint64_t kClearSighand = 0x100000000ull;
+
+Result<> check(const Task& parent, const CloneRequest& request) {
+  const uint64_t flags = request.flags;
+  if ((flags & CLONE_SIGHAND) != 0 && (flags & CLONE_VM) == 0) return Errno(EINVAL);
+  if ((flags & CLONE_THREAD) != 0 && (flags & CLONE_SIGHAND) == 0) return Errno(EINVAL);
+  if ((flags & kClearSighand) != 0 && (flags & CLONE_SIGHAND) != 0) return Errno(EINVAL);
+  if ((flags & CLONE_FS) != 0 && (flags & (CLONE_NEWNS | CLONE_NEWUSER)) != 0) return Errno(EINVAL);
+  // One sandbox, one set of namespaces: as on a host that forbids them to this user.
+  if ((flags & kNewNamespaces) != 0) return Errno(EPERM);
+  if ((flags & CLONE_PIDFD) != 0 && (flags & (CLONE_THREAD | CLONE_DETACHED)) != 0) return Errno(EINVAL);
+  if ((flags & CLONE_PARENT) != 0 && parent.group->protected_init) return Errno(EINVAL);
+  return {};
+}
+
+size_t tasks_of_user(const Kernel& kernel, uid_t uid) {
+  size_t count = 0;
+  for (const auto& [id, group] : kernel.groups())
+    for (const Task* task : group->tasks) count += task->credentials->uid == uid;
+  return count;
+}
+
+std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneRequest& request) {
+  Kernel& kernel = parent.kernel;
+  ThreadGroup& old = *parent.group;
+  auto group = std::make_shared<ThreadGroup>(kernel, tid);
+  group->limits = old.limits;
+  group->oom_score_adj = old.oom_score_adj;
+  group->nice = old.nice;
+  group->exit_signal = request.exit_signal;
+  if ((request.flags & CLONE_SIGHAND) != 0) {
+    group->handlers = old.handlers;
+  } else {
+    group->handlers = std::make_shared<SignalHandlers>(*old.handlers);
+    if ((request.flags & kClearSighand) != 0) {
+      for (int signo = 1; signo <= kSignals; ++signo) {
+        SignalAction& action = (*group->handlers)[signo];
+        if (action.handler != reinterpret_cast<uint64_t>(SIG_IGN)) action = SignalAction{};
+      }
+    }
+  }
+  ThreadGroup* above = &old;
+  if ((request.flags & CLONE_PARENT) != 0) {
+    above = old.parent;
+    group->exit_signal = old.exit_signal;
+  }
+  group->parent = above;
+  if (above != nullptr) above->children.push_back(group.get());
+  group->process_group = old.process_group;
+  if (group->process_group != nullptr) group->process_group->members.insert(group.get());
+  kernel.add(group);
+  return group;
+}
+
+}  // namespace
+
+void set_pidfd_maker(PidfdMaker maker) { pidfd_maker = maker; }
+
+Result<pid_t> clone(Task& parent, const CloneRequest& request) {
+  Kernel& kernel = parent.kernel;
+  TRY(check(parent, request));
+  const uint64_t flags = request.flags;
+  const bool thread = (flags & CLONE_THREAD) != 0;
+  const uint64_t process_limit = parent.group->limit(RLIMIT_NPROC);
+  if (process_limit != RLIM_INFINITY && !parent.credentials->capable(24 /* CAP_SYS_RESOURCE */) &&
+      !parent.credentials->capable(21 /* CAP_SYS_ADMIN */) && parent.credentials->uid != 0 &&
+      tasks_of_user(kernel, parent.credentials->uid) >= process_limit)
+    return Errno(EAGAIN);
+  pid_t tid = 0;
+  if (request.set_tid != 0) {
+    if (kernel.find_task(request.set_tid) != nullptr || kernel.find_group(request.set_tid) != nullptr) return Errno(EEXIST);
+    tid = request.set_tid;
+  } else {
+    tid = TRY(kernel.allocate_tid());
+  }
+
+  // The host's part first: nothing to undo if it refuses.
+  std::shared_ptr<mm::AddressSpaceMap> memory;
+  std::unique_ptr<platform::Context> context;
+  if ((flags & CLONE_VM) != 0) {
+    memory = parent.memory_map;
+    context = TRY(memory->platform_space().add_context(*parent.context));
+  } else {
+    mm::AddressSpaceMap::Forked forked = TRY(parent.memory().fork(*parent.context));
+    memory = std::move(forked.map);
+    context = std::move(forked.context);
+  }
+
+  const std::shared_ptr<ThreadGroup> group = thread ? parent.group : new_group(parent, tid, request);
+  auto child = std::make_unique<Task>(kernel, tid, group);
+  group->tasks.push_back(child.get());
+  if (!thread) group->leader = child.get();
+  child->registers = parent.registers;
+  child->registers.rax = 0;
+  child->registers.orig_rax = ~uint64_t{0};
+  if (request.stack != 0) child->registers.rsp = request.stack;
+  if ((flags & CLONE_SETTLS) != 0) child->registers.fs_base = request.tls;
+  child->context = std::move(context);
+  child->memory_map = std::move(memory);
+  child->fd_table = (flags & CLONE_FILES) != 0 ? parent.fd_table : parent.fd_table->clone();
+  child->fs_context = (flags & CLONE_FS) != 0 ? parent.fs_context : std::make_shared<vfs::FsContext>(*parent.fs_context);
+  child->credentials = parent.credentials;
+  child->comm = parent.comm;
+  child->mask = parent.saved_mask ? *parent.saved_mask : parent.mask;
+  child->timer_slack = parent.timer_slack;
+  // sigaltstack(2): a child that shares memory has none, but vfork's keeps it.
+  if ((flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM) child->alt_stack = parent.alt_stack;
+  if ((flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = request.child_tid;
+  if ((flags & CLONE_CHILD_SETTID) != 0) (void)child->memory().write(mm::GuestPtr<int32_t>(request.child_tid), tid);
+  if ((flags & CLONE_PARENT_SETTID) != 0) (void)parent.memory().write(mm::GuestPtr<int32_t>(request.parent_tid), tid);
+  if ((flags & CLONE_PIDFD) != 0 && pidfd_maker != nullptr) {
+    const Result<int> fd = pidfd_maker(parent, *group);
+    if (fd.ok()) (void)parent.memory().write(mm::GuestPtr<int32_t>(request.pidfd), *fd);
+  }
+  std::shared_ptr<Task::VforkGate> gate;
+  if ((flags & CLONE_VFORK) != 0) gate = child->vfork_gate = std::make_shared<Task::VforkGate>();
+
+  ++kernel.forks;
+  kernel.add(*child);
+  kernel.run(std::move(child));
+  if (gate != nullptr) {
+    // Only a fatal signal ends this wait (TASK_KILLABLE).
+    FiberWaiter waiter;
+    waiter.join(gate->opened);
+    while (!gate->open && !parent.group->exiting && !parent.exited) Fiber::park();
+  }
+  return tid;
+}
+
+}  // namespace sentry::kernel

@@ -1,0 +1,283 @@
+// Delivering signals: default actions, and frames on the guest's stack exactly as arch/x86/kernel/signal_64.c lays
+// them out.
+#include <cpuid.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/task.h"
+
+namespace sentry::kernel {
+namespace {
+
+constexpr uint64_t kRedZone = 128;
+constexpr uint64_t kUserFlags = 0xdd5 | 0x40000;  // what a frame may set: status flags, TF, DF, AC (FIX_EFLAGS less RF)
+constexpr uint64_t kTrapFlag = 0x100, kDirectionFlag = 0x400, kResumeFlag = 0x10000;
+
+// struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h.
+struct SigContext {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
+  uint16_t cs, gs, fs, ss;
+  uint64_t err, trapno, oldmask, cr2, fpstate;
+  uint64_t reserved[8];
+};
+static_assert(sizeof(SigContext) == 256);
+
+struct UserContext {
+  uint64_t flags, link;
+  uint64_t stack_base;
+  int32_t stack_flags, stack_padding;
+  uint64_t stack_size;
+  SigContext context;
+  uint64_t mask;
+};
+static_assert(sizeof(UserContext) == 304);
+
+struct SignalFrame {
+  uint64_t return_address;
+  UserContext user;
+  SignalInfo info;
+};
+static_assert(sizeof(SignalFrame) == 8 + 304 + 128);
+
+constexpr uint64_t kUcFpXstate = 1, kUcSigcontextSs = 2, kUcStrictRestoreSs = 4;
+
+// What the kernel writes into the XSAVE area's software-reserved bytes (struct _fpx_sw_bytes at 464).
+struct FpSoftware {
+  uint32_t magic1, extended_size;
+  uint64_t features;
+  uint32_t state_size;
+  uint32_t padding[7];
+};
+static_assert(sizeof(FpSoftware) == 48);
+constexpr size_t kFpSoftwareAt = 464;
+constexpr uint32_t kMagic1 = 0x46505853, kMagic2 = 0x46505845;
+
+uint64_t enabled_features() {
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+uint64_t trap_number(int signo) {
+  switch (signo) {
+    case SIGFPE: return 0;
+    case SIGTRAP: return 3;
+    case SIGILL: return 6;
+    case SIGSEGV:
+    case SIGBUS: return 14;
+    default: return 0;
+  }
+}
+
+bool on_stack(const AltStack& stack, uint64_t pointer) {
+  return (stack.flags & SS_DISABLE) == 0 && pointer > stack.base && pointer - stack.base <= stack.size;
+}
+
+}  // namespace
+
+// sigaltstack(2)'s view of the stack that the task runs on.
+int alt_stack_flags(const Task& task) {
+  if ((task.alt_stack.flags & SS_DISABLE) != 0) return SS_DISABLE;
+  return on_stack(task.alt_stack, task.registers.rsp) ? SS_ONSTACK : 0;
+}
+
+bool Task::push_frame(const SignalInfo& info, const SignalAction& action, SignalSet old_mask) {
+  const size_t fp_size = kernel.platform.fpstate_size();
+  uint64_t stack = registers.rsp - kRedZone;
+  bool nested = false;
+  if ((action.flags & SA_ONSTACK) != 0 && (alt_stack.flags & SS_DISABLE) == 0) {
+    nested = on_stack(alt_stack, registers.rsp);
+    if (!nested) stack = alt_stack.base + alt_stack.size;
+  }
+  const uint64_t fp_place = (stack - fp_size - sizeof kMagic2) & ~uint64_t{63};
+  const uint64_t frame_place = ((fp_place - sizeof(SignalFrame)) & ~uint64_t{15}) - 8;
+  // A handler on the alternate stack that would overrun it dies instead (the kernel's check).
+  if (((action.flags & SA_ONSTACK) != 0) && (alt_stack.flags & SS_DISABLE) == 0 &&
+      (frame_place < alt_stack.base || frame_place - alt_stack.base > alt_stack.size) &&
+      (nested || stack == alt_stack.base + alt_stack.size))
+    return false;
+
+  std::vector<std::byte> fp(fp_size + sizeof kMagic2);
+  context->read_fpstate(std::span(fp).first(fp_size));
+  FpSoftware software{};
+  software.magic1 = kMagic1;
+  software.extended_size = static_cast<uint32_t>(fp_size + sizeof kMagic2);
+  software.features = enabled_features();
+  software.state_size = static_cast<uint32_t>(fp_size);
+  std::memcpy(&fp[kFpSoftwareAt], &software, sizeof software);
+  std::memcpy(&fp[fp_size], &kMagic2, sizeof kMagic2);
+
+  SignalFrame frame;
+  std::memset(&frame, 0, sizeof frame);
+  frame.return_address = action.restorer;
+  frame.user.flags = kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs;
+  frame.user.stack_base = alt_stack.base;
+  frame.user.stack_size = alt_stack.size;
+  frame.user.stack_flags = alt_stack.flags;
+  SigContext& saved = frame.user.context;
+  saved.r8 = registers.r8, saved.r9 = registers.r9, saved.r10 = registers.r10, saved.r11 = registers.r11;
+  saved.r12 = registers.r12, saved.r13 = registers.r13, saved.r14 = registers.r14, saved.r15 = registers.r15;
+  saved.rdi = registers.rdi, saved.rsi = registers.rsi, saved.rbp = registers.rbp, saved.rbx = registers.rbx;
+  saved.rdx = registers.rdx, saved.rax = registers.rax, saved.rcx = registers.rcx, saved.rsp = registers.rsp;
+  saved.rip = registers.rip, saved.eflags = registers.eflags;
+  saved.cs = static_cast<uint16_t>(registers.cs), saved.ss = static_cast<uint16_t>(registers.ss);
+  saved.oldmask = old_mask.bits();
+  saved.trapno = trap_number(info.si_signo);
+  if (info.si_signo == SIGSEGV || info.si_signo == SIGBUS) {
+    saved.cr2 = reinterpret_cast<uint64_t>(info.si_addr);
+    saved.err = info.si_code == SEGV_MAPERR ? 4 : 5;  // user mode; the host does not tell whether it was a write
+  }
+  saved.fpstate = fp_place;
+  frame.user.mask = old_mask.bits();
+  frame.info = info;
+
+  if (!memory().write(fp_place, fp.data(), fp.size()).ok()) return false;
+  if (!memory().write(frame_place, &frame, sizeof frame).ok()) return false;
+
+  registers.rsp = frame_place;
+  registers.rip = action.handler;
+  registers.rdi = static_cast<uint64_t>(info.si_signo);
+  registers.rsi = frame_place + offsetof(SignalFrame, info);
+  registers.rdx = frame_place + offsetof(SignalFrame, user);
+  registers.rax = 0;
+  registers.cs = 0x33;
+  registers.ss = 0x2b;
+  registers.eflags &= ~(kDirectionFlag | kTrapFlag | kResumeFlag);
+  if ((alt_stack.flags & static_cast<int>(0x80000000u)) != 0) alt_stack = AltStack{};  // SS_AUTODISARM
+  return true;
+}
+
+bool restore_frame(Task& task) {
+  const uint64_t place = task.registers.rsp - 8;
+  SignalFrame frame;
+  if (!task.memory().read(place, &frame, offsetof(SignalFrame, info)).ok()) return false;
+  const SigContext& saved = frame.user.context;
+  platform::Registers& registers = task.registers;
+  if (saved.rip >= 1ull << 47 || saved.rsp >= 1ull << 47) return false;  // what the CPU could not return to
+  registers.r8 = saved.r8, registers.r9 = saved.r9, registers.r10 = saved.r10, registers.r11 = saved.r11;
+  registers.r12 = saved.r12, registers.r13 = saved.r13, registers.r14 = saved.r14, registers.r15 = saved.r15;
+  registers.rdi = saved.rdi, registers.rsi = saved.rsi, registers.rbp = saved.rbp, registers.rbx = saved.rbx;
+  registers.rdx = saved.rdx, registers.rax = saved.rax, registers.rcx = saved.rcx, registers.rsp = saved.rsp;
+  registers.rip = saved.rip;
+  registers.eflags = (registers.eflags & ~kUserFlags) | (saved.eflags & kUserFlags);
+  registers.orig_rax = ~uint64_t{0};
+  task.set_mask(SignalSet(frame.user.mask));
+  if ((frame.user.stack_flags & SS_DISABLE) != 0) {
+    task.alt_stack = AltStack{};
+  } else {
+    task.alt_stack = {frame.user.stack_base, frame.user.stack_size, frame.user.stack_flags & ~SS_ONSTACK};
+  }
+  if (saved.fpstate == 0) {
+    task.context->reset_fpstate();
+    return true;
+  }
+  std::vector<std::byte> fp(task.kernel.platform.fpstate_size());
+  constexpr size_t kLegacy = 512;
+  if (!task.memory().read(saved.fpstate, fp.data(), kLegacy).ok()) return false;
+  FpSoftware software;
+  std::memcpy(&software, &fp[kFpSoftwareAt], sizeof software);
+  if (software.magic1 == kMagic1 && software.state_size == fp.size()) {
+    if (!task.memory().read(saved.fpstate, fp.data(), fp.size()).ok()) return false;
+  } else {
+    // Only the legacy area is there: x87 and SSE.
+    constexpr uint64_t kLegacyFeatures = 3;
+    std::memcpy(&fp[kLegacy], &kLegacyFeatures, sizeof kLegacyFeatures);
+  }
+  std::memset(&fp[kFpSoftwareAt], 0, sizeof software);
+  return task.context->write_fpstate(fp).ok();
+}
+
+std::optional<SignalInfo> Task::next_signal() {
+  const SignalSet deliverable = ~mask;
+  auto own = pending.pop(deliverable);
+  if (own) return own;
+  return group->pending.pop(deliverable);
+}
+
+void Task::wait_while_stopped() {
+  in_stop_ = true;
+  while (group->stopped && !group->exiting && !exited) {
+    FiberWaiter waiter;
+    waiter.join(group->resume);
+    Fiber::park();
+  }
+  in_stop_ = false;
+}
+
+void Task::deliver_signals() {
+  for (;;) {
+    if (group->stopped) wait_while_stopped();
+    if (exited || group->exiting) return;
+    const auto info = next_signal();
+    if (!info) break;
+    deliver(*info);
+    if (exited || group->exiting) return;
+  }
+  // Nothing was handled: an interrupted call starts again.
+  if (restart_code_ != 0) {
+    registers.rip -= 2;
+    registers.rax = restart_code_ == kErestartRestartblock ? SYS_restart_syscall : static_cast<uint64_t>(syscall_number);
+    restart_code_ = 0;
+  }
+  if (saved_mask) {
+    set_mask(*saved_mask);
+    saved_mask.reset();
+    if (signal_pending()) deliver_signals();
+  }
+}
+
+void Task::deliver(const SignalInfo& info) {
+  const int signo = info.si_signo;
+  SignalAction& action = (*group->handlers)[signo];
+  if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return;
+  if (action.handler == reinterpret_cast<uint64_t>(SIG_DFL)) {
+    switch (default_action(signo)) {
+      case DefaultAction::kIgnore:
+      case DefaultAction::kContinue: return;
+      case DefaultAction::kStop:
+        // POSIX: terminal stops do nothing to an orphaned group.
+        if (signo != SIGSTOP && group->process_group != nullptr && group->process_group->orphaned()) return;
+        stop_group(*group, signo);
+        return;
+      case DefaultAction::kTerminate:
+      case DefaultAction::kCore:
+        if (group->protected_init && info.si_code <= 0) return;  // pid_namespaces(7): init ignores what it does not handle
+        exit_group(*group, signo);
+        return;
+    }
+  }
+  // A handler: settle an interrupted call first.
+  if (restart_code_ != 0) {
+    const bool again = restart_code_ == kErestartNoIntr || (restart_code_ == kErestartSys && (action.flags & SA_RESTART) != 0);
+    if (again) {
+      registers.rip -= 2;
+      registers.rax = static_cast<uint64_t>(syscall_number);
+    } else {
+      registers.rax = static_cast<uint64_t>(-EINTR);
+    }
+    restart_code_ = 0;
+  }
+  const SignalAction chosen = action;
+  const SignalSet old_mask = saved_mask ? *saved_mask : mask;
+  if ((chosen.flags & SA_RESETHAND) != 0) action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
+  if (!push_frame(info, chosen, old_mask)) {
+    // No room for the frame: a SIGSEGV that cannot be handled on that stack, deadly if it was one already.
+    if (signo == SIGSEGV) {
+      exit_group(*group, SIGSEGV);
+    } else {
+      SignalInfo fault = make_signal(SIGSEGV, SI_KERNEL);
+      force(fault);
+    }
+    return;
+  }
+  saved_mask.reset();
+  SignalSet next = mask | chosen.mask;
+  if ((chosen.flags & SA_NODEFER) == 0) next.add(signo);
+  set_mask(next);
+}
+
+}  // namespace sentry::kernel

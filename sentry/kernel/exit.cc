@@ -1,0 +1,300 @@
+#include "sentry/kernel/exit.h"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "sentry/base/log.h"
+#include "sentry/kernel/futex.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/timers.h"
+
+namespace sentry::kernel {
+namespace {
+
+void add_time(timeval& sum, const timeval& more) {
+  sum.tv_sec += more.tv_sec;
+  sum.tv_usec += more.tv_usec;
+  if (sum.tv_usec >= 1'000'000) {
+    sum.tv_usec -= 1'000'000;
+    ++sum.tv_sec;
+  }
+}
+
+void add_usage(rusage& sum, const rusage& more) {
+  add_time(sum.ru_utime, more.ru_utime);
+  add_time(sum.ru_stime, more.ru_stime);
+  sum.ru_maxrss = std::max(sum.ru_maxrss, more.ru_maxrss);
+  sum.ru_minflt += more.ru_minflt;
+  sum.ru_majflt += more.ru_majflt;
+  sum.ru_nvcsw += more.ru_nvcsw;
+  sum.ru_nivcsw += more.ru_nivcsw;
+}
+
+timeval to_timeval(Nanoseconds value) {
+  timeval time{};
+  time.tv_sec = value / kSecond;
+  time.tv_usec = value % kSecond / 1000;
+  return time;
+}
+
+// The kernel's part of guest work is the sentry's, and not told apart by task: all CPU time counts as user time.
+void account(ThreadGroup& group, const Task& task) {
+  rusage usage{};
+  usage.ru_utime = to_timeval(task.cpu_time());
+  usage.ru_maxrss = static_cast<long>(task.memory_map != nullptr ? task.memory_map->mapped_bytes() / 1024 : 0);
+  add_usage(group.usage, usage);
+}
+
+// The process that takes in a dead process's children: a living subreaper above it, or pid 1.
+ThreadGroup* find_reaper(ThreadGroup& group) {
+  for (ThreadGroup* up = group.parent; up != nullptr; up = up->parent)
+    if (up->child_subreaper && !up->exiting && !up->dead) return up;
+  ThreadGroup* init = group.kernel.init();
+  return init == &group ? nullptr : init;
+}
+
+bool wants_no_zombies(const ThreadGroup& parent) {
+  if (&parent == parent.kernel.init() && parent.leader == nullptr) return true;  // the sandbox's own pid 1
+  const SignalAction& action = (*parent.handlers)[SIGCHLD];
+  return action.handler == reinterpret_cast<uint64_t>(SIG_IGN) || (action.flags & SA_NOCLDWAIT) != 0;
+}
+
+int child_code(int wait_status) {
+  if (WIFEXITED(wait_status)) return CLD_EXITED;
+  return WCOREDUMP(wait_status) ? CLD_DUMPED : CLD_KILLED;
+}
+int child_status(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status); }
+
+// Tells the parent of a zombie, and reaps it where nobody wants it.
+void announce_death(ThreadGroup& group) {
+  ThreadGroup* parent = group.parent;
+  if (parent == nullptr) {
+    group.kernel.reap(group);
+    return;
+  }
+  const bool automatic = group.exit_signal == SIGCHLD && wants_no_zombies(*parent);
+  if (group.exit_signal != 0 && parent->leader != nullptr) {
+    SignalInfo info = make_signal(group.exit_signal, child_code(group.wait_status), group.id, group.uid);
+    info.si_status = child_status(group.wait_status);
+    info.si_utime = group.usage.ru_utime.tv_sec * 100 + group.usage.ru_utime.tv_usec / 10'000;
+    parent->send(info);
+  }
+  if (automatic) group.kernel.reap(group);
+  parent->child_events.wake();
+}
+
+// A group that just became orphaned and has stopped members gets SIGHUP and SIGCONT (POSIX).
+void release_orphaned(ProcessGroup& group, bool was_orphaned) {
+  if (was_orphaned || !group.orphaned()) return;
+  const bool any_stopped =
+      std::any_of(group.members.begin(), group.members.end(), [](const ThreadGroup* member) { return member->stopped; });
+  if (!any_stopped) return;
+  signal_process_group(group, make_signal(SIGHUP));
+  signal_process_group(group, make_signal(SIGCONT));
+}
+
+void give_away_children(ThreadGroup& group) {
+  ThreadGroup* reaper = find_reaper(group);
+  while (!group.children.empty()) {
+    ThreadGroup* child = group.children.front();
+    group.children.pop_front();
+    const auto process_group = child->process_group;
+    const bool was_orphaned = process_group == nullptr || process_group->orphaned();
+    child->parent = reaper;
+    if (reaper != nullptr) reaper->children.push_back(child);
+    for (Task* task : child->tasks)
+      if (task->parent_death_signal != 0) task->group->send(make_signal(task->parent_death_signal, SI_USER, group.id));
+    if (reaper != nullptr) child->exit_signal = SIGCHLD;
+    if (child->dead) {
+      announce_death(*child);
+    } else if (process_group != nullptr) {
+      release_orphaned(*process_group, was_orphaned);
+    }
+  }
+}
+
+void end_session(ThreadGroup& group) {
+  const auto process_group = group.process_group;
+  if (process_group == nullptr || process_group->session == nullptr) return;
+  Session& session = *process_group->session;
+  if (session.leader != &group) return;
+  session.leader = nullptr;
+  const auto terminal = session.terminal;
+  if (terminal == nullptr) return;
+  if (const auto foreground = terminal->foreground.lock()) {
+    signal_process_group(*foreground, make_signal(SIGHUP));
+    signal_process_group(*foreground, make_signal(SIGCONT));
+  }
+  terminal->session.reset();
+  terminal->foreground.reset();
+  session.terminal.reset();
+}
+
+void finish_process(ThreadGroup& group, Task& last) {
+  Kernel& kernel = group.kernel;
+  group.exiting = true;
+  group.dead = true;
+  group.stopped = false;
+  group.uid = last.credentials->uid;
+  group.interval_timers.reset();
+  group.posix_timers.reset();
+  end_session(group);
+  const auto process_group = group.process_group;
+  const bool was_orphaned = process_group == nullptr || process_group->orphaned();
+  give_away_children(group);
+  if (process_group != nullptr) release_orphaned(*process_group, was_orphaned);
+  group.exit_watchers.wake();
+  const bool first = kernel.first == &group;
+  if (first || kernel.init() == &group) {
+    // pid_namespaces(7): the end of the first process is the end of all.
+    std::vector<std::shared_ptr<ThreadGroup>> others;
+    for (const auto& [id, other] : kernel.groups())
+      if (other.get() != &group && !other->dead && !other->tasks.empty()) others.push_back(other);
+    for (const auto& other : others) exit_group(*other, SIGKILL);
+  }
+  const int status = group.wait_status;
+  announce_death(group);
+  if (first && kernel.on_init_exit) kernel.on_init_exit(status);
+}
+
+}  // namespace
+
+void exit_task(Task& task, int code) {
+  task.exited = true;
+  task.exit_code = code;
+}
+
+void exit_group(ThreadGroup& group, int wait_status) {
+  if (group.exiting || group.dead) return;
+  group.exiting = true;
+  group.wait_status = wait_status;
+  group.stopped = false;
+  group.resume.wake();
+  for (Task* task : group.tasks) task->kick();
+}
+
+void finish_exit(Task& task) {
+  const std::shared_ptr<ThreadGroup> group = task.group;
+  task.exited = true;
+  account(*group, task);
+  if (task.memory_map != nullptr) release_futexes(task);
+  if (task.vfork_gate != nullptr) {
+    task.vfork_gate->open = true;
+    task.vfork_gate->opened.wake();
+  }
+  // The descriptors go before the parent hears: a pipe's reader must see its end by then.
+  task.fd_table.reset();
+  task.fs_context.reset();
+  task.context.reset();
+  task.memory_map.reset();
+  group->command_line_name = task.comm;
+  const bool last = group->tasks.size() == 1;
+  if (last && !group->exiting) group->wait_status = (task.exit_code & 0xff) << 8;
+  task.kernel.remove(task);
+  std::erase(group->tasks, &task);
+  if (group->leader == &task) group->leader = nullptr;
+  group->exit_watchers.wake();
+  if (last) finish_process(*group, task);
+}
+
+Result<> end_other_tasks(Task& task) {
+  ThreadGroup& group = *task.group;
+  for (Task* other : group.tasks) {
+    if (other == &task) continue;
+    other->exited = true;
+    other->kick();
+  }
+  while (group.tasks.size() > 1) {
+    if (group.exiting) return Errno(kErestartNoIntr);
+    FiberWaiter waiter;
+    waiter.join(group.exit_watchers);
+    Fiber::park();
+  }
+  return {};
+}
+
+rusage usage_of(const ThreadGroup& group) {
+  rusage sum = group.usage;
+  for (const Task* task : group.tasks) {
+    rusage usage{};
+    usage.ru_utime = to_timeval(task->cpu_time());
+    if (task->memory_map != nullptr) usage.ru_maxrss = static_cast<long>(task->memory_map->mapped_bytes() / 1024);
+    add_usage(sum, usage);
+  }
+  return sum;
+}
+
+namespace {
+
+bool selects(const Task& task, const WaitRequest& request, const ThreadGroup& child) {
+  switch (request.which) {
+    case WaitRequest::Which::kAny: break;
+    case WaitRequest::Which::kPid:
+      if (child.id != request.id) return false;
+      break;
+    case WaitRequest::Which::kGroup:
+      if (child.process_group == nullptr || child.process_group->id != request.id) return false;
+      break;
+    case WaitRequest::Which::kSelfGroup:
+      if (child.process_group != task.group->process_group) return false;
+      break;
+  }
+  if ((request.options & __WALL) != 0) return true;
+  const bool clone_child = child.exit_signal != SIGCHLD;
+  return clone_child == ((request.options & static_cast<int>(__WCLONE)) != 0);
+}
+
+bool collect(Task& task, ThreadGroup& child, int options, WaitAnswer& answer) {
+  answer.pid = child.id;
+  answer.uid = child.any_task() != nullptr ? child.any_task()->credentials->uid : child.uid;
+  if (child.dead) {
+    if ((options & WEXITED) == 0) return false;
+    answer.status = child.wait_status;
+    answer.code = child_code(child.wait_status);
+    answer.usage = child.usage;
+    add_usage(answer.usage, child.children_usage);
+    if ((options & WNOWAIT) == 0) {
+      add_usage(task.group->children_usage, answer.usage);
+      task.kernel.reap(child);
+    }
+    return true;
+  }
+  if (child.stopped && !child.stop_reported && (options & WSTOPPED) != 0) {
+    answer.status = child.stop_signal << 8 | 0x7f;
+    answer.code = CLD_STOPPED;
+    answer.usage = usage_of(child);
+    if ((options & WNOWAIT) == 0) child.stop_reported = true;
+    return true;
+  }
+  if (!child.stopped && !child.continue_reported && (options & WCONTINUED) != 0) {
+    answer.status = 0xffff;
+    answer.code = CLD_CONTINUED;
+    answer.usage = usage_of(child);
+    if ((options & WNOWAIT) == 0) child.continue_reported = true;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<WaitAnswer> wait_for_child(Task& task, const WaitRequest& request) {
+  ThreadGroup& group = *task.group;
+  WaitAnswer answer;
+  FiberWaiter waiter;
+  for (;;) {
+    bool candidates = false;
+    for (ThreadGroup* child : group.children) {
+      if (!selects(task, request, *child)) continue;
+      candidates = true;
+      if (collect(task, *child, request.options, answer)) return answer;
+    }
+    if (!candidates) return Errno(ECHILD);
+    if ((request.options & WNOHANG) != 0) return WaitAnswer{};
+    if (!waiter.waiting()) waiter.join(group.child_events);
+    TRY(park_interruptible());
+  }
+}
+
+}  // namespace sentry::kernel

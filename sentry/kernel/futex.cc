@@ -1,0 +1,196 @@
+#include "sentry/kernel/futex.h"
+
+#include <linux/futex.h>
+
+#include <algorithm>
+
+#include "sentry/kernel/kernel.h"
+
+namespace sentry::kernel {
+
+Result<FutexKey> FutexTable::key(Task& task, uint64_t address, bool is_private) const {
+  if (address % sizeof(uint32_t) != 0) return Errno(EINVAL);
+  if (address >= mm::kGuestEnd) return Errno(EFAULT);
+  if (is_private) return FutexKey{&task.memory(), address};
+  const auto& vmas = task.memory().vmas();
+  auto next = vmas.upper_bound(address);
+  if (next == vmas.begin()) return Errno(EFAULT);
+  --next;
+  const mm::Vma& vma = next->second;
+  if (address >= vma.end) return Errno(EFAULT);
+  if (!vma.shared || vma.file == nullptr) return FutexKey{&task.memory(), address};
+  return FutexKey{vma.file.get(), vma.offset + (address - next->first)};
+}
+
+void FutexTable::remove(Sleeper& sleeper) {
+  const auto [first, last] = sleepers_.equal_range(sleeper.key);
+  for (auto entry = first; entry != last; ++entry) {
+    if (entry->second == &sleeper) {
+      sleepers_.erase(entry);
+      return;
+    }
+  }
+}
+
+Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset,
+                          Deadline deadline) {
+  const FutexKey place = TRY(key(task, address, is_private));
+  const uint32_t value = TRY(task.memory().read(mm::GuestPtr<const uint32_t>(address)));
+  if (value != expected) return Errno(EAGAIN);
+  Sleeper sleeper{place, bitset, Fiber::current(), false, task.memory_map};
+  if (const mm::Vma* vma = task.memory().find(address); vma != nullptr && vma->file != nullptr && place.object == vma->file.get())
+    sleeper.keep = vma->file;
+  sleepers_.emplace(place, &sleeper);
+  while (!sleeper.woken) {
+    const Result<> parked = park_interruptible(deadline);
+    if (sleeper.woken) break;
+    if (!parked.ok()) {
+      remove(sleeper);
+      return parked.error();
+    }
+  }
+  return {};
+}
+
+Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wanted, Deadline deadline) {
+  std::list<Sleeper> sleepers;
+  const auto withdraw = [&] {
+    for (Sleeper& sleeper : sleepers)
+      if (!sleeper.woken) remove(sleeper);
+  };
+  for (const Wanted& one : wanted) {
+    const Result<FutexKey> place = key(task, one.address, one.is_private);
+    const Result<uint32_t> value =
+        place.ok() ? task.memory().read(mm::GuestPtr<const uint32_t>(one.address)) : Result<uint32_t>(place.error());
+    if (!value.ok() || *value != one.expected) {
+      withdraw();
+      if (!value.ok()) return value.error();
+      return Errno(EAGAIN);
+    }
+    Sleeper& sleeper = sleepers.emplace_back(Sleeper{*place, FUTEX_BITSET_MATCH_ANY, Fiber::current(), false, task.memory_map});
+    if (const mm::Vma* vma = task.memory().find(one.address); vma != nullptr && vma->file != nullptr) sleeper.keep = vma->file;
+    sleepers_.emplace(*place, &sleeper);
+  }
+  for (;;) {
+    const Result<> parked = park_interruptible(deadline);
+    size_t index = 0;
+    for (const Sleeper& sleeper : sleepers) {
+      if (sleeper.woken) {
+        withdraw();
+        return index;
+      }
+      ++index;
+    }
+    if (!parked.ok()) {
+      withdraw();
+      return parked.error();
+    }
+  }
+}
+
+uint64_t FutexTable::wake_key(const FutexKey& place, uint64_t count, uint32_t bitset) {
+  uint64_t woken = 0;
+  auto [entry, last] = sleepers_.equal_range(place);
+  while (entry != last && woken < count) {
+    Sleeper& sleeper = *entry->second;
+    if ((sleeper.bitset & bitset) == 0) {
+      ++entry;
+      continue;
+    }
+    sleeper.woken = true;
+    sleeper.fiber->wake();
+    entry = sleepers_.erase(entry);
+    ++woken;
+  }
+  return woken;
+}
+
+Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private, uint64_t count, uint32_t bitset) {
+  return wake_key(TRY(key(task, address, is_private)), count, bitset);
+}
+
+Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, bool is_private, uint64_t wake_count,
+                                     uint64_t move_count, const uint32_t* expected) {
+  const FutexKey source = TRY(key(task, from, is_private));
+  const FutexKey target = TRY(key(task, to, is_private));
+  if (expected != nullptr) {
+    const uint32_t value = TRY(task.memory().read(mm::GuestPtr<const uint32_t>(from)));
+    if (value != *expected) return Errno(EAGAIN);
+  }
+  uint64_t done = wake_key(source, wake_count, FUTEX_BITSET_MATCH_ANY);
+  if (source == target) return done;
+  std::shared_ptr<const void> keep = task.memory_map;
+  if (const mm::Vma* vma = task.memory().find(to); vma != nullptr && vma->file != nullptr && target.object == vma->file.get())
+    keep = vma->file;
+  auto [entry, last] = sleepers_.equal_range(source);
+  std::vector<Sleeper*> moving;
+  while (entry != last && moving.size() < move_count) {
+    moving.push_back(entry->second);
+    entry = sleepers_.erase(entry);
+  }
+  for (Sleeper* sleeper : moving) {
+    sleeper->key = target;
+    sleeper->keep = keep;
+    sleepers_.emplace(target, sleeper);
+  }
+  return done + moving.size();
+}
+
+namespace {
+
+// get_robust_list(2): struct robust_list_head.
+struct RobustListHead {
+  uint64_t next;
+  int64_t futex_offset;
+  uint64_t pending;
+};
+
+void release_robust_word(Task& task, uint64_t address, bool pending) {
+  const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(address));
+  if (!value.ok()) return;
+  FutexTable& table = *task.kernel.futexes;
+  if (pending && *value == 0) {
+    (void)table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY);
+    return;
+  }
+  if ((*value & FUTEX_TID_MASK) != static_cast<uint32_t>(task.tid)) return;
+  const uint32_t died = (*value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+  (void)task.memory().write(mm::GuestPtr<uint32_t>(address), died);
+  // A waiter may be about to set FUTEX_WAITERS: wake one in any case. It sleeps on the word as private or as shared.
+  if (table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
+    (void)table.wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
+}
+
+}  // namespace
+
+void release_futexes(Task& task) {
+  if (task.robust_list != 0) {
+    constexpr int kLimit = 2048;  // ROBUST_LIST_LIMIT
+    const uint64_t list = task.robust_list;
+    task.robust_list = 0;
+    const Result<RobustListHead> head = task.memory().read(mm::GuestPtr<const RobustListHead>(list));
+    if (head.ok()) {
+      uint64_t entry = head->next & ~uint64_t{1};
+      for (int i = 0; i < kLimit && entry != list && entry != 0; ++i) {
+        const Result<uint64_t> next = task.memory().read(mm::GuestPtr<const uint64_t>(entry));
+        if (entry != (head->pending & ~uint64_t{1}))
+          release_robust_word(task, entry + static_cast<uint64_t>(head->futex_offset), false);
+        if (!next.ok()) break;
+        entry = *next & ~uint64_t{1};
+      }
+      if (head->pending != 0)
+        release_robust_word(task, (head->pending & ~uint64_t{1}) + static_cast<uint64_t>(head->futex_offset), true);
+    }
+  }
+  if (task.clear_child_tid != 0) {
+    const uint64_t address = task.clear_child_tid;
+    task.clear_child_tid = 0;
+    // Nobody is left to look where the memory goes with the task.
+    if (task.memory_map.use_count() > 1 && task.memory().write(mm::GuestPtr<int32_t>(address), 0).ok()) {
+      if (task.kernel.futexes->wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
+        (void)task.kernel.futexes->wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
+    }
+  }
+}
+
+}  // namespace sentry::kernel

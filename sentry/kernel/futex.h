@@ -1,0 +1,57 @@
+// futex(2).
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+
+#include "sentry/base/time.h"
+#include "sentry/base/wait_queue.h"
+#include "sentry/kernel/task.h"
+
+namespace sentry::kernel {
+
+// What a futex word is: an address in one address space, or a place in a shared object.
+struct FutexKey {
+  const void* object = nullptr;  // an AddressSpaceMap or a Mappable
+  uint64_t offset = 0;
+  friend auto operator<=>(const FutexKey&, const FutexKey&) = default;
+};
+
+// Waiters by key. Check and enqueue are one step, since nothing else runs between them.
+class FutexTable {
+ public:
+  // FUTEX_WAIT_BITSET: sleeps if *address is `expected`. EAGAIN, ETIMEDOUT, ERESTARTSYS.
+  Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset, Deadline deadline);
+  // futex_waitv(2): the index of the one that was woken.
+  struct Wanted {
+    uint64_t address;
+    uint32_t expected;
+    bool is_private;
+  };
+  Result<size_t> wait_any(Task& task, const std::vector<Wanted>& wanted, Deadline deadline);
+  // FUTEX_WAKE_BITSET: how many were woken.
+  Result<uint64_t> wake(Task& task, uint64_t address, bool is_private, uint64_t count, uint32_t bitset);
+  // FUTEX_CMP_REQUEUE (expected) and FUTEX_REQUEUE: woken and, counted where asked, moved.
+  Result<uint64_t> requeue(Task& task, uint64_t from, uint64_t to, bool is_private, uint64_t wake_count,
+                           uint64_t move_count, const uint32_t* expected);
+  Result<FutexKey> key(Task& task, uint64_t address, bool is_private) const;
+  uint64_t wake_key(const FutexKey& key, uint64_t count, uint32_t bitset);
+
+ private:
+  struct Sleeper {
+    FutexKey key;
+    uint32_t bitset;
+    Fiber* fiber;
+    bool woken = false;
+    std::shared_ptr<const void> keep;  // the shared object must not go while its address is a key
+  };
+  void remove(Sleeper& sleeper);
+  std::multimap<FutexKey, Sleeper*> sleepers_;
+};
+
+// At a task's exit or exec: the robust list, and the word of set_tid_address(2).
+void release_futexes(Task& task);
+
+}  // namespace sentry::kernel

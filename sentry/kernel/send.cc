@@ -1,0 +1,195 @@
+// Generating signals: who gets them, what they undo, whom they wake. signal(7), kill(2).
+#include <linux/capability.h>
+
+#include <algorithm>
+
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/task.h"
+
+namespace sentry::kernel {
+namespace {
+
+bool ignored(const ThreadGroup& group, int signo) {
+  if (kUnblockable.contains(signo)) return false;
+  const SignalAction& action = (*group.handlers)[signo];
+  if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return true;
+  return action.handler == reinterpret_cast<uint64_t>(SIG_DFL) && default_action(signo) == DefaultAction::kIgnore;
+}
+
+// The parent hears of a stop or a continuation, unless it does not want to.
+void tell_parent(ThreadGroup& group, int code, int status) {
+  ThreadGroup* parent = group.parent;
+  if (parent == nullptr) return;
+  parent->child_events.wake();
+  const SignalAction& action = (*parent->handlers)[SIGCHLD];
+  if ((action.flags & SA_NOCLDSTOP) != 0) return;
+  SignalInfo info = make_signal(SIGCHLD, code, group.id, group.any_task() ? group.any_task()->credentials->uid : 0);
+  info.si_status = status;
+  parent->send(info);
+}
+
+// What generating a signal does to the process before anybody handles it.
+void prepare(ThreadGroup& group, int signo) {
+  if (kStopSignals.contains(signo)) {
+    const SignalSet cont = signal_set({SIGCONT});
+    group.pending.discard(cont);
+    for (Task* task : group.tasks) task->pending.discard(cont);
+  } else if (signo == SIGCONT) {
+    group.pending.discard(kStopSignals);
+    for (Task* task : group.tasks) task->pending.discard(kStopSignals);
+    if (group.stopped) {
+      group.stopped = false;
+      group.stop_reported = true;
+      group.continue_reported = false;
+      group.resume.wake();
+      tell_parent(group, CLD_CONTINUED, SIGCONT);
+    }
+  }
+}
+
+bool blocked_or_awaited(const Task& task, int signo) {
+  return task.mask.contains(signo) || (task.saved_mask && task.saved_mask->contains(signo));
+}
+
+constexpr size_t kQueueLimit = 65'536;  // entries a process may hold, whatever RLIMIT_SIGPENDING says
+
+}  // namespace
+
+void stop_group(ThreadGroup& group, int signo) {
+  if (group.stopped || group.exiting) return;
+  group.stopped = true;
+  group.stop_signal = signo;
+  group.stop_reported = false;
+  group.continue_reported = true;
+  for (Task* task : group.tasks) task->kick();
+  tell_parent(group, CLD_STOPPED, signo);
+  if (group.kernel.first == &group && group.kernel.on_init_stop) group.kernel.on_init_stop(signo);
+}
+
+void ThreadGroup::send(const SignalInfo& info) {
+  const int signo = info.si_signo;
+  if (dead || exiting || signo == 0) return;
+  prepare(*this, signo);
+  if (signo == SIGKILL) {
+    exit_group(*this, SIGKILL);
+    return;
+  }
+  const bool held = std::all_of(tasks.begin(), tasks.end(), [&](Task* task) { return blocked_or_awaited(*task, signo); });
+  if (!held && ignored(*this, signo)) return;
+  if (pending.size() >= kQueueLimit) return;
+  if (!pending.push(info)) return;
+  signal_watchers.wake();
+  // One thread that wants it is enough; prefer the leader, as Linux does.
+  Task* chosen = nullptr;
+  if (leader != nullptr && !leader->exited && !leader->mask.contains(signo)) chosen = leader;
+  for (Task* task : tasks) {
+    if (chosen != nullptr) break;
+    if (!task->exited && !task->mask.contains(signo)) chosen = task;
+  }
+  if (chosen != nullptr) chosen->kick();
+}
+
+void Task::send(const SignalInfo& info) {
+  const int signo = info.si_signo;
+  if (exited || group->dead || group->exiting || signo == 0) return;
+  prepare(*group, signo);
+  if (signo == SIGKILL) {
+    exit_group(*group, SIGKILL);
+    return;
+  }
+  if (!blocked_or_awaited(*this, signo) && ignored(*group, signo)) return;
+  if (pending.size() >= kQueueLimit || !pending.push(info)) return;
+  group->signal_watchers.wake();
+  if (!mask.contains(signo)) kick();
+}
+
+void Task::force(const SignalInfo& info) {
+  const int signo = info.si_signo;
+  SignalAction& action = (*group->handlers)[signo];
+  if (mask.contains(signo) || action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) {
+    action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
+    mask.remove(signo);
+  }
+  if (!pending.push(info)) {
+    pending.discard(signal_set({signo}));
+    pending.push(info);
+  }
+}
+
+void Task::kick() {
+  wake();
+  if (context != nullptr && fiber != Fiber::current()) context->interrupt();
+}
+
+bool Task::signal_pending() const {
+  const SignalSet ready = (pending.pending() | group->pending.pending()) & ~mask;
+  return !ready.empty();
+}
+
+void Task::set_mask(SignalSet wanted) {
+  mask = wanted & ~kUnblockable;
+  // What this task no longer takes another one may.
+  const SignalSet left = group->pending.pending() & mask;
+  if (left.empty()) return;
+  for (Task* task : group->tasks)
+    if (task != this && !(left & ~task->mask).empty()) task->kick();
+}
+
+bool may_signal(const Task& sender, const ThreadGroup& target, int signo) {
+  const vfs::Credentials& own = *sender.credentials;
+  if (own.capable(CAP_KILL) || sender.group.get() == &target) return true;
+  const Task* task = target.any_task();
+  if (task == nullptr) return true;  // a zombie: kill(2) succeeds without effect
+  const vfs::Credentials& other = *task->credentials;
+  if (own.euid == other.suid || own.euid == other.uid || own.uid == other.suid || own.uid == other.uid) return true;
+  return signo == SIGCONT && target.process_group->session == sender.group->process_group->session;
+}
+
+void signal_process_group(ProcessGroup& group, const SignalInfo& info) {
+  const std::vector<ThreadGroup*> members(group.members.begin(), group.members.end());
+  std::vector<std::shared_ptr<ThreadGroup>> alive;
+  for (ThreadGroup* member : members) alive.push_back(member->shared_from_this());
+  for (const auto& member : alive) member->send(info);
+}
+
+Result<> kill(Task& sender, pid_t pid, int signo, const SignalInfo* given) {
+  if (signo < 0 || signo > kSignals) return Errno(EINVAL);
+  const SignalInfo info =
+      given != nullptr ? *given : make_signal(signo, SI_USER, sender.group->id, sender.credentials->uid);
+  Kernel& kernel = sender.kernel;
+  const auto deliver = [&](ThreadGroup& target) -> Result<> {
+    if (!may_signal(sender, target, signo)) return Errno(EPERM);
+    if (signo != 0) target.send(info);
+    return {};
+  };
+  if (pid > 0) {
+    ThreadGroup* target = kernel.find_group(pid);
+    if (target == nullptr) {
+      Task* task = kernel.find_task(pid);  // kill(2) takes any thread's id for its process
+      if (task == nullptr) return Errno(ESRCH);
+      target = task->group.get();
+    }
+    return deliver(*target);
+  }
+  std::vector<std::shared_ptr<ThreadGroup>> targets;
+  if (pid == -1) {
+    for (const auto& [id, group] : kernel.groups())
+      if (group.get() != sender.group.get() && group.get() != kernel.init()) targets.push_back(group);
+  } else {
+    const pid_t pgid = pid == 0 ? sender.group->process_group->id : -pid;
+    const auto group = kernel.find_process_group(pgid);
+    if (group == nullptr || group->members.empty()) return Errno(ESRCH);
+    for (ThreadGroup* member : group->members) targets.push_back(member->shared_from_this());
+  }
+  bool any = false, refused = false;
+  for (const auto& target : targets) {
+    if (deliver(*target).ok())
+      any = true;
+    else
+      refused = true;
+  }
+  if (any) return {};
+  return Errno(refused ? EPERM : ESRCH);
+}
+
+}  // namespace sentry::kernel
