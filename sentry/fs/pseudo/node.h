@@ -44,12 +44,13 @@ class Node : public vfs::Inode {
   // Truncation is accepted and means nothing, so that `echo x > file` works; the rest is EPERM.
   Result<> setattr(const vfs::AttributeChange& change) override;
   uint64_t number() const { return number_; }
-
- protected:
+  uint32_t permissions() const { return mode_ & 07777; }
   struct Owner {
     uid_t uid = 0;
     gid_t gid = 0;
   };
+
+ protected:
   // ESRCH where the object behind the node has gone.
   virtual Result<Owner> owner() { return Owner{}; }
 

@@ -1,0 +1,262 @@
+#include "sentry/fs/proc/process_text.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "sentry/fs/proc/memory_text.h"
+#include "sentry/kernel/process_group.h"
+#include "sentry/vfs/fd_table.h"
+
+namespace sentry::fs::proc {
+namespace {
+
+using kernel::SignalSet;
+using kernel::Task;
+using kernel::ThreadGroup;
+
+constexpr Nanoseconds kTick = kSecond / 100;  // USER_HZ
+
+Nanoseconds nanoseconds(const timeval& time) {
+  return static_cast<Nanoseconds>(time.tv_sec) * kSecond + static_cast<Nanoseconds>(time.tv_usec) * 1000;
+}
+
+char state_letter(const Snapshot& snapshot) {
+  if (snapshot.zombie() || (snapshot.task != nullptr && snapshot.task->exited)) return 'Z';
+  if (snapshot.group->stopped) return 'T';
+  const Task* task = snapshot.task;
+  if (task == nullptr) return 'S';
+  return task == Task::current_or_null() || !task->in_syscall ? 'R' : 'S';
+}
+
+const char* state_name(char letter) {
+  switch (letter) {
+    case 'R': return "R (running)";
+    case 'T': return "T (stopped)";
+    case 'Z': return "Z (zombie)";
+    default: return "S (sleeping)";
+  }
+}
+
+struct SignalFacts {
+  SignalSet thread_pending, shared_pending, blocked, ignored, caught;
+  size_t queued = 0;
+};
+
+SignalFacts signal_facts(const Snapshot& snapshot) {
+  SignalFacts facts;
+  if (snapshot.task != nullptr) {
+    facts.thread_pending = snapshot.task->pending.pending();
+    facts.blocked = snapshot.task->mask;
+    facts.queued += snapshot.task->pending.size();
+  }
+  const ThreadGroup& group = *snapshot.group;
+  facts.shared_pending = group.pending.pending();
+  facts.queued += group.pending.size();
+  if (group.handlers == nullptr) return facts;
+  for (int signo = 1; signo <= kernel::kSignals; ++signo) {
+    const uint64_t handler = (*group.handlers)[signo].handler;
+    if (handler == reinterpret_cast<uint64_t>(SIG_IGN))
+      facts.ignored.add(signo);
+    else if (handler != reinterpret_cast<uint64_t>(SIG_DFL))
+      facts.caught.add(signo);
+  }
+  return facts;
+}
+
+pid_t parent_id(const ThreadGroup& group) { return group.parent != nullptr ? group.parent->id : 0; }
+pid_t group_id(const ThreadGroup& group) { return group.process_group != nullptr ? group.process_group->id : 0; }
+pid_t session_id(const ThreadGroup& group) {
+  return group.process_group != nullptr && group.process_group->session != nullptr ? group.process_group->session->id
+                                                                                    : 0;
+}
+
+// A command name as status shows it: one line, whatever the program chose.
+std::string escaped(const std::string& name) {
+  std::string text;
+  for (char c : name) {
+    if (c == '\n')
+      text += "\\n";
+    else if (c == '\\')
+      text += "\\\\";
+    else
+      text += c;
+  }
+  return text;
+}
+
+std::string limit_value(rlim_t value) { return value == RLIM_INFINITY ? "unlimited" : fmt::format("{}", value); }
+
+}  // namespace
+
+Nanoseconds group_cpu_time(const ThreadGroup& group) {
+  Nanoseconds total = nanoseconds(group.usage.ru_utime) + nanoseconds(group.usage.ru_stime);
+  for (const Task* task : group.tasks) total += task->cpu_time();
+  return total;
+}
+
+Result<std::string> stat_text(const Snapshot& snapshot) {
+  const ThreadGroup& group = *snapshot.group;
+  const Task* task = snapshot.task;
+  const bool permitted = check_access(snapshot).ok();
+  const auto memory = snapshot.memory();
+  const MemoryFacts facts = memory != nullptr ? measure(*memory) : MemoryFacts{};
+  const SignalFacts signals = signal_facts(snapshot);
+
+  unsigned terminal_device = 0;
+  pid_t terminal_group = -1;
+  if (group.process_group != nullptr && group.process_group->session != nullptr &&
+      group.process_group->session->terminal != nullptr) {
+    const auto& terminal = *group.process_group->session->terminal;
+    terminal_device = terminal.device();
+    const auto foreground = terminal.foreground.lock();
+    if (terminal_device != 0) terminal_group = foreground != nullptr ? foreground->id : 0;
+  }
+  const Nanoseconds used = snapshot.thread_only ? task->cpu_time() : group_cpu_time(group);
+  const int nice = group.nice;
+  std::string text = fmt::format("{} ({}) {} {} {} {} {} {} ", snapshot.id(), snapshot.name(), state_letter(snapshot),
+                                 parent_id(group), group_id(group), session_id(group), terminal_device, terminal_group);
+  text += fmt::format("{} {} {} {} {} ", 0x400000u /* PF_RANDOMIZE */, group.usage.ru_minflt,
+                      group.children_usage.ru_minflt, group.usage.ru_majflt, group.children_usage.ru_majflt);
+  // The host accounts a thread's time as a whole; it is all called user time.
+  text += fmt::format("{} {} {} {} ", used / kTick, 0, nanoseconds(group.children_usage.ru_utime) / kTick,
+                      nanoseconds(group.children_usage.ru_stime) / kTick);
+  text += fmt::format("{} {} {} 0 {} ", 20 + nice, nice, std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
+                      std::max<Nanoseconds>(0, group.start_time - group.kernel.boot_time) / kTick);
+  text += fmt::format("{} {} {} ", facts.size, facts.resident / mm::kPageSize, group.limit(RLIMIT_RSS));
+  if (memory != nullptr && permitted) {
+    const auto& layout = memory->layout;
+    text += fmt::format("{} {} {} 0 0 ", layout.code_start, layout.code_end, layout.stack_start);
+  } else {
+    text += memory != nullptr ? "1 1 0 0 0 " : "0 0 0 0 0 ";
+  }
+  constexpr uint64_t kLegacySignals = 0x7fffffff;  // the first 31: the rest is in status
+  text += fmt::format("{} {} {} {} ", (signals.thread_pending | signals.shared_pending).bits() & kLegacySignals,
+                      signals.blocked.bits() & kLegacySignals, signals.ignored.bits() & kLegacySignals,
+                      signals.caught.bits() & kLegacySignals);
+  const bool leader = task == nullptr || task->tid == group.id;
+  text += fmt::format("0 0 0 {} 0 0 0 0 0 0 ", leader ? group.exit_signal : -1);
+  if (memory != nullptr && permitted) {
+    const auto& layout = memory->layout;
+    text += fmt::format("{} {} {} {} {} {} {} ", layout.data_start, layout.data_end, memory->heap_start(),
+                        layout.arg_start, layout.arg_end, layout.env_start, layout.env_end);
+  } else {
+    text += "0 0 0 0 0 0 0 ";
+  }
+  text += fmt::format("{}\n", permitted && group.dead ? group.wait_status : 0);
+  return text;
+}
+
+Result<std::string> status_text(const Snapshot& snapshot) {
+  const ThreadGroup& group = *snapshot.group;
+  const Task* task = snapshot.task;
+  static const vfs::Credentials kRoot;
+  const vfs::Credentials& who = task != nullptr && task->credentials != nullptr ? *task->credentials : kRoot;
+  const auto memory = snapshot.memory();
+
+  std::string text = fmt::format("Name:\t{}\n", escaped(snapshot.name()));
+  if (task != nullptr && task->fs_context != nullptr) text += fmt::format("Umask:\t{:04o}\n", task->fs_context->umask);
+  text += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
+                      state_name(state_letter(snapshot)), group.id, snapshot.id(), parent_id(group));
+  text += fmt::format("Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.uid, who.euid, who.suid, who.fsuid, who.gid,
+                      who.egid, who.sgid, who.fsgid);
+  const int highest = task != nullptr && task->fd_table != nullptr ? task->fd_table->highest() : 0;
+  text += fmt::format("FDSize:\t{}\nGroups:\t", task == nullptr ? 0 : std::max(64, (highest + 63) / 64 * 64));
+  for (gid_t member : who.groups) text += fmt::format("{} ", member);
+  text += fmt::format("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", group.id, snapshot.id(), group_id(group),
+                      session_id(group));
+  if (memory != nullptr) {
+    const MemoryFacts facts = measure(*memory);
+    const auto row = [&](const char* name, uint64_t bytes) { text += fmt::format("{}:\t{:>8} kB\n", name, bytes >> 10); };
+    row("VmPeak", facts.size);
+    row("VmSize", facts.size);
+    row("VmLck", facts.locked);
+    row("VmPin", 0);
+    row("VmHWM", facts.resident);
+    row("VmRSS", facts.resident);
+    row("RssAnon", facts.anonymous);
+    row("RssFile", facts.file);
+    row("RssShmem", facts.shared);
+    row("VmData", facts.data);
+    row("VmStk", facts.stack);
+    row("VmExe", facts.executable);
+    row("VmLib", facts.libraries);
+    row("VmPTE", mm::page_ceil(facts.resident / 512) + mm::kPageSize);
+    row("VmSwap", 0);
+    row("HugetlbPages", 0);
+    text += "CoreDumping:\t0\nTHP_enabled:\t1\n";
+  }
+  const SignalFacts signals = signal_facts(snapshot);
+  text += fmt::format("Threads:\t{}\nSigQ:\t{}/{}\n", std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
+                      signals.queued, group.limit(RLIMIT_SIGPENDING));
+  text += fmt::format("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+                      signals.thread_pending.bits(), signals.shared_pending.bits(), signals.blocked.bits(),
+                      signals.ignored.bits(), signals.caught.bits());
+  text += fmt::format("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
+                      who.cap_inheritable, who.cap_permitted, who.cap_effective, who.cap_bounding, who.cap_ambient);
+  text += fmt::format("NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", who.no_new_privs ? 1 : 0);
+  text += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tunknown\n";
+  text += fmt::format("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", cpu_mask(group.kernel.cpus),
+                      cpu_list(group.kernel.cpus));
+  text += "Mems_allowed:\t1\nMems_allowed_list:\t0\n";
+  text += fmt::format("voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n", group.usage.ru_nvcsw,
+                      group.usage.ru_nivcsw);
+  return text;
+}
+
+Result<std::string> limits_text(const Snapshot& snapshot) {
+  struct Row {
+    int resource;
+    const char* name;
+    const char* unit;
+  };
+  static constexpr Row kRows[] = {
+      {RLIMIT_CPU, "Max cpu time", "seconds"},          {RLIMIT_FSIZE, "Max file size", "bytes"},
+      {RLIMIT_DATA, "Max data size", "bytes"},          {RLIMIT_STACK, "Max stack size", "bytes"},
+      {RLIMIT_CORE, "Max core file size", "bytes"},     {RLIMIT_RSS, "Max resident set", "bytes"},
+      {RLIMIT_NPROC, "Max processes", "processes"},     {RLIMIT_NOFILE, "Max open files", "files"},
+      {RLIMIT_MEMLOCK, "Max locked memory", "bytes"},   {RLIMIT_AS, "Max address space", "bytes"},
+      {RLIMIT_LOCKS, "Max file locks", "locks"},        {RLIMIT_SIGPENDING, "Max pending signals", "signals"},
+      {RLIMIT_MSGQUEUE, "Max msgqueue size", "bytes"},  {RLIMIT_NICE, "Max nice priority", ""},
+      {RLIMIT_RTPRIO, "Max realtime priority", ""},     {RLIMIT_RTTIME, "Max realtime timeout", "us"},
+  };
+  std::string text = fmt::format("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+  for (const Row& row : kRows) {
+    const rlimit& limit = snapshot.group->limits[static_cast<size_t>(row.resource)];
+    text += fmt::format("{:<25} {:<20} {:<20} ", row.name, limit_value(limit.rlim_cur), limit_value(limit.rlim_max));
+    text += *row.unit != '\0' ? fmt::format("{:<10}\n", row.unit) : "\n";
+  }
+  return text;
+}
+
+Result<std::string> oom_score_text(const Snapshot& snapshot) {
+  // Linux's scale: 666 for a process that uses nothing, shifted by the adjustment, which weighs as much as memory.
+  const auto memory = snapshot.memory();
+  const kernel::Kernel& kernel = snapshot.group->kernel;
+  const uint64_t total = kernel.memory_limit_bytes != 0 ? kernel.memory_limit_bytes : kernel.host_memory_bytes;
+  int64_t points = 0;
+  if (memory != nullptr && total != 0) {
+    const uint64_t used = std::min(measure(*memory).resident, total);
+    points = static_cast<int64_t>(used * 1000 / total);
+  }
+  points += snapshot.group->oom_score_adj;
+  return fmt::format("{}\n", std::max<int64_t>(0, (1000 + points) * 2 / 3));
+}
+
+std::string cpu_list(unsigned cpus) { return cpus <= 1 ? "0" : fmt::format("0-{}", cpus - 1); }
+
+std::string cpu_mask(unsigned cpus) {
+  // The kernel's %*pb: groups of 32 bits, the highest first and not padded.
+  std::string text;
+  const unsigned groups = (cpus + 31) / 32;
+  for (unsigned i = groups; i-- > 0;) {
+    const unsigned bits = std::min(32u, cpus - i * 32);
+    const uint32_t mask = bits == 32 ? ~0u : (1u << bits) - 1;
+    text += i + 1 == groups ? fmt::format("{:x}", mask) : fmt::format(",{:08x}", mask);
+  }
+  return text;
+}
+
+}  // namespace sentry::fs::proc
