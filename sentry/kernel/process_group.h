@@ -21,9 +21,6 @@ class ControllingTerminal {
   std::weak_ptr<ProcessGroup> foreground;
   // Device number, /proc/PID/stat's tty_nr.
   virtual unsigned device() const = 0;
-  // The session's leader exits (disassociate_ctty in Linux): SIGHUP and SIGCONT to the foreground group, and the
-  // terminal is free for another session. The caller drops Session::terminal.
-  virtual void leader_exits() = 0;
 };
 
 struct Session {

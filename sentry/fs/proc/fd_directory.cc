@@ -145,7 +145,8 @@ class FdInfoDirectory final : public DescriptorDirectory {
 template <typename Base>
 Result<pseudo::Node::Owner> Owned<Base>::owner() {
   const Snapshot snapshot = TRY(subject_.look());
-  if (snapshot.task == nullptr || snapshot.task->credentials == nullptr) return pseudo::Node::Owner{};
+  if (snapshot.task == nullptr || snapshot.task->credentials == nullptr)
+    return pseudo::Node::Owner{.uid = snapshot.group->uid};
   const bool for_all = this->is_directory() && (this->permissions() & 0555) == 0555;
   const auto memory = snapshot.memory();
   if (!for_all && memory != nullptr && !memory->dumpable) return pseudo::Node::Owner{};

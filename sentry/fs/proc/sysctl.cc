@@ -71,6 +71,7 @@ constexpr Constant kConstants[] = {
     {"kernel/overflowuid", "65534"},
     {"kernel/panic", "0"},
     {"kernel/perf_event_paranoid", "4"},
+    {"kernel/pid_max", "4194304"},
     {"kernel/printk", "4\t4\t1\t7"},
     {"kernel/pty/max", "4096"},
     {"kernel/pty/reserve", "1024"},
@@ -210,7 +211,6 @@ std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, K
   const auto live = [&](const char* path, auto value) {
     tree.text(path, [value]() -> Result<std::string> { return fmt::format("{}\n", value()); });
   };
-  live("kernel/pid_max", [&kernel] { return std::max(kernel.max_tasks, 32768u); });
   live("kernel/threads-max", [&kernel] { return kernel.max_tasks; });
   live("kernel/random/uuid", [] { return random_uuid(); });
   live("fs/file-nr", [&kernel] { return fmt::format("{}\t0\t9223372036854775807", open_files(kernel)); });
