@@ -1,0 +1,186 @@
+"""Runs inside the measuring machine (or on the host): every workload under every runtime of the job, traced.
+
+    agent.py JOB.json OUT_DIR
+
+Needs /hap (programs, workloads, this folder) and root. One folder a pair in OUT_DIR, with what hap_trace wrote.
+"""
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/..")
+from guest import oci  # noqa: E402
+from workloads import Runtime, Workload  # noqa: E402
+
+TENANT = 1000  # the plain user of the shared login
+MERGED = "/srv/merged"
+EXT_ADDRESS = "10.99.0.2"
+NETNS = "hapext"
+
+
+def progress(text):
+    print(f"hap> {text}", flush=True)
+
+
+def sh(*argv, check=True):
+    return subprocess.run(argv, check=check, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+
+
+class Machine:
+    """The stage: one root file system for all sandboxes (an overlay on the machine's own), one network to outside."""
+
+    def __init__(self, job):
+        self.job = job
+        self.profile = None
+        if os.path.exists("/hap/docker-seccomp.json"):
+            with open("/hap/docker-seccomp.json") as file:
+                kernel = tuple(int(part) for part in platform.release().split(".")[:2])
+                self.profile = oci.seccomp(json.load(file), oci.CAPABILITIES, kernel)
+
+    def prepare(self):
+        os.makedirs("/var/hap", exist_ok=True)
+        os.chmod("/var/hap", 0o1777)
+        for folder in (MERGED, "/srv/upper", "/srv/work"):
+            os.makedirs(folder, exist_ok=True)
+        sh("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir=/srv/upper,workdir=/srv/work", MERGED)
+        sh("ip", "link", "set", "lo", "up")
+        sh("ip", "netns", "add", NETNS)
+        sh("ip", "link", "add", "hap0", "type", "veth", "peer", "name", "eth0", "netns", NETNS)
+        sh("ip", "addr", "add", "10.99.0.1/24", "dev", "hap0")
+        sh("ip", "link", "set", "hap0", "up")
+        sh("ip", "-n", NETNS, "addr", "add", EXT_ADDRESS + "/24", "dev", "eth0")
+        sh("ip", "-n", NETNS, "link", "set", "eth0", "up")
+        sh("ip", "-n", NETNS, "link", "set", "lo", "up")
+
+    def command(self, runtime, workload, identity):
+        """The command that runs `workload` under `runtime`, and the address at which its network is reached."""
+        if runtime.kind == "native":
+            return ["setpriv", f"--reuid={TENANT}", f"--regid={TENANT}", "--clear-groups", *workload.argv], "127.0.0.1"
+        if runtime.kind == "bwrap":
+            share = ["--share-net"] if workload.external else []
+            return ["setpriv", f"--reuid={TENANT}", f"--regid={TENANT}", "--clear-groups",
+                    "bwrap", "--unshare-all", *share, "--die-with-parent", "--bind", MERGED, "/", "--proc", "/proc",
+                    "--dev", "/dev", "--", *workload.argv], "127.0.0.1"
+        if runtime.kind == "oci":
+            bundle = f"/run/hap/{identity}"
+            oci.write_bundle(bundle, oci.config(
+                workload.argv, MERGED, profile=self.profile if runtime.seccomp else None,
+                network_namespace=f"/run/netns/{NETNS}" if workload.external else None))
+            program = f"/hap/bin/{os.path.basename(runtime.program)}" if runtime.program else runtime.name
+            options = list(runtime.options)
+            if runtime.name == "gvisor":
+                program = "runsc"
+                options.append("--network=" + ("sandbox" if workload.external else "none"))
+            elif runtime.name == "runc-seccomp":
+                program = "runc"
+            return [program, *options, "run", "--bundle", bundle, identity], EXT_ADDRESS
+        if runtime.kind == "qemu":
+            accelerator = runtime.options[0]
+            inner = "runc" if "runc" in runtime.options else "native"
+            return ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "max" if accelerator == "tcg" else "host",
+                    "-m", "1024", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                    "-sandbox", "on", "-serial", "stdio", "-kernel", "/hap/vmlinuz", "-initrd", "/hap/initramfs",
+                    "-append", f"console=ttyS0 quiet loglevel=0 nokaslr panic=-1 hap.inner={inner}"
+                               f" hap.workload={workload.name}",
+                    "-drive", "file=/dev/vdd,format=raw,if=virtio,snapshot=on",
+                    "-drive", "file=/dev/vdb,format=raw,if=virtio,readonly=on"], ""
+        raise ValueError(runtime.kind)
+
+
+def run_once(machine, runtime, workload, mode, out, tag):
+    """One traced run; the recorder's files appear in `out`. Returns an error message or None."""
+    identity = f"hap-{os.getpid()}-{runtime.name}-{workload.name}-{tag}"
+    command, address = machine.command(runtime, workload, identity)
+    recorder = ["/hap/bin/hap_trace", "record", "--mode", mode, "--out", f"{out}/{tag}.txt", "--timeout",
+                str(int(workload.timeout_s * machine.job["patience"]))]
+    if machine.job.get("tracefs"):
+        recorder += ["--tracefs", machine.job["tracefs"]]
+    if mode == "syscalls":
+        recorder += ["--filters", f"{out}/filters.txt"]
+    if workload.external:
+        recorder += ["--external", workload.external.format(address=address)]
+    began = time.monotonic()
+    with open(f"{out}/{tag}.log", "w") as log:
+        status = subprocess.run(recorder + ["--", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+    if runtime.kind == "oci":
+        # A run that was broken off leaves its container behind.
+        if status != 0:
+            sh(command[0], *runtime.options, "delete", "--force", identity, check=False)
+        shutil.rmtree(f"/run/hap/{identity}", ignore_errors=True)
+    with open(f"{out}/{tag}.log") as log:
+        said = log.read().strip()
+    seconds = time.monotonic() - began
+    if status != 0:
+        progress(f"{runtime.name} {workload.name} {tag}: FAILED after {seconds:.0f} s: {said[-800:]}")
+        return said or f"hap_trace exited with {status}"
+    progress(f"{runtime.name} {workload.name} {tag}: {seconds:.0f} s")
+    return None
+
+
+def version(*argv):
+    """The line of a program's answer that tells its version."""
+    try:
+        lines = sh(*argv, check=False).stdout.strip().splitlines()
+    except FileNotFoundError:
+        return "absent"
+    return lines[0] if lines else "silent"
+
+
+def write_facts(out):
+    """What the figures depend on: symbols, syscall numbers, versions."""
+    for path in ("/proc/kallsyms", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"):
+        with open(path) as source, open(f"{out}/{os.path.basename(path)}", "w") as target:
+            shutil.copyfileobj(source, target)
+    with open("/proc/cpuinfo") as file:
+        cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "?")
+    facts = {"kernel": " ".join(platform.uname()[i] for i in (0, 2, 3)), "cpu": cpu, "cpus": os.cpu_count(),
+             "versions": {name: version(*argv) for name, argv in {
+                 "bwrap": ("bwrap", "--version"), "runc": ("runc", "--version"), "crun": ("crun", "--version"),
+                 "runsc": ("runsc", "--version"), "qemu": ("qemu-system-x86_64", "--version"),
+                 "python": ("python3", "--version"), "redis": ("redis-server", "--version"),
+                 "node": ("node", "--version"), "gcc": ("gcc", "--version")}.items()}}
+    with open(f"{out}/facts.json", "w") as file:
+        json.dump(facts, file)
+
+
+def main():
+    job_path, out = sys.argv[1:]
+    with open(job_path) as file:
+        job = json.load(file)
+    machine = Machine(job)
+    machine.prepare()
+    runtimes = [Runtime(**{**r, "options": tuple(r["options"])}) for r in job["runtimes"]]
+    workloads = [Workload(**{**w, "argv": tuple(w["argv"])}) for w in job["workloads"]]
+    pairs = [(r, w) for w in workloads for r in runtimes if r.network or not w.external]
+    broken = {}
+    # The calls first: that also warms the page cache, so that no function pass pays for the disk.
+    passes = ["syscalls"] + ([] if job["syscalls_only"] else [f"functions-{n}" for n in range(1, job["reps"] + 1)])
+    total = len(passes) * len(pairs)
+    done = 0
+    for tag in passes:
+        for runtime, workload in pairs:
+            done += 1
+            name = f"{runtime.name}.{workload.name}"
+            if name in broken:
+                continue
+            folder = f"{out}/{name}"
+            os.makedirs(folder, exist_ok=True)
+            progress(f"[{done}/{total}] {runtime.name} {workload.name} {tag}")
+            error = run_once(machine, runtime, workload, tag.split("-")[0], folder, tag)
+            if error:
+                broken[name] = error
+    sh("/hap/bin/hap_trace", "remove", *(["--tracefs", job["tracefs"]] if job.get("tracefs") else []), check=False)
+    write_facts(out)
+    with open(f"{out}/order.json", "w") as file:
+        json.dump([f"{r.name}.{w.name}" for r, w in pairs], file)
+    with open(f"{out}/broken.json", "w") as file:
+        json.dump(broken, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The arithmetic of the figures, on made-up recordings."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import results  # noqa: E402
+import vm  # noqa: E402
+from guest import oci  # noqa: E402
+
+KALLSYMS = """\
+0000000000000000 A fixed_percpu_data
+ffffffff81000000 T _text
+ffffffff81000100 t helper
+ffffffff81000180 t helper
+ffffffff81000200 T __se_sys_read
+ffffffff81000200 t __do_sys_read
+ffffffff81000200 W sys_read
+ffffffff81000240 D some_data
+ffffffffc0000000 t helper	[ext4]
+ffffffffc0000040 t last	[ext4]
+"""
+
+
+def recording(steady, setup=(), softirq=(), syscalls=()):
+    lines = ["phase setup events 1 lost 0 malformed 0 seconds 0.5"]
+    lines += [f"f {address:x} 1 0" for address in setup]
+    lines += ["phase steady events 2 lost 0 malformed 0 seconds 1.5"]
+    lines += [f"f {address:x} 2 0" for address in steady] + [f"f {address:x} 0 1" for address in softirq]
+    lines += [f"s {number} 3" for number in syscalls]
+    return "\n".join(lines + ["exit 0"])
+
+
+class SymbolsTest(unittest.TestCase):
+    def setUp(self):
+        self.symbols = results.Symbols(KALLSYMS)
+
+    def test_names(self):
+        self.assertEqual(self.symbols.name(0xffffffff81000100), "helper")
+        self.assertEqual(self.symbols.name(0xffffffff81000180), "helper#2")
+        self.assertEqual(self.symbols.name(0xffffffffc0000000), "helper[ext4]")
+        self.assertEqual(self.symbols.name(0xffffffff81000200), "sys_read")
+        self.assertEqual(self.symbols.name(0x1234), "0x1234")
+
+    def test_sizes(self):
+        self.assertEqual(self.symbols.size(0xffffffff81000100), 0x80)
+        self.assertEqual(self.symbols.size(0xffffffff81000200), 0x40)  # data ends it
+        self.assertEqual(self.symbols.size(0xffffffff81000180), 0x80)
+        self.assertEqual(self.symbols.size(0xffffffffc0000040), 0)  # nothing follows
+
+
+class ResultsTest(unittest.TestCase):
+    def setUp(self):
+        self.symbols = results.Symbols(KALLSYMS)
+
+    def row(self, runtime, workload, *recordings, calls=()):
+        read = [results.read_recording(text, self.symbols) for text in recordings]
+        return results.Row(runtime, workload, read, results.read_recording(recording((), syscalls=calls), self.symbols))
+
+    def results(self, *rows):
+        sizes = {name: self.symbols.size(address) for address, name in self.symbols.names.items()}
+        return results.Results(rows, sizes, {}, {})
+
+    def test_phases_contexts_and_repetitions(self):
+        row = self.row("a", "true", recording((0xffffffff81000100,), setup=(0xffffffff81000000,)),
+                       recording((0xffffffff81000100, 0xffffffff81000200), softirq=(0xffffffff81000180,)))
+        self.assertEqual(row.functions(), {"helper", "sys_read"})
+        self.assertEqual(row.always(), {"helper"})
+        self.assertEqual(row.softirq(), {"helper#2"})
+        self.assertEqual(row.functions("all"), {"helper", "sys_read", "_text"})
+        self.assertEqual(self.results(row).code_bytes(row.functions()), 0x80 + 0x40)
+
+    def test_a_recording_that_breaks_off_is_no_recording(self):
+        with self.assertRaises(ValueError):
+            results.read_recording("phase setup events 1 lost 0 malformed 0 seconds 1\n", self.symbols)
+
+    def test_union_is_over_four_workloads_only(self):
+        texts = {"true": 0xffffffff81000000, "files": 0xffffffff81000100, "python": 0xffffffff81000180,
+                 "redis": 0xffffffff81000200, "sweep": 0xffffffffc0000000}
+        rows = [self.row("a", name, recording((address,)), calls=(number,))
+                for number, (name, address) in enumerate(texts.items())]
+        union = self.results(*rows).union("a")
+        self.assertEqual(union.functions(), {"_text", "helper", "helper#2", "sys_read"})
+        self.assertEqual(union.syscalls(), {0, 1, 2, 3})
+        self.assertIsNone(self.results(*rows[1:]).union("a"))
+        rows[0].error = "it broke"
+        self.assertIsNone(self.results(*rows).union("a"))
+
+    def test_difference_and_agreement(self):
+        first = self.results(self.row("a", "true", recording((0xffffffff81000000, 0xffffffff81000100))),
+                             self.row("b", "true", recording((0xffffffff81000100, 0xffffffff81000200))))
+        only_a, only_b, _, _ = results.difference(first, "a", "b", "true")
+        self.assertEqual((only_a, only_b), ({"_text"}, {"sys_read"}))
+        with self.assertRaises(KeyError):
+            results.difference(first, "a", "b", "files")
+        second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
+        self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
+
+
+class FiltersTest(unittest.TestCase):
+    TEXT = ("process 10 runsc depth 1 seccomp 0 unfiltered\n"
+            "process 11 exe depth 2 seccomp 2 filters 1 allowed 0,1,400 consulted 5\n"
+            "process 12 exe depth 2 seccomp 2 filters 2 allowed - consulted -\n"
+            "process 13 stub depth 2 seccomp 2 unreadable PTRACE_SEIZE: Operation not permitted\n")
+
+    def test_only_what_is_inside_counts(self):
+        processes = results.read_filters(self.TEXT)
+        self.assertEqual([p.name for p in results.inside(processes)], ["exe", "exe", "stub"])
+        self.assertEqual(results.reachable(processes, {n: str(n) for n in range(300)}), {0, 1})
+        self.assertEqual(processes[1].consulted, {5})
+
+    def test_without_namespaces_all_count(self):
+        processes = results.read_filters(self.TEXT.splitlines()[0])
+        self.assertEqual(results.reachable(processes, {0: "read", 1: "write"}), {0, 1})
+
+
+class MachineTest(unittest.TestCase):
+    def test_modules_come_after_what_they_need(self):
+        dependencies = "fs/ext4.ko: fs/jbd2.ko lib/crc16.ko\nfs/jbd2.ko: lib/crc16.ko\nlib/crc16.ko:\nnet/x.ko:\n"
+        self.assertEqual(vm.module_order(dependencies, ["ext4", "built_in"]), ["lib/crc16.ko", "fs/jbd2.ko", "fs/ext4.ko"])
+
+    def test_cpio(self):
+        archive = vm.cpio([("a", 0o100644, b"12345")])
+        self.assertTrue(archive.startswith(b"070701"))
+        self.assertEqual(len(archive) % 4, 0)
+        self.assertEqual(archive[110:117], b"a\x0012345")
+        self.assertIn(b"TRAILER!!!", archive)
+
+
+class ProfileTest(unittest.TestCase):
+    def test_conditions(self):
+        profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": None, "includes": {}, "excludes": {}},
+            {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+            {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+            {"names": ["arm"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm64"]}},
+            {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}},
+            {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}}]}
+        names = [name for rule in oci.seccomp(profile, oci.CAPABILITIES, (6, 1))["syscalls"] for name in rule["names"]]
+        self.assertEqual(names, ["read", "clone", "ptrace"])
+
+
+if __name__ == "__main__":
+    unittest.main()

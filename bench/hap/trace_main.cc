@@ -1,0 +1,195 @@
+// hap_trace: the recorder as a program. Its output is lines of words, for the Python side to read.
+//
+//   hap_trace record [--mode functions|syscalls|nothing] [--tracefs DIR] [--instance NAME] [--out FILE]
+//                    [--filters FILE] [--external COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
+//   hap_trace remove [--tracefs DIR] [--instance NAME]
+//   hap_trace filters PID…
+#include <linux/seccomp.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <stdexcept>
+
+#include "bench/hap/filter_reach.h"
+#include "bench/hap/recorder.h"
+
+namespace {
+
+// Native calls are numbered below this on every kernel so far (x32 starts at 512).
+constexpr uint32_t kNumbers = 512;
+
+std::string status_field(pid_t pid, const std::string& field) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(field + ":")) return line.substr(line.find_first_not_of(" \t", field.size() + 1));
+  }
+  return "?";
+}
+
+// The seccomp filters of a process, by PTRACE_SECCOMP_GET_FILTER, ptrace(2).
+std::vector<std::vector<sock_filter>> filters_of(pid_t pid) {
+  const auto check = [&](long answer, const char* what) {
+    if (answer < 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(errno));
+    return answer;
+  };
+  check(ptrace(PTRACE_SEIZE, pid, 0, 0), "PTRACE_SEIZE");
+  check(ptrace(PTRACE_INTERRUPT, pid, 0, 0), "PTRACE_INTERRUPT");
+  int status;
+  check(waitpid(pid, &status, __WALL), "waitpid");
+  std::vector<std::vector<sock_filter>> chain;
+  for (unsigned long index = 0;; ++index) {
+    const long size = ptrace(PTRACE_SECCOMP_GET_FILTER, pid, index, 0);
+    if (size < 0 && (errno == ENOENT || errno == EINVAL)) break;  // past the last one; none at all
+    check(size, "PTRACE_SECCOMP_GET_FILTER");
+    chain.emplace_back(static_cast<size_t>(size));
+    check(ptrace(PTRACE_SECCOMP_GET_FILTER, pid, index, chain.back().data()), "PTRACE_SECCOMP_GET_FILTER");
+  }
+  check(ptrace(PTRACE_DETACH, pid, 0, 0), "PTRACE_DETACH");
+  return chain;
+}
+
+std::string joined(const std::vector<uint32_t>& numbers) {
+  std::string text;
+  for (const uint32_t number : numbers) {
+    if (!text.empty()) text += ',';
+    text += std::to_string(number);
+  }
+  return text.empty() ? "-" : text;
+}
+
+// One line a process: `process PID COMM depth N seccomp MODE filters N allowed a,b,c consulted d,e`, or after
+// the mode `unfiltered` or `unreadable WHY`. Depth: how many pid namespaces it is in.
+void print_filters(const std::vector<pid_t>& pids, std::ostream& out) {
+  for (const pid_t pid : pids) {
+    std::string name = status_field(pid, "Name");
+    for (char& letter : name) {
+      if (letter == ' ') letter = '_';
+    }
+    const std::string mode = status_field(pid, "Seccomp");
+    const std::string pids_inside = status_field(pid, "NSpid");
+    if (mode.empty() || mode == "?") continue;  // gone since
+    out << "process " << pid << ' ' << name << " depth "
+        << 1 + std::count(pids_inside.begin(), pids_inside.end(), '\t') << " seccomp " << mode;
+    if (mode != "2") {
+      out << " unfiltered\n";
+      continue;
+    }
+    try {
+      const auto chain = filters_of(pid);
+      bool complete = true;
+      std::vector<uint32_t> allowed, consulted;
+      for (uint32_t number = 0; number < kNumbers; ++number) {
+        const hap::Reach reach = hap::chain_reach(chain, number, complete);
+        if (reach.allowed)
+          allowed.push_back(number);
+        else if (reach.consulted)
+          consulted.push_back(number);
+      }
+      out << " filters " << chain.size() << (complete ? "" : " incomplete") << " allowed " << joined(allowed)
+          << " consulted " << joined(consulted) << '\n';
+    } catch (const std::runtime_error& error) {
+      out << " unreadable " << error.what() << '\n';
+    }
+  }
+}
+
+void print_phase(const char* name, const hap::TraceCounts& counts, double seconds, std::ostream& out) {
+  out << "phase " << name << " events " << counts.events << " lost " << counts.lost << " malformed "
+      << counts.malformed << " seconds " << seconds << '\n';
+  for (const auto& entry : counts.functions.entries())
+    out << "f " << std::hex << entry.address << std::dec << ' ' << entry.counts[0] << ' ' << entry.counts[1]
+        << '\n';
+  for (const auto& [number, count] : counts.syscalls) out << "s " << number << ' ' << count << '\n';
+}
+
+int run(int argc, char** argv) {
+  hap::Request request{.tracefs = "/sys/kernel/tracing", .instance = "hap"};
+  std::string out_path = "/dev/stdout", filters_path;
+  const std::string verb = argc > 1 ? argv[1] : "";
+  int at = 2;
+  for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at) {
+    const std::string option = argv[at];
+    if (option == "--") {
+      ++at;
+      break;
+    }
+    if (at + 1 >= argc) throw std::runtime_error(option + " needs a value");
+    const std::string value = argv[++at];
+    if (option == "--mode") {
+      if (value == "functions")
+        request.mode = hap::Mode::kFunctions;
+      else if (value == "syscalls")
+        request.mode = hap::Mode::kSyscalls;
+      else if (value == "nothing")
+        request.mode = hap::Mode::kNothing;
+      else
+        throw std::runtime_error("no such mode: " + value);
+    } else if (option == "--tracefs")
+      request.tracefs = value;
+    else if (option == "--instance")
+      request.instance = value;
+    else if (option == "--out")
+      out_path = value;
+    else if (option == "--filters")
+      filters_path = value;
+    else if (option == "--external")
+      request.external = value;
+    else if (option == "--timeout")
+      request.timeout_s = static_cast<unsigned>(std::stoul(value));
+    else if (option == "--buffer-kib")
+      request.buffer_kib = static_cast<unsigned>(std::stoul(value));
+    else
+      throw std::runtime_error("no such option: " + option);
+  }
+  for (; at < argc; ++at) request.command.emplace_back(argv[at]);
+
+  if (verb == "remove") {
+    hap::remove_instance(request.tracefs, request.instance);
+    return 0;
+  }
+  if (verb == "filters") {
+    std::vector<pid_t> pids;
+    for (const std::string& word : request.command) pids.push_back(std::stoi(word));
+    print_filters(pids, std::cout);
+    return 0;
+  }
+  if (verb != "record" || request.command.empty())
+    throw std::runtime_error("usage: hap_trace record|remove|filters …, see the head of trace_main.cc");
+  if (!filters_path.empty()) {
+    request.at_done = [&](pid_t root) {
+      std::ofstream filters(filters_path);
+      print_filters(hap::process_tree(root), filters);
+    };
+  }
+  const hap::Recording recording = hap::record(request);
+  std::ofstream out(out_path);
+  print_phase("setup", recording.setup, recording.setup_s, out);
+  print_phase("steady", recording.steady, recording.steady_s, out);
+  out << "exit " << recording.exit_status << '\n';
+  out.flush();
+  if (!out) throw std::runtime_error("cannot write " + out_path);
+  const uint64_t lost = recording.setup.lost + recording.steady.lost;
+  const uint64_t malformed = recording.setup.malformed + recording.steady.malformed;
+  if (lost + malformed != 0)
+    throw std::runtime_error(std::to_string(lost) + " trace events lost, " + std::to_string(malformed) +
+                             " pages malformed: the counts would be too low");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "hap_trace: " << error.what() << '\n';
+    return 1;
+  }
+}

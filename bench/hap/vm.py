@@ -1,0 +1,226 @@
+"""The measuring machine: a stock Debian kernel and root in qemu, made once and kept, thrown back after each run."""
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+PACKAGES = ("linux-image-amd64 python3 redis-server redis-tools nodejs gcc libc6-dev bubblewrap runc crun runsc "
+            "busybox-static iproute2 qemu-system-x86 kmod procps").split()
+SUITE = "bookworm"
+# Docker's own profile is a file in its source package.
+PROFILE_PACKAGE = "golang-github-docker-docker-dev"
+PROFILE_PATH = "./usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
+# What the initramfs loads to find the root file system; their dependencies come along.
+MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
+IMAGE_BYTES = 4 << 30
+OUTPUT_BYTES = 1 << 30
+MEMORY_MIB = 3072
+
+
+class VmError(Exception):
+    pass
+
+
+def say(text):
+    print(f"hap: {text}", file=sys.stderr, flush=True)
+
+
+def run(argv, **options):
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          **options)
+    if done.returncode != 0:
+        raise VmError(f"{' '.join(argv)} failed with {done.returncode}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def cpio(entries):
+    """A cpio archive in "newc" form (cpio(5)) of (path, mode, bytes)."""
+    out = io.BytesIO()
+    for number, (path, mode, data) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
+        name = path.encode() + b"\0"
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)
+        out.write(b"070701" + b"".join(b"%08x" % field for field in fields) + name)
+        out.write(b"\0" * (-out.tell() % 4) + data)
+        out.write(b"\0" * (-out.tell() % 4))
+    return out.getvalue()
+
+
+def module_order(dependencies, wanted):
+    """The wanted modules with what they need, each after its own needs; from the lines of modules.dep."""
+    needs, path_of = {}, {}
+    for line in dependencies.splitlines():
+        path, _, rest = line.partition(":")
+        needs[path] = rest.split()
+        path_of[re.sub(r"\.ko.*", "", os.path.basename(path)).replace("-", "_")] = path
+    order = []
+
+    def add(path):
+        if path not in order:
+            for need in needs[path]:
+                add(need)
+            order.append(path)
+
+    for name in wanted:
+        if name in path_of:  # absent: built in
+            add(path_of[name])
+    return order
+
+
+class VirtualMachine:
+    def __init__(self, cache, here):
+        self.cache = cache
+        self.here = here
+        self.kernel = os.path.join(cache, "vmlinuz")
+        self.initramfs = os.path.join(cache, "initramfs")
+        self.image = os.path.join(cache, "root.ext4")
+        self.profile = os.path.join(cache, "docker-seccomp.json")
+
+    # What the image is made of: another list makes another image.
+    def stamp(self):
+        return hashlib.sha256(json.dumps([SUITE, PACKAGES, MODULES, IMAGE_BYTES]).encode()).hexdigest()
+
+    def ensure(self):
+        """Makes what is missing; minutes the first time."""
+        os.makedirs(self.cache, exist_ok=True)
+        for program, package in (("qemu-system-x86_64", "qemu-system-x86"), ("mmdebstrap", "mmdebstrap"),
+                                 ("mke2fs", "e2fsprogs"), ("dpkg-deb", "dpkg")):
+            if shutil.which(program) is None:
+                raise VmError(f"{program} is missing: apt-get install {package}")
+        stamp_path = os.path.join(self.cache, "stamp")
+        if not os.path.exists(stamp_path) or open(stamp_path).read() != self.stamp():
+            self.make_image()
+            with open(stamp_path, "w") as file:
+                file.write(self.stamp())
+        self.make_initramfs()
+        if not os.path.exists(self.profile):
+            self.fetch_profile()
+
+    def make_image(self):
+        tar = os.path.join(self.cache, "root.tar")
+        if not os.path.exists(tar):
+            say(f"making the machine's root from {SUITE} with mmdebstrap (once, about 2 minutes)")
+            with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+                made = os.path.join(scratch, "root.tar")
+                run(["nice", "mmdebstrap", "--variant=minbase", '--aptopt=APT::Install-Recommends "false"',
+                     "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+                     "--dpkgopt=path-exclude=/usr/share/locale/*", "--include=" + ",".join(PACKAGES), SUITE, made,
+                     "http://deb.debian.org/debian"], env={**os.environ, "TMPDIR": scratch})
+                os.rename(made, tar)
+        say("making the disk image")
+        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+            root = os.path.join(scratch, "root")
+            os.mkdir(root)
+            run(["tar", "xpf", tar, "-C", root, "--exclude=./dev/*"])
+            boot = os.path.join(root, "boot")
+            kernels = [name for name in os.listdir(boot) if name.startswith("vmlinuz-")]
+            if len(kernels) != 1:
+                raise VmError(f"expected one kernel in the root, found {kernels}")
+            shutil.copy(os.path.join(boot, kernels[0]), self.kernel)
+            release = kernels[0].removeprefix("vmlinuz-")
+            modules = os.path.join(root, "lib/modules", release)
+            with open(os.path.join(modules, "modules.dep")) as file:
+                order = module_order(file.read(), MODULES)
+            kept = os.path.join(self.cache, "modules")
+            shutil.rmtree(kept, ignore_errors=True)
+            os.makedirs(kept)
+            for path in order:
+                shutil.copy(os.path.join(modules, path), kept)
+            with open(os.path.join(kept, "order"), "w") as file:
+                file.write("\n".join(os.path.basename(path) for path in order))
+            shutil.copy(os.path.join(root, "bin/busybox"), os.path.join(self.cache, "busybox"))
+            image = os.path.join(scratch, "root.ext4")
+            with open(image, "wb") as file:
+                file.truncate(IMAGE_BYTES)
+            run(["mke2fs", "-q", "-t", "ext4", "-d", root, image])
+            os.rename(image, self.image)
+        os.unlink(tar)
+
+    def make_initramfs(self):
+        with open(os.path.join(self.cache, "busybox"), "rb") as file:
+            entries = [("bin", 0o40755, b""), ("bin/busybox", 0o100755, file.read())]
+        with open(os.path.join(self.here, "guest/initramfs-init.sh"), "rb") as file:
+            entries.append(("init", 0o100755, file.read()))
+        entries.append(("modules", 0o40755, b""))
+        kept = os.path.join(self.cache, "modules")
+        for name in sorted(os.listdir(kept)):
+            with open(os.path.join(kept, name), "rb") as file:
+                entries.append((f"modules/{name}", 0o100644, file.read()))
+        with open(self.initramfs, "wb") as file:
+            file.write(cpio(entries))
+
+    def fetch_profile(self):
+        say("fetching Docker's default seccomp profile")
+        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+            run(["apt-get", "download", PROFILE_PACKAGE], cwd=scratch)
+            package = next(name for name in os.listdir(scratch) if name.endswith(".deb"))
+            archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", os.path.join(scratch, package)], check=True,
+                                     stdout=subprocess.PIPE).stdout
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                content = tar.extractfile(PROFILE_PATH).read()
+        with open(self.profile, "wb") as file:
+            file.write(content)
+
+    def run(self, inputs, out, accelerator="tcg", verbose=False, limit_s=6 * 3600):
+        """Boots, gives the machine `inputs` ({path below /hap: host path or bytes}), waits for it to finish and
+        unpacks what it brought out into `out`. The image is left as it was."""
+        self.ensure()
+        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+            given = os.path.join(scratch, "input.tar")
+            with tarfile.open(given, "w", dereference=True) as tar:
+                for path, content in {**inputs, "vmlinuz": self.kernel, "initramfs": self.initramfs,
+                                      "docker-seccomp.json": self.profile}.items():
+                    if isinstance(content, bytes):
+                        info = tarfile.TarInfo(path)
+                        info.size = len(content)
+                        info.mode = 0o755
+                        tar.addfile(info, io.BytesIO(content))
+                    else:
+                        tar.add(content, path)
+            with open(given, "ab") as file:
+                file.truncate((file.tell() + 511) // 512 * 512)
+            brought = os.path.join(scratch, "output.img")
+            with open(brought, "wb") as file:
+                file.truncate(OUTPUT_BYTES)
+            self.boot(given, brought, scratch, accelerator, verbose, limit_s)
+            os.makedirs(out, exist_ok=True)
+            with tarfile.open(brought, "r:") as tar:
+                tar.extractall(out)
+
+    def boot(self, given, brought, scratch, accelerator, verbose, limit_s):
+        disk = "file={},format=raw,if=virtio,{}"
+        argv = ["nice", "-n", "19", "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", accelerator, "-cpu", "max,la57=off,svm=on",
+                "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                "-serial", "stdio", "-kernel", self.kernel, "-initrd", self.initramfs,
+                "-append", "console=ttyS0 quiet nokaslr panic=-1",
+                "-drive", disk.format(self.image, "snapshot=on"), "-drive", disk.format(given, "readonly=on"),
+                "-drive", disk.format(brought, "cache=unsafe"),
+                # The same root once more, for the guests that the machine itself runs.
+                "-drive", disk.format(self.image, "snapshot=on")]
+        say("booting the measuring machine")
+        began = time.monotonic()
+        console, written = [], False
+        # TMPDIR is where snapshot=on keeps its changes.
+        machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, errors="replace", env={**os.environ, "TMPDIR": scratch})
+        try:
+            for line in machine.stdout:
+                console.append(line)
+                written = written or "hap> results written" in line
+                if verbose or "hap> " in line:
+                    say(f"{time.monotonic() - began:6.0f} s  " + line.split("hap> ")[-1].rstrip())
+                if time.monotonic() - began > limit_s:
+                    raise VmError(f"the machine was not done after {limit_s} s")
+            machine.wait()
+        finally:
+            if machine.poll() is None:
+                machine.kill()
+                machine.wait()
+        if not written:
+            raise VmError("the machine ended without results; its console:\n" + "".join(console[-60:]))

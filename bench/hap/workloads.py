@@ -1,0 +1,62 @@
+"""The workloads and the ways of running them. Used on both sides: the host plans, the agent runs."""
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A program on standard streams: says it is ready, waits for a line, works, says it is done, waits for the end."""
+    name: str
+    argv: tuple
+    what: str
+    external: str = ""  # the load that comes from outside, a shell command with {address}
+    timeout_s: int = 900
+
+
+WORKLOADS = {w.name: w for w in (
+    Workload("spin", ("/hap/bin/hap_spin",), "computes, asks for nothing: the noise floor"),
+    Workload("true", ("/bin/sh", "/hap/workloads/true.sh"), "starts 20 small programs"),
+    Workload("files", ("/bin/sh", "/hap/workloads/files.sh"), "a shell script's work on files"),
+    Workload("python", ("/usr/bin/python3", "/hap/workloads/python.py"), "compute, threads, files, memory"),
+    Workload("redis", ("/bin/sh", "/hap/workloads/redis.sh"), "redis and its clients, inside"),
+    Workload("redis-ext", ("/bin/sh", "/hap/workloads/redis-ext.sh"), "redis inside, clients outside",
+             external="redis-benchmark -h {address} -p 7379 -n 200 -c 10 -q -t set,get,incr,lpush,lrange_100,sadd"
+                      " > /dev/null"),
+    Workload("node", ("/usr/bin/node", "/hap/workloads/node.js"), "an http server and its clients, inside"),
+    Workload("compile", ("/bin/sh", "/hap/workloads/compile.sh"), "gcc compiles and runs a program"),
+    Workload("sweep", ("/hap/bin/hap_sweep",), "every syscall number with dull arguments", timeout_s=1800),
+    Workload("sweep-nofork", ("/hap/bin/hap_sweep", "nofork"), "the same without calls that make a process",
+             timeout_s=1800),
+)}
+
+# The summary row is over these, however many workloads there are.
+UNION = ("true", "files", "python", "redis")
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """A way of running a workload. `kind` says how the agent builds the command; the rest is for that kind."""
+    name: str
+    kind: str  # native, bwrap, oci, qemu
+    label: str
+    program: str = ""      # host path of an OCI runtime that is not in the image
+    options: tuple = ()    # global options of an OCI runtime
+    seccomp: bool = False  # Docker's default profile in the bundle
+    network: bool = True   # whether redis-ext can reach it
+    model: str = "container"  # shared login, container, guarded container, hypervisor, nested, sandbox
+
+
+RUNTIMES = {r.name: r for r in (
+    Runtime("native", "native", "plain process", model="shared login"),
+    Runtime("bwrap", "bwrap", "bubblewrap", model="container"),
+    Runtime("runc", "oci", "runc"),
+    Runtime("runc-seccomp", "oci", "runc, Docker's seccomp profile", seccomp=True, model="guarded container"),
+    Runtime("crun", "oci", "crun"),
+    Runtime("gvisor", "oci", "gVisor, ptrace", options=("--platform=ptrace", "--ignore-cgroups"), model="sandbox"),
+    Runtime("qemu-tcg", "qemu", "qemu, TCG (no KVM)", options=("tcg",), network=False, model="hypervisor"),
+    Runtime("qemu-kvm", "qemu", "qemu, KVM", options=("kvm",), network=False, model="hypervisor"),
+    Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False, model="nested"),
+    Runtime("bulkhead", "oci", "bulkhead, trap", program="build/bin/bulkhead", options=("--platform=trap",),
+            network=False, model="sandbox"),
+    Runtime("bulkhead-ptrace", "oci", "bulkhead, ptrace", program="build/bin/bulkhead",
+            options=("--platform=ptrace",), network=False, model="sandbox"),
+)}
