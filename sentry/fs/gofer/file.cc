@@ -1,0 +1,161 @@
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+
+#include "sentry/fs/gofer/tree.h"
+
+namespace sentry::fs::gofer {
+namespace {
+
+constexpr size_t kChunk = 32 * 1024;  // of a fiber's stack
+
+std::string path_of(const vfs::Path& path) {
+  const kernel::Task* task = kernel::Task::current_or_null();
+  if (task == nullptr || task->fs_context == nullptr || !path) return {};
+  return task->fs_context->space->path_text(path, task->fs_context->root);
+}
+
+class GoferFile final : public vfs::SeekableFile {
+ public:
+  GoferFile(vfs::Path path, std::shared_ptr<GoferInode> inode, int flags, HandleRef handle)
+      : SeekableFile(std::move(path), inode, flags), node_(std::move(inode)), handle_(std::move(handle)) {}
+
+  Result<std::shared_ptr<mm::Mappable>> mmap(int, int flags) override {
+    const bool shared_write = (flags & MAP_SHARED) != 0 && writable();
+    return node_->mappable(shared_write, path_of(path()));
+  }
+  Result<> fsync(bool data_only) override {
+    TRY(node_->tree().call(protocol::Op::kFsync, handle_->id, [&](protocol::Writer& w) {
+      w.put(protocol::FsyncRequest{data_only ? 1u : 0u, 0});
+    }));
+    return {};
+  }
+  Result<> fallocate(int mode, uint64_t offset, uint64_t length) override {
+    TRY(node_->tree().call(protocol::Op::kFallocate, handle_->id, [&](protocol::Writer& w) {
+      w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
+    }));
+    const auto reply = TRY(node_->tree().call(protocol::Op::kGetattr, node_->id()));
+    protocol::Reader reader(reply.body);
+    node_->update(TRY(take<protocol::Attr>(reader)));
+    return {};
+  }
+
+ protected:
+  Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override {
+    char buffer[kChunk];
+    size_t done = 0;
+    while (sink.remaining() > 0) {
+      const size_t want = static_cast<size_t>(std::min<uint64_t>(sink.remaining(), sizeof buffer));
+      const Result<size_t> got = fetch(buffer, want, offset + done, nonblocking);
+      if (!got.ok()) {
+        if (done == 0) return got.error();
+        break;
+      }
+      if (*got == 0) break;
+      const Result<size_t> put = sink.put(buffer, *got);
+      if (!put.ok()) {
+        if (done == 0) return put.error();
+        break;
+      }
+      done += *put;
+      if (*put < *got || *got < want) break;
+    }
+    return done;
+  }
+
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool) override {
+    size_t done = 0;
+    char buffer[kChunk];
+    while (source.remaining() > 0) {
+      const Result<size_t> taken = source.get(buffer, sizeof buffer);
+      if (!taken.ok()) {
+        if (done == 0) return taken.error();
+        break;
+      }
+      const size_t size = *taken;
+      if (size == 0) break;
+      const auto reply = node_->tree().call(protocol::Op::kWrite, handle_->id, [&](protocol::Writer& w) {
+        w.put(protocol::WriteRequest{offset + done, protocol::kInPacket, static_cast<uint32_t>(size),
+                                     append ? protocol::kWriteAppend : 0});
+        w.bytes(buffer, size);
+      });
+      if (!reply.ok()) {
+        source.unget(size);
+        if (done == 0) return reply.error();
+        break;
+      }
+      protocol::Reader reader(reply->body);
+      const auto answer = TRY(take<protocol::WriteReply>(reader));
+      const size_t written = std::min<size_t>(answer.count, size);
+      if (append && done == 0) offset = answer.size - written;
+      done += written;
+      node_->grown(append ? answer.size : offset + done);
+      if (written < size) {
+        source.unget(size - written);
+        break;
+      }
+    }
+    return done;
+  }
+
+  Result<uint64_t> size() override { return node_->current_size(); }
+
+ private:
+  // From the host's page cache if it is there, else by the gofer.
+  Result<size_t> fetch(char* buffer, size_t size, uint64_t offset, bool nonblocking) {
+    if (handle_->fd && handle_->nowait) {
+      iovec vec{buffer, size};
+      const ssize_t got = ::preadv2(handle_->fd.get(), &vec, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+      if (got >= 0) return static_cast<size_t>(got);
+      if (errno != EAGAIN && errno != EOPNOTSUPP) return Errno(errno);
+      if (errno == EAGAIN && nonblocking) return Errno(EAGAIN);
+    }
+    const Client::Reply reply = TRY(node_->tree().call(protocol::Op::kRead, handle_->id, [&](protocol::Writer& w) {
+      w.put(protocol::ReadRequest{offset, protocol::kInPacket, static_cast<uint32_t>(size), 0});
+    }));
+    protocol::Reader reader(reply.body);
+    const auto answer = TRY(take<protocol::ReadReply>(reader));
+    if (answer.count > size || answer.count != reader.rest().size()) return Errno(EIO);
+    std::memcpy(buffer, reader.rest().data(), answer.count);
+    return size_t{answer.count};
+  }
+
+  std::shared_ptr<GoferInode> node_;
+  HandleRef handle_;
+};
+
+class GoferDirectory final : public vfs::DirectoryFile {
+ public:
+  GoferDirectory(vfs::Path path, std::shared_ptr<GoferInode> inode, int flags)
+      : DirectoryFile(std::move(path), inode, flags), node_(std::move(inode)) {}
+
+  Result<> readdir(vfs::DirectorySink& sink) override {
+    if (position == 0 || listing_ == nullptr) listing_ = TRY(node_->listing());
+    if (!add_dots(sink)) return {};
+    while (position - 2 < listing_->size()) {
+      const DirectoryEntry& entry = (*listing_)[static_cast<size_t>(position - 2)];
+      if (!sink.add(entry.name, entry.ino, entry.type, position + 1)) return {};
+      ++position;
+    }
+    return {};
+  }
+
+ private:
+  std::shared_ptr<GoferInode> node_;
+  Listing listing_;  // as it was when reading began: entries have places in it
+};
+
+}  // namespace
+
+Result<vfs::FileRef> open_regular(const std::shared_ptr<GoferInode>& inode, const vfs::Path& path, int flags) {
+  const bool write = (flags & O_ACCMODE) != O_RDONLY;
+  HandleRef handle = TRY(inode->handle(write));
+  return vfs::FileRef(std::make_shared<GoferFile>(path, inode, flags, std::move(handle)));
+}
+
+vfs::FileRef open_directory(const std::shared_ptr<GoferInode>& inode, const vfs::Path& path, int flags) {
+  return std::make_shared<GoferDirectory>(path, inode, flags);
+}
+
+}  // namespace sentry::fs::gofer
