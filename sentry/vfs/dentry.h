@@ -182,6 +182,28 @@ class MountNamespace {
 Path anonymous_path(InodeRef inode, std::string text);
 bool is_anonymous(const Path& path);
 
+// The path's text from the top of its mounts, for where no root is at hand.
+std::string full_path(const Path& path);
+
+// Where an inode was last seen, without keeping the name alive: what /proc/PID/maps shows for a mapped file.
+class PlaceHint {
+ public:
+  void remember(const Path& path) {
+    mount_ = path.mount;
+    dentry_ = path.dentry;
+    if (is_anonymous(path)) name_ = full_path(path);  // nothing else holds the name
+  }
+  std::string text() const {
+    const Path path{mount_.lock(), dentry_.lock()};
+    return path.mount != nullptr && path ? full_path(path) : name_;
+  }
+
+ private:
+  std::weak_ptr<Mount> mount_;
+  std::weak_ptr<Dentry> dentry_;
+  std::string name_;
+};
+
 // A task's view of the tree: root, working directory, umask (fs_struct).
 struct FsContext {
   std::shared_ptr<MountNamespace> space;

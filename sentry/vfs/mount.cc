@@ -221,30 +221,32 @@ bool MountNamespace::reachable(const Path& path, const Path& root) const {
   return true;
 }
 
-std::string MountNamespace::path_text(const Path& path, const Path& root) const {
-  if (is_anonymous(path)) return path.dentry->name();
+namespace {
+
+// Walks up from `path` to `root`, or as far as it goes. `reached` says whether it met the root.
+std::string text_from(const Path& path, const Path& root, bool& reached) {
   std::vector<const std::string*> names;
   const Mount* mount = path.mount.get();
   const Dentry* dentry = path.dentry.get();
-  bool reached = true;
+  reached = true;
   while (mount != root.mount.get() || dentry != root.dentry.get()) {
     if (dentry == mount->root.get()) {
       if (mount->parent == nullptr) {
-        reached = mount == mounts_.front().get() && root.dentry == nullptr;
+        reached = false;
         break;
       }
       dentry = mount->mountpoint.get();
       mount = mount->parent.get();
     } else {
-      names.push_back(&dentry->name());
-      dentry = dentry->parent().get();
-      if (dentry == nullptr) {
+      if (dentry->parent() == nullptr) {
         reached = false;
         break;
       }
+      names.push_back(&dentry->name());
+      dentry = dentry->parent().get();
     }
   }
-  std::string text = reached ? "" : "(unreachable)";
+  std::string text;
   for (auto it = names.rbegin(); it != names.rend(); ++it) {
     text += '/';
     text += **it;
@@ -252,6 +254,21 @@ std::string MountNamespace::path_text(const Path& path, const Path& root) const 
   if (names.empty()) text += '/';
   if (path.dentry->deleted()) text += " (deleted)";
   return text;
+}
+
+}  // namespace
+
+std::string MountNamespace::path_text(const Path& path, const Path& root) const {
+  if (is_anonymous(path)) return path.dentry->name();
+  bool reached = false;
+  std::string text = text_from(path, root, reached);
+  return reached ? text : "(unreachable)" + text;
+}
+
+std::string full_path(const Path& path) {
+  if (is_anonymous(path)) return path.dentry->name();
+  bool reached = false;
+  return text_from(path, {}, reached);
 }
 
 }  // namespace sentry::vfs

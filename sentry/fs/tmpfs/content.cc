@@ -1,0 +1,334 @@
+#include "sentry/fs/tmpfs/content.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "sentry/vfs/bounce_buffer.h"
+
+namespace sentry::fs::tmpfs {
+namespace {
+
+constexpr uint64_t kPage = Quota::kPage;
+constexpr uint64_t kFirstSlice = 64 * 1024;
+constexpr uint64_t kGrowth = 15;
+// How many runs of pages a rescan looks at: two host calls each.
+constexpr int kScannedRuns = 512;
+
+constexpr uint64_t page_of(uint64_t offset) { return offset / kPage; }
+constexpr uint64_t page_after(uint64_t offset) { return (offset + kPage - 1) / kPage; }
+
+}  // namespace
+
+Content::~Content() {
+  const uint64_t heap_pages = heap_ != nullptr ? page_after(heap_->size()) : 0;
+  quota_->release_pages(allocated_.count() + heap_pages);
+}
+
+uint64_t Content::pages() {
+  if (in_heap()) return heap_ != nullptr ? page_after(heap_->size()) : 0;
+  if (exposed_) rescan();
+  return allocated_.count();
+}
+
+Content::Segment& Content::segment_of(uint64_t offset) {
+  for (Segment& segment : segments_)
+    if (offset < segment.end()) return segment;
+  BULKHEAD_CHECK(false, "offset {} lies behind the slices of a file of {} bytes", offset, size_);
+}
+
+Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
+  size_t done = 0;
+  while (sink.remaining() > 0 && offset + done < size_) {
+    const uint64_t at = offset + done;
+    const auto wanted = static_cast<size_t>(std::min(sink.remaining(), size_ - at));
+    size_t offered = wanted;
+    Result<size_t> put = size_t{0};
+    if (in_heap()) {
+      const auto bytes = heap_;  // lives on should a writer replace it while put() is parked
+      if (bytes != nullptr && at < bytes->size()) {
+        offered = std::min(wanted, bytes->size() - static_cast<size_t>(at));
+        put = sink.put(bytes->data() + at, offered);
+      } else {
+        put = sink.put_zeros(wanted);
+      }
+    } else if (at >= segments_.back().end()) {
+      put = sink.put_zeros(wanted);
+    } else {
+      Segment& segment = segment_of(at);
+      vfs::BounceBuffer buffer;
+      offered = std::min({wanted, buffer.size(), static_cast<size_t>(segment.end() - at)});
+      const Result<size_t> got = segment.slice->read(at - segment.start, buffer.data(), offered);
+      if (!got.ok()) {
+        if (done == 0) return got.error();
+        break;
+      }
+      put = sink.put(buffer.data(), offered);
+    }
+    if (!put.ok()) {
+      if (done == 0) return put.error();
+      break;
+    }
+    done += *put;
+    if (*put < offered) break;
+  }
+  return done;
+}
+
+// The first `end` bytes of the heap exist. Charges for them.
+Result<> Content::grow_heap(uint64_t end) {
+  const uint64_t old = heap_ != nullptr ? heap_->size() : 0;
+  if (end <= old) return {};
+  if (!quota_->charge_pages(page_after(end) - page_after(old))) return Errno(ENOSPC);
+  if (heap_ == nullptr || end > heap_->capacity()) {
+    auto larger = std::make_shared<std::vector<std::byte>>();
+    larger->reserve(std::min(kInlineLimit, std::max<uint64_t>(end, 2 * old)));
+    if (heap_ != nullptr) larger->assign(heap_->begin(), heap_->end());
+    heap_ = std::move(larger);
+  }
+  heap_->resize(end);
+  return {};
+}
+
+// Slices for the first `end` bytes.
+Result<> Content::cover(uint64_t end) {
+  const uint64_t covered = segments_.empty() ? 0 : segments_.back().end();
+  if (end <= covered) return {};
+  uint64_t wanted = std::max({end - covered, covered * kGrowth, kFirstSlice});
+  if (segments_.empty()) wanted = std::max(wanted, size_);
+  segments_.push_back({covered, TRY(memory_.allocate(std::min(wanted, kMaxSize)))});
+  return {};
+}
+
+// From the heap into slices. What is in the heap stays charged.
+Result<> Content::leave_heap(uint64_t end) {
+  if (!in_heap()) return cover(end);
+  TRY(cover(std::max(end, heap_ != nullptr ? uint64_t{heap_->size()} : uint64_t{0})));
+  if (heap_ == nullptr) return {};
+  const auto bytes = std::move(heap_);
+  size_t stored = 0;
+  // The first slice holds it all. If the host has no memory, the file stays in the heap.
+  if (const Result<> moved = store(0, bytes->data(), bytes->size(), stored); !moved.ok()) {
+    heap_ = bytes;
+    segments_.clear();
+    return moved;
+  }
+  allocated_.add(0, page_after(bytes->size()));
+  return {};
+}
+
+Result<> Content::store(uint64_t offset, const std::byte* data, size_t size, size_t& stored) {
+  while (stored < size) {
+    const uint64_t at = offset + stored;
+    Segment& segment = segment_of(at);
+    const size_t piece = std::min(size - stored, static_cast<size_t>(segment.end() - at));
+    const size_t count = TRY(segment.slice->write(at - segment.start, data + stored, piece));
+    if (count == 0) return Errno(ENOSPC);
+    stored += count;
+  }
+  return {};
+}
+
+// Charges for the pages of [offset, offset + length): for how many bytes that succeeded, ENOSPC if for none.
+Result<uint64_t> Content::reserve(uint64_t offset, uint64_t length) {
+  const uint64_t first = page_of(offset);
+  uint64_t last = page_after(offset + length);
+  for (;; --last) {
+    if (last <= first) return Errno(ENOSPC);
+    const uint64_t missing = allocated_.missing(first, last);
+    if (missing == 0 || quota_->charge_pages(missing)) break;
+  }
+  allocated_.add(first, last);
+  return std::min(length, last * kPage - offset);
+}
+
+Result<size_t> Content::write(mm::Source& source, uint64_t offset) {
+  if (source.remaining() == 0) return size_t{0};
+  if (offset >= kMaxSize) return Errno(EFBIG);
+  const uint64_t end = offset + std::min(source.remaining(), kMaxSize - offset);
+  // Pages that are skipped over must stay holes: only slices have those.
+  const uint64_t heap_pages = heap_ != nullptr ? page_after(heap_->size()) : 0;
+  if (in_heap() && end <= kInlineLimit && page_of(offset) <= heap_pages)
+    return write_heap(source, offset, static_cast<size_t>(end - offset));
+  return write_slices(source, offset);
+}
+
+Result<size_t> Content::write_heap(mm::Source& source, uint64_t offset, size_t size) {
+  const uint64_t old = heap_ != nullptr ? heap_->size() : 0;
+  TRY(grow_heap(offset + size));
+  const auto bytes = heap_;
+  const Result<size_t> count = source.get(bytes->data() + offset, size);
+  const uint64_t end = offset + count.value_or(0);
+  if (!in_heap()) {
+    // Somebody mapped the file while get() was parked: what was in the heap then is in slices now.
+    size_t stored = 0;
+    if (count.ok()) TRY(store(offset, bytes->data() + offset, *count, stored));
+  } else if (end < offset + size && offset + size > old) {
+    // Less came than announced: the heap goes back to what there is.
+    const uint64_t kept = std::max(old, count.ok() ? end : old);
+    quota_->release_pages(page_after(heap_->size()) - page_after(kept));
+    heap_->resize(kept);
+  }
+  if (!count.ok()) return count;
+  size_ = std::max(size_, end);
+  return count;
+}
+
+Result<size_t> Content::write_slices(mm::Source& source, uint64_t offset) {
+  vfs::BounceBuffer buffer;
+  size_t done = 0;
+  const auto failed = [&](Errno error) -> Result<size_t> {
+    if (done == 0) return error;
+    return done;
+  };
+  while (source.remaining() > 0) {
+    const uint64_t at = offset + done;
+    if (at >= kMaxSize) return failed(Errno(EFBIG));
+    const uint64_t wanted = std::min({source.remaining(), uint64_t{buffer.size()}, kMaxSize - at});
+    if (const Result<> covered = leave_heap(at + wanted); !covered.ok()) return failed(covered.error());
+    const Result<size_t> got = source.get(buffer.data(), static_cast<size_t>(wanted));
+    if (!got.ok()) return failed(got.error());
+    if (*got == 0) break;
+    const Result<uint64_t> reserved = reserve(at, *got);
+    size_t stored = 0;
+    Result<> result;
+    if (reserved.ok())
+      result = store(at, buffer.data(), static_cast<size_t>(*reserved), stored);
+    else
+      result = reserved.error();
+    source.unget(*got - stored);
+    done += stored;
+    size_ = std::max(size_, at + stored);
+    if (!result.ok()) return failed(result.error());
+    if (stored < *got) break;
+    if (*got < wanted) break;
+  }
+  return done;
+}
+
+// Gives the whole pages of [start, end) back and zeros the rest of it. Only slices.
+void Content::discard(uint64_t start, uint64_t end) {
+  end = std::min(end, segments_.back().end());
+  if (start >= end) return;
+  if (allocated_.missing(page_of(start), page_after(end)) != page_after(end) - page_of(start) || exposed_) {
+    for (Segment& segment : segments_) {
+      const uint64_t from = std::max(start, segment.start), to = std::min(end, segment.end());
+      // Zeroing fails only for ranges outside of the slice.
+      if (from < to) (void)segment.slice->discard(from - segment.start, to - from);
+    }
+  }
+  quota_->release_pages(allocated_.remove(page_after(start), page_of(end)));
+}
+
+Result<> Content::resize(uint64_t size) {
+  if (size > kMaxSize) return Errno(EFBIG);
+  const uint64_t old = size_;
+  size_ = size;
+  if (size >= old) return {};
+  if (in_heap()) {
+    if (heap_ != nullptr && size < heap_->size()) {
+      quota_->release_pages(page_after(heap_->size()) - page_after(size));
+      if (size == 0)
+        heap_.reset();
+      else
+        heap_->resize(size);  // does not move
+    }
+    return {};
+  }
+  // First nobody can reach the pages, then they go: else a guest could bring one back.
+  const bool mapped = owner_ != nullptr && owner_->mapped();
+  if (mapped) owner_->invalidate(page_after(size) * kPage, ~uint64_t{0} - page_after(size) * kPage);
+  if (size != size_) return {};  // invalidating parked, and the next change has come
+  if (size == 0 && !mapped) {
+    quota_->release_pages(allocated_.count());
+    allocated_.clear();
+    segments_.clear();
+    exposed_ = false;
+    return {};
+  }
+  // Up to the end of the last page: what lies behind the size reads as zeros should the file grow again.
+  discard(size, segments_.back().end());
+  return {};
+}
+
+Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
+  if (offset > kMaxSize || length > kMaxSize - offset) return Errno(EFBIG);
+  const uint64_t end = offset + length;
+  const uint64_t heap_pages = heap_ != nullptr ? page_after(heap_->size()) : 0;
+  if (in_heap() && end <= kInlineLimit && page_of(offset) <= heap_pages) {
+    TRY(grow_heap(end));
+  } else {
+    TRY(leave_heap(end));
+    const uint64_t first = page_of(offset), last = page_after(end);
+    const uint64_t missing = allocated_.missing(first, last);
+    if (!quota_->charge_pages(missing)) return Errno(ENOSPC);
+    for (Segment& segment : segments_) {
+      const uint64_t from = std::max(offset, segment.start), to = std::min(end, segment.end());
+      if (from >= to) continue;
+      if (const Result<> allocated = segment.slice->allocate(from - segment.start, to - from); !allocated.ok()) {
+        // Pages that the host did allocate stay; the rescan finds them.
+        quota_->release_pages(missing);
+        exposed_ = true;
+        return allocated;
+      }
+    }
+    allocated_.add(first, last);
+  }
+  if (!keep_size) size_ = std::max(size_, end);
+  return {};
+}
+
+Result<> Content::punch(uint64_t offset, uint64_t length) {
+  const uint64_t end = length > ~offset ? ~uint64_t{0} : offset + length;
+  if (in_heap()) {
+    if (heap_ == nullptr || offset >= heap_->size()) return {};
+    TRY(leave_heap(heap_->size()));
+  }
+  discard(offset, std::min(end, segments_.back().end()));
+  return {};
+}
+
+Result<uint64_t> Content::find(uint64_t offset, bool data) {
+  uint64_t found = 0;
+  if (in_heap()) {
+    const uint64_t heap_end = heap_ != nullptr ? page_after(heap_->size()) * kPage : 0;
+    found = data ? (offset < heap_end ? offset : ~uint64_t{0}) : std::max(offset, heap_end);
+  } else {
+    if (exposed_) rescan();
+    const uint64_t page = allocated_.next(page_of(offset), data);
+    found = page > size_ / kPage + 1 ? ~uint64_t{0} : std::max(offset, page * kPage);
+  }
+  if (data && found >= size_) return Errno(ENXIO);
+  return std::min(found, size_);
+}
+
+Result<mm::Mappable::Backing> Content::backing(uint64_t offset, uint64_t length) {
+  const uint64_t end = page_after(size_) * kPage;
+  if (offset >= end) return mm::Mappable::Backing{-1, 0, length};
+  TRY(leave_heap(end));
+  exposed_ = true;
+  Segment& segment = segment_of(offset);
+  const uint64_t available = std::min(end, segment.end()) - offset;
+  return mm::Mappable::Backing{segment.slice->host_fd(), segment.slice->host_offset(offset - segment.start),
+                               std::min(length, available)};
+}
+
+// Counts the pages that guests have touched through mappings.
+void Content::rescan() {
+  int runs = 0;
+  for (const Segment& segment : segments_) {
+    uint64_t at = 0;
+    while (at < segment.slice->size()) {
+      if (++runs > kScannedRuns) return;  // a file so ragged keeps its old count in the rest
+      const Result<uint64_t> data = segment.slice->seek(at, true);
+      if (!data.ok()) break;
+      const Result<uint64_t> hole = segment.slice->seek(*data, false);
+      if (!hole.ok() || *hole <= *data) break;
+      quota_->force_pages(
+          allocated_.add(page_of(segment.start + *data), page_after(segment.start + *hole)));
+      at = *hole;
+    }
+  }
+  if (owner_ == nullptr || !owner_->mapped()) exposed_ = false;
+}
+
+}  // namespace sentry::fs::tmpfs

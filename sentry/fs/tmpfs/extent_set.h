@@ -1,0 +1,28 @@
+// Which pages of a file have memory: disjoint half-open ranges of page numbers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+namespace sentry::fs::tmpfs {
+
+class ExtentSet {
+ public:
+  uint64_t count() const { return count_; }
+  // How many pages of [start, end) are not in the set.
+  uint64_t missing(uint64_t start, uint64_t end) const;
+  // Adds, removes [start, end); how many pages changed.
+  uint64_t add(uint64_t start, uint64_t end);
+  uint64_t remove(uint64_t start, uint64_t end);
+  // The first page from `page` that is (or is not) in the set; ~0 for none.
+  uint64_t next(uint64_t page, bool present) const;
+  void clear();
+
+ private:
+  using Ranges = std::map<uint64_t, uint64_t>;             // start to end
+  Ranges::const_iterator first_after(uint64_t page) const;  // the first range that ends beyond `page`
+  Ranges ranges_;
+  uint64_t count_ = 0;
+};
+
+}  // namespace sentry::fs::tmpfs

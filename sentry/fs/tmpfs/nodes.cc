@@ -1,0 +1,431 @@
+#include "sentry/fs/tmpfs/nodes.h"
+
+#include <dirent.h>
+#include <linux/capability.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+
+#include <mutex>
+
+#include "sentry/vfs/dentry.h"
+
+namespace sentry::fs::tmpfs {
+namespace {
+
+using vfs::InodeRef;
+using vfs::NewNode;
+
+constexpr uint64_t kPage = Quota::kPage;
+// What Linux shows as a directory's size for each entry (BOGO_DIRENT_SIZE).
+constexpr uint64_t kEntrySize = 20;
+// What statfs(2) shows as the whole where nothing limits it: programs take a file system of no blocks for a full one.
+constexpr uint64_t kNominalPages = uint64_t{1} << 24;  // 64 GiB
+
+// Inodes whose last reference went while another was being destroyed. A guest may nest directories as deep as it likes:
+// their destruction must not become a recursion.
+class Graveyard {
+ public:
+  void bury(std::shared_ptr<Node> node) {
+    waiting_.push_back(std::move(node));
+    if (digging_) return;
+    digging_ = true;
+    while (!waiting_.empty()) {
+      const std::shared_ptr<Node> next = std::move(waiting_.back());
+      waiting_.pop_back();
+    }
+    digging_ = false;
+  }
+
+ private:
+  std::vector<std::shared_ptr<Node>> waiting_;
+  bool digging_ = false;
+};
+
+Graveyard& graveyard() {
+  static Graveyard& instance = *new Graveyard;
+  return instance;
+}
+
+}  // namespace
+
+Tmpfs::Tmpfs(mm::MemoryFile& memory, const Options& options)
+    : memory_(memory),
+      quota_(std::make_shared<Quota>((options.size_bytes + kPage - 1) / kPage, options.max_inodes, options.budget)),
+      type_(options.type) {
+  NewNode node;
+  node.mode = S_IFDIR | (options.mode & 07777);
+  node.uid = options.uid;
+  node.gid = options.gid;
+  // The root is free where the budget is used up: a mount that cannot be written to is still a mount.
+  if (!quota_->charge_inode()) quota_ = std::make_shared<Quota>(1, 1, nullptr);
+  root_ = std::make_shared<Directory>(*this, node);
+}
+
+Tmpfs::~Tmpfs() = default;
+
+InodeRef Tmpfs::root() { return root_; }
+
+Result<struct statfs> Tmpfs::statfs() {
+  struct statfs answer {};
+  answer.f_type = TMPFS_MAGIC;
+  answer.f_bsize = answer.f_frsize = kPage;
+  answer.f_namelen = 255;
+  const uint64_t limit = quota_->limit_pages();
+  answer.f_blocks = limit != 0 ? limit : kNominalPages;
+  answer.f_bavail = answer.f_bfree = answer.f_blocks > quota_->pages() ? answer.f_blocks - quota_->pages() : 0;
+  answer.f_files = quota_->max_inodes();
+  answer.f_ffree = answer.f_files > quota_->inodes() ? answer.f_files - quota_->inodes() : 0;
+  return answer;
+}
+
+Result<std::shared_ptr<Node>> Tmpfs::make_node(const NewNode& node) {
+  if (!quota_->charge_inode()) return Errno(ENOSPC);
+  if (S_ISREG(node.mode)) return std::shared_ptr<Node>(std::make_shared<RegularFile>(*this, node));
+  return std::make_shared<Node>(*this, node);
+}
+
+Node::Node(Tmpfs& tmpfs, const NewNode& node)
+    : Inode(tmpfs), metadata_(tmpfs.next_inode(), node), quota_(tmpfs.quota()) {}
+
+Node::~Node() { quota_->release_inode(); }
+
+Result<> Node::setattr(const vfs::AttributeChange& change) {
+  if (change.size) return Errno(type() == S_IFDIR ? EISDIR : EINVAL);
+  metadata_.apply(change);
+  return {};
+}
+
+Result<> Node::permission(const vfs::Credentials& credentials, int mask) {
+  const vfs::Attributes& attributes = metadata_.attributes;
+  return vfs::check_permission(attributes.mode, attributes.uid, attributes.gid, credentials, mask);
+}
+
+RegularFile::RegularFile(Tmpfs& tmpfs, const NewNode& node)
+    : Node(tmpfs, node),
+      content_(tmpfs.memory(), tmpfs.quota(), this),
+      device_(tmpfs.device()),
+      seals_(F_SEAL_SEAL),
+      linkable_(node.linkable) {}
+
+Result<vfs::Attributes> RegularFile::getattr() {
+  vfs::Attributes attributes = metadata_.attributes;
+  attributes.size = content_.size();
+  attributes.blocks = content_.blocks();
+  return attributes;
+}
+
+Result<> RegularFile::setattr(const vfs::AttributeChange& change) {
+  if (change.size) {
+    const std::unique_lock lock(content_.lock());
+    if (*change.size > content_.size() && (seals_ & F_SEAL_GROW) != 0) return Errno(EPERM);
+    if (*change.size < content_.size() && (seals_ & F_SEAL_SHRINK) != 0) return Errno(EPERM);
+    TRY(content_.resize(*change.size));
+  }
+  metadata_.apply(change);
+  return {};
+}
+
+Result<vfs::FileRef> RegularFile::open(const vfs::Path& path, int flags) {
+  return vfs::FileRef(
+      std::make_shared<OpenRegular>(path, std::static_pointer_cast<RegularFile>(shared_from_this()), flags));
+}
+
+Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t length, bool shared_write) {
+  written_through_mappings_ |= shared_write;
+  return content_.backing(offset, length);
+}
+
+mm::Mappable::Identity RegularFile::identity() const {
+  return {place_.text(), major(device_), minor(device_), metadata_.attributes.ino};
+}
+
+Result<> RegularFile::add_seals(int seals) {
+  constexpr int kAll = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | 0x20 /* EXEC */;
+  if ((seals & ~kAll) != 0) return Errno(EINVAL);
+  if ((seals_ & F_SEAL_SEAL) != 0) return Errno(EPERM);
+  // fcntl(2): EBUSY while a shared writable mapping exists. We know of mappings, and whether one was ever writable.
+  if ((seals & F_SEAL_WRITE) != 0 && (seals_ & F_SEAL_WRITE) == 0) {
+    if (mapped() && written_through_mappings_) return Errno(EBUSY);
+    written_through_mappings_ = false;
+  }
+  seals_ |= seals;
+  return {};
+}
+
+Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
+  const size_t count = TRY(node_->content().read(sink, offset));
+  vfs::Attributes& attributes = node_->metadata().attributes;
+  const Nanoseconds now = read_clock(CLOCK_REALTIME_COARSE);
+  if (vfs::access_time_due(path(), flags(), attributes, now)) attributes.atime = read_clock(CLOCK_REALTIME);
+  return count;
+}
+
+Result<size_t> OpenRegular::write_at(mm::Source& source, uint64_t& offset, bool append, bool) {
+  const std::unique_lock lock(node_->content().lock());
+  Content& content = node_->content();
+  if (append) offset = content.size();
+  const int seals = node_->seals();
+  if ((seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return Errno(EPERM);
+  if ((seals & F_SEAL_GROW) != 0 && source.remaining() > content.size() - std::min(offset, content.size()))
+    return Errno(EPERM);
+  const size_t count = TRY(content.write(source, offset));
+  if (count == 0) return count;
+  // file_remove_privs.
+  uint32_t& mode = node_->metadata().attributes.mode;
+  if ((mode & (S_ISUID | S_ISGID)) != 0 && (credentials == nullptr || !credentials->capable(CAP_FSETID)))
+    mode = vfs::without_set_id(mode);
+  node_->metadata().touch_mtime();
+  return count;
+}
+
+Result<std::shared_ptr<mm::Mappable>> OpenRegular::mmap(int prot, int flags) {
+  const bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+  if (shared && (node_->seals() & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0 && (prot & PROT_WRITE) != 0)
+    return Errno(EPERM);
+  node_->remember_place(path());
+  return std::shared_ptr<mm::Mappable>(node_);
+}
+
+Result<> OpenRegular::truncate(uint64_t size) {
+  vfs::AttributeChange change;
+  change.size = size;
+  const uint32_t mode = node_->metadata().attributes.mode;
+  if (vfs::without_set_id(mode) != mode) change.mode = vfs::without_set_id(mode) & 07777;
+  return node_->setattr(change);
+}
+
+Result<> OpenRegular::fallocate(int mode, uint64_t offset, uint64_t length) {
+  // ZERO_RANGE is more than Linux's tmpfs does; the overlay's files, which share this code, stand for ones that do.
+  const bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const std::unique_lock lock(node_->content().lock());
+  Content& content = node_->content();
+  const int seals = node_->seals();
+  switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+    case 0:
+      if (!keep && offset + length > content.size() && (seals & F_SEAL_GROW) != 0) return Errno(EPERM);
+      TRY(content.allocate(offset, length, keep));
+      break;
+    case FALLOC_FL_PUNCH_HOLE:
+      if ((seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return Errno(EPERM);
+      TRY(content.punch(offset, length));
+      break;
+    case FALLOC_FL_ZERO_RANGE:
+      if ((seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return Errno(EPERM);
+      if (!keep && offset + length > content.size() && (seals & F_SEAL_GROW) != 0) return Errno(EPERM);
+      TRY(content.punch(offset, length));
+      TRY(content.allocate(offset, length, keep));
+      break;
+    default:
+      return Errno(EOPNOTSUPP);
+  }
+  node_->metadata().touch_mtime();
+  return {};
+}
+
+Result<int> OpenRegular::seals() { return node_->seals(); }
+
+Result<> OpenRegular::add_seals(int seals) {
+  if (!writable()) return Errno(EPERM);
+  return node_->add_seals(seals);
+}
+
+std::string OpenRegular::description() { return path().dentry->name(); }
+
+Directory::~Directory() {
+  names_.clear();
+  for (auto& [cookie, entry] : entries_) graveyard().bury(std::move(entry.node));
+}
+
+Result<vfs::Attributes> Directory::getattr() {
+  vfs::Attributes attributes = metadata_.attributes;
+  attributes.size = kEntrySize * (2 + entries_.size());
+  return attributes;
+}
+
+Directory::Entry* Directory::find(std::string_view name) {
+  const auto found = names_.find(name);
+  return found == names_.end() ? nullptr : found->second;
+}
+
+void Directory::add(std::string_view name, std::shared_ptr<Node> node) {
+  if (node->is_directory()) ++metadata_.attributes.nlink;
+  const uint64_t cookie = next_cookie_++;
+  Entry& entry = entries_[cookie];
+  entry = {std::string(name), std::move(node), cookie};
+  names_[entry.name] = &entry;
+}
+
+std::shared_ptr<Node> Directory::take(std::string_view name) {
+  const auto found = names_.find(name);
+  if (found == names_.end()) return nullptr;
+  Entry& entry = *found->second;
+  std::shared_ptr<Node> node = std::move(entry.node);
+  const uint64_t cookie = entry.cookie;
+  names_.erase(found);
+  entries_.erase(cookie);
+  if (node->is_directory()) --metadata_.attributes.nlink;
+  return node;
+}
+
+Result<InodeRef> Directory::lookup(std::string_view name) {
+  const Entry* entry = find(name);
+  if (entry == nullptr) return Errno(ENOENT);
+  return InodeRef(entry->node);
+}
+
+Result<InodeRef> Directory::create(std::string_view name, const NewNode& node) {
+  if (removed_) return Errno(ENOENT);
+  if (find(name) != nullptr) return Errno(EEXIST);
+  std::shared_ptr<Node> made = TRY(tmpfs().make_node(node));
+  add(name, made);
+  changed();
+  return InodeRef(std::move(made));
+}
+
+Result<InodeRef> Directory::mkdir(std::string_view name, const NewNode& node) {
+  if (removed_) return Errno(ENOENT);
+  if (find(name) != nullptr) return Errno(EEXIST);
+  if (!tmpfs().quota()->charge_inode()) return Errno(ENOSPC);
+  auto made = std::make_shared<Directory>(tmpfs(), node);
+  add(name, made);
+  changed();
+  return InodeRef(std::move(made));
+}
+
+Result<InodeRef> Directory::symlink(std::string_view name, const NewNode& node, std::string_view target) {
+  if (removed_) return Errno(ENOENT);
+  if (find(name) != nullptr) return Errno(EEXIST);
+  if (!tmpfs().quota()->charge_inode()) return Errno(ENOSPC);
+  auto made = std::make_shared<SymbolicLink>(tmpfs(), node, target);
+  add(name, made);
+  changed();
+  return InodeRef(std::move(made));
+}
+
+Result<InodeRef> Directory::tmpfile(const NewNode& node) {
+  if (removed_) return Errno(ENOENT);
+  std::shared_ptr<Node> made = TRY(tmpfs().make_node(node));
+  made->metadata().attributes.nlink = 0;
+  return InodeRef(std::move(made));
+}
+
+Result<> Directory::link(std::string_view name, vfs::Inode& target) {
+  if (removed_) return Errno(ENOENT);
+  if (find(name) != nullptr) return Errno(EEXIST);
+  auto node = std::static_pointer_cast<Node>(target.shared_from_this());
+  if (!node->linkable()) return Errno(ENOENT);
+  ++node->metadata().attributes.nlink;
+  node->metadata().touch_ctime();
+  add(name, std::move(node));
+  changed();
+  return {};
+}
+
+Result<> Directory::unlink(std::string_view name, vfs::Inode&) {
+  const std::shared_ptr<Node> node = take(name);
+  if (node == nullptr) return Errno(ENOENT);
+  --node->metadata().attributes.nlink;
+  node->metadata().touch_ctime();
+  changed();
+  return {};
+}
+
+Result<> Directory::rmdir(std::string_view name, vfs::Inode&) {
+  Entry* entry = find(name);
+  if (entry == nullptr) return Errno(ENOENT);
+  if (!entry->node->is_directory()) return Errno(ENOTDIR);
+  auto& victim = static_cast<Directory&>(*entry->node);
+  if (!victim.entries_.empty()) return Errno(ENOTEMPTY);
+  victim.removed_ = true;
+  victim.metadata_.attributes.nlink = 0;
+  victim.metadata_.touch_ctime();
+  take(name);
+  changed();
+  return {};
+}
+
+Result<> Directory::rename(std::string_view name, vfs::Inode&, vfs::Inode& new_dir, std::string_view new_name, vfs::Inode*,
+                           unsigned flags) {
+  auto& target = static_cast<Directory&>(new_dir);
+  if (target.removed_ || find(name) == nullptr) return Errno(ENOENT);
+  Entry* victim = target.find(new_name);
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    if (victim == nullptr) return Errno(ENOENT);
+    // The names stay where they are, and their cookies with them: what they stand for changes places.
+    Entry* mine = find(name);
+    const auto count_links = [](Directory& directory, const Node& leaves, const Node& comes) {
+      directory.metadata_.attributes.nlink += (comes.is_directory() ? 1u : 0u) - (leaves.is_directory() ? 1u : 0u);
+    };
+    count_links(*this, *mine->node, *victim->node);
+    count_links(target, *victim->node, *mine->node);
+    std::swap(mine->node, victim->node);
+    mine->node->metadata().touch_ctime();
+    victim->node->metadata().touch_ctime();
+  } else {
+    if (victim != nullptr) {
+      if ((flags & RENAME_NOREPLACE) != 0) return Errno(EEXIST);
+      if (victim->node->is_directory())
+        TRY(target.rmdir(new_name, *victim->node));
+      else
+        TRY(target.unlink(new_name, *victim->node));
+    }
+    std::shared_ptr<Node> node = take(name);
+    node->metadata().touch_ctime();
+    target.add(new_name, std::move(node));
+  }
+  changed();
+  target.changed();
+  return {};
+}
+
+Result<vfs::FileRef> Directory::open(const vfs::Path& path, int flags) {
+  return vfs::FileRef(std::make_shared<OpenDirectory>(path, shared_from_this(), flags));
+}
+
+bool Directory::list(vfs::DirectorySink& sink, uint64_t& position) const {
+  for (auto it = entries_.lower_bound(position); it != entries_.end(); ++it) {
+    const Entry& entry = it->second;
+    if (!sink.add(entry.name, entry.node->ino(), static_cast<unsigned char>(IFTODT(entry.node->type())), it->first + 1))
+      return false;
+    position = it->first + 1;
+  }
+  return true;
+}
+
+Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {
+  auto& directory = static_cast<Directory&>(*inode());
+  if (add_dots(sink)) directory.list(sink, position);
+  vfs::Attributes& attributes = directory.metadata().attributes;
+  const Nanoseconds now = read_clock(CLOCK_REALTIME);
+  if (vfs::access_time_due(path(), flags(), attributes, now)) attributes.atime = now;
+  return {};
+}
+
+std::shared_ptr<vfs::Superblock> make_tmpfs(mm::MemoryFile& memory, const Options& options) {
+  return std::make_shared<Tmpfs>(memory, options);
+}
+
+Result<vfs::FileRef> make_memfd(mm::MemoryFile& memory, std::shared_ptr<Budget> budget, const MemfdOptions& options,
+                                const vfs::CredentialsRef& owner) {
+  // Where the kernel has its internal tmpfs (shm_mnt). Outlives every memfd.
+  static Tmpfs& hidden = *new Tmpfs(memory, Options{.max_inodes = 0, .budget = std::move(budget)});
+  NewNode node;
+  node.mode = S_IFREG | (options.noexec_seal ? 0666 : 0777);
+  node.uid = owner->fsuid;
+  node.gid = owner->fsgid;
+  node.linkable = false;
+  const auto made = std::static_pointer_cast<RegularFile>(TRY(hidden.make_node(node)));
+  made->metadata().attributes.nlink = 0;
+  // memfd_create(2): MFD_NOEXEC_SEAL implies sealing and comes with F_SEAL_EXEC.
+  made->set_seals(options.noexec_seal ? 0x20 : options.sealable ? 0 : F_SEAL_SEAL);
+  const std::string name = "/memfd:" + options.name + " (deleted)";
+  constexpr int kLargeFile = 0100000;
+  vfs::FileRef file = TRY(made->open(vfs::anonymous_path(made, name), O_RDWR | kLargeFile));
+  file->credentials = owner;
+  return file;
+}
+
+}  // namespace sentry::fs::tmpfs

@@ -1,0 +1,180 @@
+// The inodes of a tmpfs.
+#pragma once
+
+#include <map>
+#include <unordered_map>
+
+#include "sentry/fs/tmpfs/content.h"
+#include "sentry/fs/tmpfs/metadata.h"
+#include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/vfs/dentry.h"
+
+namespace sentry::fs::tmpfs {
+
+class Node;
+class Directory;
+
+class Tmpfs final : public vfs::Superblock {
+ public:
+  Tmpfs(mm::MemoryFile& memory, const Options& options);
+  ~Tmpfs() override;
+
+  const char* type() const override { return type_; }
+  Result<struct statfs> statfs() override;
+  vfs::InodeRef root() override;
+
+  mm::MemoryFile& memory() { return memory_; }
+  const std::shared_ptr<Quota>& quota() { return quota_; }
+  uint64_t next_inode() { return ++last_inode_; }
+  // Any type but directories and links, whose makers know more. ENOSPC.
+  Result<std::shared_ptr<Node>> make_node(const vfs::NewNode& node);
+
+ private:
+  mm::MemoryFile& memory_;
+  std::shared_ptr<Quota> quota_;
+  const char* type_;
+  uint64_t last_inode_ = 0;
+  std::shared_ptr<Directory> root_;
+};
+
+// What all types have. A mapped file may outlive its superblock: what mappings need does not look there.
+class Node : public vfs::Inode {
+ public:
+  // The inode is charged already.
+  Node(Tmpfs& tmpfs, const vfs::NewNode& node);
+  ~Node() override;
+
+  Result<vfs::Attributes> getattr() override { return metadata_.attributes; }
+  uint32_t type() const override { return metadata_.attributes.mode & S_IFMT; }
+  Result<> setattr(const vfs::AttributeChange& change) override;
+  Result<> permission(const vfs::Credentials& credentials, int mask) override;
+  Result<std::string> getxattr(std::string_view name) override { return metadata_.getxattr(name); }
+  Result<> setxattr(std::string_view name, std::string_view value, int flags) override {
+    return metadata_.setxattr(name, value, flags);
+  }
+  Result<std::vector<std::string>> listxattr() override { return metadata_.listxattr(); }
+  Result<> removexattr(std::string_view name) override { return metadata_.removexattr(name); }
+
+  Metadata& metadata() { return metadata_; }
+  uint64_t ino() const { return metadata_.attributes.ino; }
+  Tmpfs& tmpfs() { return static_cast<Tmpfs&>(superblock()); }
+  // Names that point here come and go.
+  virtual bool linkable() const { return true; }
+
+ protected:
+  Metadata metadata_;
+
+ private:
+  std::shared_ptr<Quota> quota_;
+};
+
+class RegularFile final : public Node, public mm::Mappable {
+ public:
+  RegularFile(Tmpfs& tmpfs, const vfs::NewNode& node);
+
+  Result<vfs::Attributes> getattr() override;
+  Result<> setattr(const vfs::AttributeChange& change) override;
+  Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
+  bool linkable() const override { return metadata_.attributes.nlink != 0 || linkable_; }
+
+  Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override;
+  Identity identity() const override;
+
+  Content& content() { return content_; }
+  // F_SEAL_* of memfds; F_SEAL_SEAL for every other file.
+  int seals() const { return seals_; }
+  Result<> add_seals(int seals);
+  void set_seals(int seals) { seals_ = seals; }
+  // For /proc/PID/maps.
+  void remember_place(const vfs::Path& path) { place_.remember(path); }
+
+ private:
+  Content content_;
+  uint64_t device_;
+  int seals_;
+  bool linkable_;
+  bool written_through_mappings_ = false;  // a shared writable mapping was made once
+  vfs::PlaceHint place_;
+};
+
+// An open regular file of a tmpfs.
+class OpenRegular final : public vfs::SeekableFile {
+ public:
+  OpenRegular(const vfs::Path& path, std::shared_ptr<RegularFile> node, int flags)
+      : SeekableFile(path, node, flags), node_(std::move(node)) {}
+
+  Result<std::shared_ptr<mm::Mappable>> mmap(int prot, int flags) override;
+  Result<> fsync(bool) override { return {}; }
+  Result<> truncate(uint64_t size) override;
+  Result<> fallocate(int mode, uint64_t offset, uint64_t length) override;
+  Result<int> seals() override;
+  Result<> add_seals(int seals) override;
+  std::string description() override;
+
+ protected:
+  Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override;
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nonblocking) override;
+  Result<uint64_t> size() override { return node_->content().size(); }
+  Result<uint64_t> find_data(uint64_t offset, bool data) override { return node_->content().find(offset, data); }
+
+ private:
+  std::shared_ptr<RegularFile> node_;
+};
+
+class Directory final : public Node {
+ public:
+  Directory(Tmpfs& tmpfs, const vfs::NewNode& node) : Node(tmpfs, node) {}
+  ~Directory() override;
+
+  Result<vfs::Attributes> getattr() override;
+  Result<vfs::InodeRef> lookup(std::string_view name) override;
+  Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
+  Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
+  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node, std::string_view target) override;
+  Result<> link(std::string_view name, vfs::Inode& target) override;
+  Result<> unlink(std::string_view name, vfs::Inode& victim) override;
+  Result<> rmdir(std::string_view name, vfs::Inode& victim) override;
+  Result<> rename(std::string_view name, vfs::Inode& node, vfs::Inode& new_dir, std::string_view new_name,
+                  vfs::Inode* victim, unsigned flags) override;
+  Result<vfs::InodeRef> tmpfile(const vfs::NewNode& node) override;
+  Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
+
+  // Offers entries with a cookie from `position` on; false when the sink is full. Cookies start at 2 and only grow, so
+  // that a reader sees each entry that stays exactly once, whatever comes and goes.
+  bool list(vfs::DirectorySink& sink, uint64_t& position) const;
+
+ private:
+  struct Entry {
+    std::string name;
+    std::shared_ptr<Node> node;
+    uint64_t cookie;
+  };
+  Entry* find(std::string_view name);
+  void add(std::string_view name, std::shared_ptr<Node> node);
+  std::shared_ptr<Node> take(std::string_view name);
+  void changed() { metadata_.touch_mtime(); }
+
+  std::map<uint64_t, Entry> entries_;                         // by cookie
+  std::unordered_map<std::string_view, Entry*> names_;  // keys are the entries' names
+  uint64_t next_cookie_ = 2;
+  bool removed_ = false;
+};
+
+class OpenDirectory final : public vfs::DirectoryFile {
+ public:
+  using DirectoryFile::DirectoryFile;
+  Result<> readdir(vfs::DirectorySink& sink) override;
+};
+
+class SymbolicLink final : public Node {
+ public:
+  SymbolicLink(Tmpfs& tmpfs, const vfs::NewNode& node, std::string_view target) : Node(tmpfs, node), target_(target) {
+    metadata_.attributes.size = target.size();
+  }
+  Result<std::string> readlink() override { return target_; }
+
+ private:
+  std::string target_;
+};
+
+}  // namespace sentry::fs::tmpfs
