@@ -1,0 +1,279 @@
+#include "sentry/net/socket.h"
+
+#include <linux/sockios.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+
+#include <climits>
+
+#include "sentry/kernel/task.h"
+#include "sentry/net/interface.h"
+#include "sentry/net/unix_socket.h"
+
+namespace sentry::net {
+namespace {
+
+// capabilities(7)
+constexpr int kCapNetAdmin = 12, kCapNetRaw = 13;
+// net.core.[rw]mem_max; sock_setsockopt() doubles what is asked for and keeps to these minima.
+constexpr int kBufferMaximum = 212992, kSendBufferMinimum = 4608, kReceiveBufferMinimum = 2304;
+
+int buffer_size(int asked, int minimum, bool forced) {
+  const unsigned limit = forced ? unsigned{INT_MAX} / 2 : unsigned{kBufferMaximum};
+  const auto size = static_cast<int>(std::min(static_cast<unsigned>(asked), limit));
+  return std::max(size * 2, minimum);
+}
+
+Result<Nanoseconds> to_timeout(std::span<const std::byte> value) {
+  const timeval time = TRY(option_argument<timeval>(value));
+  if (time.tv_usec < 0 || time.tv_usec >= 1'000'000) return Errno(EDOM);
+  if (time.tv_sec < 0) return Nanoseconds{1};  // Linux: as good as at once
+  if (time.tv_sec >= INT64_MAX / kSecond / 2) return Nanoseconds{0};
+  return time.tv_sec * kSecond + time.tv_usec * 1000;
+}
+
+std::vector<std::byte> from_timeout(Nanoseconds timeout) {
+  timeval time{};
+  time.tv_sec = timeout / kSecond;
+  time.tv_usec = timeout % kSecond / 1000;
+  return option_value(time);
+}
+
+}  // namespace
+
+Socket::Socket(int family, int type, int protocol, int flags, const vfs::CredentialsRef& owner)
+    : File({}, vfs::make_anonymous_inode(S_IFSOCK | 0777, "socket", owner), O_RDWR | (flags & O_NONBLOCK)),
+      family_(family),
+      type_(type),
+      protocol_(protocol) {
+  credentials = owner;
+}
+
+Result<size_t> Socket::read(mm::Sink& sink, const IoOptions& options) {
+  ReceiveRequest request;
+  request.nonblocking = options.nonblocking;
+  return TRY(receive(sink, request)).length;
+}
+
+Result<size_t> Socket::write(mm::Source& source, const IoOptions& options) {
+  SendRequest request;
+  request.nonblocking = options.nonblocking;
+  if (const kernel::Task* task = kernel::Task::current_or_null(); task != nullptr)
+    request.ids = {task->group->id, task->credentials->uid, task->credentials->gid};
+  return send(source, request);
+}
+
+Result<std::vector<std::byte>> Socket::peer_credentials() {
+  return option_value(ucred{0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)});
+}
+
+void Socket::add_timestamp(Received& received, Nanoseconds arrival) const {
+  const timespec time = to_timespec(arrival);
+  if (options_.timestamp_ns)
+    received.extra.push_back({SOL_SOCKET, SCM_TIMESTAMPNS, option_value(time)});
+  else if (options_.timestamp)
+    received.extra.push_back({SOL_SOCKET, SCM_TIMESTAMP, option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
+}
+
+Result<> Socket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
+  if (level != SOL_SOCKET) return Errno(ENOPROTOOPT);
+  const vfs::Credentials& credentials_now = *caller.files.credentials;
+  // The options that are not ints.
+  switch (option) {
+    case SO_LINGER:
+      options_.linger_option = TRY(option_argument<linger>(value));
+      return {};
+    case SO_RCVTIMEO_OLD:
+    case SO_RCVTIMEO_NEW:
+      options_.receive_timeout = TRY(to_timeout(value));
+      return {};
+    case SO_SNDTIMEO_OLD:
+    case SO_SNDTIMEO_NEW:
+      options_.send_timeout = TRY(to_timeout(value));
+      return {};
+    case SO_BINDTODEVICE: {
+      std::string_view device(reinterpret_cast<const char*>(value.data()), value.size());
+      device = device.substr(0, device.find('\0'));
+      if (!device.empty() && device != kLoopbackName) return Errno(ENODEV);
+      return {};
+    }
+    default:
+      break;
+  }
+  const int number = TRY(option_argument<int>(value));
+  const bool on = number != 0;
+  switch (option) {
+    case SO_DEBUG:
+      if (on && !credentials_now.capable(kCapNetAdmin)) return Errno(EACCES);
+      options_.debug = on;
+      return {};
+    case SO_REUSEADDR:
+      options_.reuse_address = on;
+      return {};
+    case SO_REUSEPORT:
+      options_.reuse_port = on;
+      return {};
+    case SO_DONTROUTE:
+      options_.dont_route = on;
+      return {};
+    case SO_BROADCAST:
+      options_.broadcast = on;
+      return {};
+    case SO_SNDBUFFORCE:
+    case SO_RCVBUFFORCE:
+      if (!credentials_now.capable(kCapNetAdmin)) return Errno(EPERM);
+      [[fallthrough]];
+    case SO_SNDBUF:
+    case SO_RCVBUF: {
+      const bool forced = option == SO_SNDBUFFORCE || option == SO_RCVBUFFORCE;
+      if (option == SO_SNDBUF || option == SO_SNDBUFFORCE) {
+        options_.send_buffer = buffer_size(number, kSendBufferMinimum, forced);
+        queue().wake(EPOLLOUT | EPOLLWRNORM);
+      } else {
+        options_.receive_buffer = buffer_size(number, kReceiveBufferMinimum, forced);
+      }
+      return {};
+    }
+    case SO_KEEPALIVE:
+      options_.keep_alive = on;
+      return {};
+    case SO_OOBINLINE:
+      options_.oob_inline = on;
+      return {};
+    case SO_NO_CHECK:
+      options_.no_check = on;
+      return {};
+    case SO_PRIORITY:
+      if ((number < 0 || number > 6) && !credentials_now.capable(kCapNetAdmin) && !credentials_now.capable(kCapNetRaw))
+        return Errno(EPERM);
+      options_.priority = number;
+      return {};
+    case SO_MARK:
+      if (!credentials_now.capable(kCapNetAdmin) && !credentials_now.capable(kCapNetRaw)) return Errno(EPERM);
+      options_.mark = number;
+      return {};
+    case SO_PASSCRED:
+      options_.passcred = on;
+      return {};
+    case SO_PASSSEC:
+      options_.passsec = on;
+      return {};
+    case SO_RCVLOWAT:
+      options_.receive_low_water = number < 0 ? INT_MAX : std::max(number, 1);
+      return {};
+    case SO_TIMESTAMP_OLD:
+    case SO_TIMESTAMP_NEW:
+      options_.timestamp = on;
+      options_.timestamp_ns = false;
+      return {};
+    case SO_TIMESTAMPNS_OLD:
+    case SO_TIMESTAMPNS_NEW:
+      options_.timestamp_ns = on;
+      options_.timestamp = false;
+      return {};
+    case SO_BUSY_POLL:
+    case SO_INCOMING_CPU:
+      return {};  // hints about hardware queues, of which there are none
+    default:
+      return Errno(ENOPROTOOPT);
+  }
+}
+
+Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t room) {
+  if (level != SOL_SOCKET) return Errno(ENOPROTOOPT);
+  switch (option) {
+    case SO_LINGER:
+      return option_value(options_.linger_option);
+    case SO_RCVTIMEO_OLD:
+    case SO_RCVTIMEO_NEW:
+      return from_timeout(options_.receive_timeout);
+    case SO_SNDTIMEO_OLD:
+    case SO_SNDTIMEO_NEW:
+      return from_timeout(options_.send_timeout);
+    case SO_PEERCRED:
+      return peer_credentials();
+    case SO_BINDTODEVICE:
+      return std::vector<std::byte>{};
+    case SO_COOKIE: {
+      if (room < sizeof(uint64_t)) return Errno(EINVAL);
+      return option_value(TRY(inode()->getattr()).ino);
+    }
+    default:
+      break;
+  }
+  const auto number = [](int value) -> Result<std::vector<std::byte>> { return option_value(value); };
+  switch (option) {
+    case SO_DEBUG:
+      return number(options_.debug);
+    case SO_REUSEADDR:
+      return number(options_.reuse_address);
+    case SO_REUSEPORT:
+      return number(options_.reuse_port);
+    case SO_DONTROUTE:
+      return number(options_.dont_route);
+    case SO_BROADCAST:
+      return number(options_.broadcast);
+    case SO_SNDBUF:
+      return number(options_.send_buffer);
+    case SO_RCVBUF:
+      return number(options_.receive_buffer);
+    case SO_KEEPALIVE:
+      return number(options_.keep_alive);
+    case SO_OOBINLINE:
+      return number(options_.oob_inline);
+    case SO_NO_CHECK:
+      return number(options_.no_check);
+    case SO_PRIORITY:
+      return number(options_.priority);
+    case SO_MARK:
+      return number(options_.mark);
+    case SO_PASSCRED:
+      return number(options_.passcred);
+    case SO_PASSSEC:
+      return number(options_.passsec);
+    case SO_RCVLOWAT:
+      return number(options_.receive_low_water);
+    case SO_SNDLOWAT:
+      return number(1);  // socket(7): not changeable
+    case SO_TIMESTAMP_OLD:
+    case SO_TIMESTAMP_NEW:
+      return number(options_.timestamp);
+    case SO_TIMESTAMPNS_OLD:
+    case SO_TIMESTAMPNS_NEW:
+      return number(options_.timestamp_ns);
+    case SO_TYPE:
+      return number(type_);
+    case SO_DOMAIN:
+      return number(family_);
+    case SO_PROTOCOL:
+      return number(protocol_);
+    case SO_ERROR:
+      return number(take_error());
+    case SO_ACCEPTCONN:
+      return number(listening());
+    case SO_BUSY_POLL:
+      return number(0);
+    case SO_INCOMING_CPU:
+      return number(-1);
+    default:
+      return Errno(ENOPROTOOPT);
+  }
+}
+
+Result<uint64_t> Socket::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) {
+  const auto answer = [&](int value) -> Result<uint64_t> {
+    TRY(memory.write(mm::GuestPtr<int>(argument), value));
+    return uint64_t{0};
+  };
+  switch (request) {
+    case SIOCINQ:  // FIONREAD
+      return answer(static_cast<int>(std::min<size_t>(TRY(unread()), INT_MAX)));
+    case SIOCOUTQ:  // TIOCOUTQ
+      return answer(static_cast<int>(std::min<size_t>(TRY(unsent()), INT_MAX)));
+    default:
+      return interface_ioctl(memory, family_, request, argument);
+  }
+}
+
+}  // namespace sentry::net

@@ -1,0 +1,28 @@
+// What the sandbox's sockets share, a network namespace: abstract names and, for the loopback, ports.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace sentry::net {
+
+class UnixEndpoint;
+
+class Stack {
+ public:
+  // The one of this process.
+  static Stack& current();
+
+  // unix(7) abstract names, each type for itself. claim: false if somebody has it.
+  bool claim_abstract(int type, const std::string& name, const std::shared_ptr<UnixEndpoint>& endpoint);
+  std::shared_ptr<UnixEndpoint> find_abstract(int type, const std::string& name) const;
+  void release_abstract(int type, const std::string& name, const UnixEndpoint& holder);  // if it is the holder's
+  unsigned next_automatic_name() { return next_automatic_name_++; }
+
+ private:
+  std::map<std::pair<int, std::string>, std::weak_ptr<UnixEndpoint>> abstract_;
+  unsigned next_automatic_name_ = 0;
+};
+
+}  // namespace sentry::net
