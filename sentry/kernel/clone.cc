@@ -119,6 +119,7 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   child->comm = parent.comm;
   child->mask = parent.saved_mask ? *parent.saved_mask : parent.mask;
   child->timer_slack = parent.timer_slack;
+  child->scheduling = parent.scheduling.inherited();
   // sigaltstack(2): a child that shares memory has none, but vfork's keeps it.
   if ((flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM) child->alt_stack = parent.alt_stack;
   if ((flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = request.child_tid;

@@ -82,6 +82,22 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   Task* any_task() const { return tasks.empty() ? nullptr : tasks.front(); }
 };
 
+// How a thread wants to be scheduled: sched(7), ioprio_set(2). Kept for those who ask; the host schedules.
+struct Scheduling {
+  int policy = 0;  // SCHED_OTHER
+  int priority = 0;
+  bool reset_on_fork = false;
+  int io_priority = 0;         // IOPRIO_PRIO_VALUE; 0: none was set
+  std::vector<uint64_t> cpus;  // sched_setaffinity(2): bit n is CPU n; empty: every one
+  // A new thread's.
+  Scheduling inherited() const {
+    Scheduling child = *this;
+    if (reset_on_fork) child.policy = child.priority = 0;
+    child.reset_on_fork = false;
+    return child;
+  }
+};
+
 // A thread.
 class Task {
  public:
@@ -123,6 +139,7 @@ class Task {
   int exit_code = 0;
   Fiber* fiber = nullptr;
   uint64_t timer_slack = 50'000;
+  Scheduling scheduling;
   bool in_syscall = false;
   int syscall_number = -1;
 
