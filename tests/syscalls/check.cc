@@ -68,6 +68,7 @@ Outcome run_case(const Case& test, const std::string& base) {
   }
   pid_t pid = fork();
   if (pid == 0) {
+    setpgid(0, 0);
     run_body(test, scratch);
     _exit(0);
   }
@@ -87,6 +88,7 @@ Outcome run_case(const Case& test, const std::string& base) {
     if (timed_out) kill(pid, SIGKILL);
   }
   alarm(0);
+  kill(-pid, SIGKILL);  // what a failed case left behind
   remove_tree(scratch);
   std::string name = test.name;
   if (timed_out) {
