@@ -286,7 +286,8 @@ TEST_P(HostileClient, ReadOnlyMeansReadOnly) {
   const Id file = gofer.find(root_, {"file"}).id;
   const Id d = gofer.find(root_, {"d"}).id;
 
-  for (const uint32_t flags : {O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_WRONLY | O_APPEND}) {
+  for (const uint32_t flags :
+       std::initializer_list<uint32_t>{O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_WRONLY | O_APPEND}) {
     EXPECT_EQ(gofer.call(Op::kOpen, file, OpenRequest{.flags = flags}).error, EROFS);
     EXPECT_EQ(gofer.walk(root_, {"file"}, kWalkOpen, flags).head.open_error, EROFS);
   }
@@ -349,7 +350,7 @@ TEST_P(HostileClient, SpecialFilesAreNeverOpened) {
   if (device) cases.push_back({"device", EACCES});
   for (const auto& [name, error] : cases) {
     const Id id = gofer.find(root_, {name}).id;
-    for (const uint32_t flags : {O_RDONLY, O_WRONLY, O_RDWR}) {
+    for (const uint32_t flags : std::initializer_list<uint32_t>{O_RDONLY, O_WRONLY, O_RDWR}) {
       EXPECT_EQ(gofer.call(Op::kOpen, id, OpenRequest{.flags = flags}).error, error);
       const auto walked = gofer.walk(root_, {name}, kWalkOpen, flags);
       EXPECT_FALSE(walked.opened);
@@ -361,9 +362,9 @@ TEST_P(HostileClient, SpecialFilesAreNeverOpened) {
     EXPECT_EQ(gofer.readdir(id, 0).error, ENOTDIR);
     EXPECT_EQ(gofer.call(Op::kGetattr, id, std::vector<uint8_t>{}).error, 0);
   }
-  for (const uint32_t type : {S_IFCHR, S_IFBLK})
+  for (const uint32_t type : std::initializer_list<uint32_t>{S_IFCHR, S_IFBLK})
     EXPECT_EQ(gofer.call(Op::kMknod, root_, MakeRequest{.mode = type | 0666}, {"dev"}).error, EPERM);
-  for (const uint32_t type : {S_IFDIR, S_IFLNK, 0})
+  for (const uint32_t type : std::initializer_list<uint32_t>{S_IFDIR, S_IFLNK, 0})
     EXPECT_EQ(gofer.call(Op::kMknod, root_, MakeRequest{.mode = type | 0666}, {"dev"}).error, EINVAL);
   EXPECT_FALSE(tree_.exists("dev"));
 }
@@ -457,8 +458,9 @@ TEST_P(HostileClient, OddArgumentsAreRefused) {
   const auto walked = gofer.walk(root_, {"file"}, kWalkOpen, O_RDWR);
   const Id file = walked.nodes[0].id;
   const Id handle = walked.opened->handle;
-  for (const uint32_t flags : {O_CREAT, O_EXCL, O_PATH, O_TMPFILE, O_DIRECTORY, O_DIRECT, O_NONBLOCK,
-                               O_NOATIME, O_ASYNC, O_ACCMODE, O_CLOEXEC, ~0}) {
+  for (const uint32_t flags :
+       std::initializer_list<uint32_t>{O_CREAT, O_EXCL, O_PATH, O_TMPFILE, O_DIRECTORY, O_DIRECT, O_NONBLOCK,
+                                       O_NOATIME, O_ASYNC, O_ACCMODE, O_CLOEXEC, ~0u}) {
     EXPECT_EQ(gofer.call(Op::kOpen, file, OpenRequest{.flags = flags}).error, EINVAL) << flags;
     EXPECT_EQ(gofer.walk(root_, {"file"}, kWalkOpen, flags).error, EINVAL);
     EXPECT_EQ(gofer.call(Op::kCreate, root_, CreateRequest{.flags = flags, .mode = 0600}, {"new"}).error,
@@ -556,7 +558,7 @@ class MalformedRequest : public testing::Test {
 
   // Greets (unless told not to), sends the packet and checks that it was the last one.
   void expect_end(const std::vector<uint8_t>& packet, std::string_view reason, bool greet = true,
-                  int fds = 0) {
+                  int fd = -1) {
     GoferProcess gofer(Launch{.attach = {{tree_.path()}}});
     if (greet) gofer.hello();
     ASSERT_TRUE(gofer.send(packet.data(), packet.size(), fd));
