@@ -14,7 +14,7 @@
 
 namespace sentry::fs::pseudo {
 
-class Superblock : public vfs::Superblock {
+class Superblock : public vfs::Superblock, public std::enable_shared_from_this<Superblock> {
  public:
   // `type` as in /proc/mounts, `magic` as in statfs(2); both static.
   Superblock(const char* type, long magic) : type_(type), magic_(magic) {}
