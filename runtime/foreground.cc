@@ -35,8 +35,10 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   if (console) {
     plan.boot.process.terminal = true;
     const WindowSize size = window_size_of(options.stdio[0]);
-    plan.boot.process.rows = size.rows;
-    plan.boot.process.columns = size.columns;
+    if (plan.boot.process.rows == 0) {
+      plan.boot.process.rows = size.rows;
+      plan.boot.process.columns = size.columns;
+    }
     plan.stdio[0] = plan.stdio[1] = -1;
     if (same_terminal(options.stdio[0], options.stdio[2])) plan.stdio[2] = -1;
     if (same_terminal(options.stdio[0], plan.log_fd)) {

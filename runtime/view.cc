@@ -117,6 +117,35 @@ constexpr auto kKernelFilesystems = std::to_array<std::string_view>(
      "securityfs", "configfs",  "bpf",      "pstore",  "efivarfs", "mqueue",  "nsfs",      "binfmt_misc",
      "hugetlbfs",  "selinuxfs", "smackfs",  "fusectl", "autofs",   "nfsd",    "rpc_pipefs"});
 
+// Mount points strictly below `source`, as paths in it, of which `wanted` likes the file system type.
+template <typename Wanted>
+std::vector<std::string> find_mounts(const std::string& source, Wanted wanted) {
+  std::vector<std::string> paths;
+  const std::optional<std::string> text = read_text_file("/proc/self/mountinfo");
+  std::string_view rest = text ? std::string_view(*text) : std::string_view();
+  const std::string prefix = source == "/" ? "/" : source + "/";
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    // 36 35 98:0 /root /mount/point options [fields...] - type source super-options
+    for (int skipped = 0; skipped < 4; ++skipped) word(line);
+    const std::string point = unescape(word(line));
+    const size_t dash = line.find(" - ");
+    if (dash == std::string_view::npos) continue;
+    line.remove_prefix(dash + 3);
+    const std::string_view type = word(line);
+    if (!wanted(type)) continue;
+    if (!point.starts_with(prefix) || point == source) continue;
+    // What lies below another such mount is covered with it.
+    const bool below_another = std::any_of(paths.begin(), paths.end(), [&](const std::string& upper) {
+      return (prefix + point.substr(prefix.size())).starts_with(prefix + upper.substr(1) + "/");
+    });
+    if (!below_another) paths.push_back(fmt::format("/{}", point.substr(prefix.size())));
+  }
+  return paths;
+}
+
 }  // namespace
 
 Outcome<std::vector<Fd>> open_attaches(const std::vector<Attach>& attaches) {
@@ -138,31 +167,13 @@ Outcome<std::vector<Fd>> open_attaches(const std::vector<Attach>& attaches) {
 }
 
 std::vector<std::string> kernel_mounts_below(const std::string& source) {
-  std::vector<std::string> paths;
-  const std::optional<std::string> text = read_text_file("/proc/self/mountinfo");
-  std::string_view rest = text ? std::string_view(*text) : std::string_view();
-  const std::string prefix = source == "/" ? "/" : source + "/";
-  while (!rest.empty()) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    // 36 35 98:0 /root /mount/point options [fields...] - type source super-options
-    for (int skipped = 0; skipped < 4; ++skipped) word(line);
-    const std::string point = unescape(word(line));
-    const size_t dash = line.find(" - ");
-    if (dash == std::string_view::npos) continue;
-    line.remove_prefix(dash + 3);
-    const std::string_view type = word(line);
-    if (std::find(kKernelFilesystems.begin(), kKernelFilesystems.end(), type) == kKernelFilesystems.end())
-      continue;
-    if (!point.starts_with(prefix) || point == source) continue;
-    // What lies below another such mount is covered with it.
-    const bool below_another = std::any_of(paths.begin(), paths.end(), [&](const std::string& upper) {
-      return (prefix + point.substr(prefix.size())).starts_with(prefix + upper.substr(1) + "/");
-    });
-    if (!below_another) paths.push_back(fmt::format("/{}", point.substr(prefix.size())));
-  }
-  return paths;
+  return find_mounts(source, [](std::string_view type) {
+    return std::find(kKernelFilesystems.begin(), kKernelFilesystems.end(), type) != kKernelFilesystems.end();
+  });
+}
+
+std::vector<std::string> mounts_below(const std::string& source) {
+  return find_mounts(source, [](std::string_view) { return true; });
 }
 
 }  // namespace runtime

@@ -28,4 +28,7 @@ Outcome<std::vector<sentry::Fd>> open_attaches(const std::vector<Attach>& attach
 // cgroup, debugfs…), as paths in `source`: a host's tree must not bring those along.
 std::vector<std::string> kernel_mounts_below(const std::string& source);
 
+// All mount points strictly below `source`: what a bind mount that is not recursive leaves out.
+std::vector<std::string> mounts_below(const std::string& source);
+
 }  // namespace runtime
