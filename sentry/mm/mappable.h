@@ -42,6 +42,7 @@ class Mappable {
   // Takes [offset, offset + length) out of every mapping (truncation): the next touch asks for its backing again.
   void invalidate(uint64_t offset, uint64_t length);
   bool mapped() const { return !maps_.empty(); }
+  size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces
 
  private:
   friend class AddressSpaceMap;
