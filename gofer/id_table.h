@@ -23,6 +23,7 @@ struct Entry {
   bool pinned = false;    // an attach point's root: the client cannot release it
   bool readable = false;  // handles: as opened
   bool writable = false;
+  bool synchronous = false;
   bool opaque =
       false;  // a node of a file system that is no file tree (proc, sysfs): nothing below it is served
   uint16_t attach = 0;    // the attach point that it is below

@@ -1,10 +1,11 @@
 // What the sentry and the gofer say to each other: the only header of the gofer that the sentry includes.
 //
 // Transport: one SOCK_SEQPACKET pair, one message a packet, at most kMaxMessage bytes. Each request carries a
-// tag that its reply repeats; replies come in any order. Descriptors travel by SCM_RIGHTS, gofer to sentry
-// only (except the shared buffer in kHello). Both ends are one build on one host, so structs travel as they
-// stand in memory; they have no padding, and whoever receives one copies it out of the packet first (Reader
-// below).
+// tag that its reply repeats; replies come in any order, and so
+// are requests done that are under way together: whoever needs an order waits. Descriptors travel by
+// SCM_RIGHTS, gofer to sentry only (except the shared buffer in kHello). Both ends are one build on one host,
+// so structs travel as they stand in memory; they have no padding, and whoever receives one copies it out of
+// the packet first (Reader below).
 //
 // Neither end trusts the other. A request whose form is wrong (unknown operation, short or long body, a count
 // out of bounds, an unexpected descriptor) ends the connection with a line in the gofer's log. A request

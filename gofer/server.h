@@ -132,6 +132,7 @@ class Server {
   bool reads_nowait(const Entry& node, int fd, uint64_t size);
   // The part of the shared buffer that a request names: EINVAL if it is not all there.
   Result<uint8_t*> shared(uint64_t offset, uint32_t length) const;
+  bool write_straight(const Entry& handle, const WriteRequest& request);
   Transfer& claim_transfer(const RequestHeader& header, Reply& reply);
 
   int socket_;
@@ -145,6 +146,7 @@ class Server {
   uint8_t* buffer_ = nullptr;
   size_t buffer_size_ = 0;
   std::vector<std::pair<uint64_t, bool>> nowait_devices_;  // whether a file system reads without waiting
+  uint32_t ring_writes_ = 0;  // how many writes the ring still gets after a slow one
   std::string complaint_;
   bool disconnected_ = false;
 

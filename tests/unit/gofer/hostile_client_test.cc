@@ -514,6 +514,11 @@ TEST_P(HostileClient, AFileSizeLimitIsAnErrorNotAnEnd) {
       gofer.call(Op::kSetattr, walked.nodes[0].id, SetattrRequest{.valid = kSetSize, .size = 8192}).error,
       EFBIG);
   EXPECT_EQ(gofer.call(Op::kWrite, handle, WriteRequest{.offset = 8192, .length = 1}, {}, "x").error, EFBIG);
+  EXPECT_EQ(
+      gofer.call(Op::kWrite, handle, WriteRequest{.offset = 8192, .length = 1, .flags = kWriteDsync}, {}, "x")
+          .error,
+      EFBIG);
+  EXPECT_EQ(gofer.call(Op::kFallocate, handle, FallocateRequest{.offset = 0, .length = 8192}).error, EFBIG);
   EXPECT_EQ(gofer.call(Op::kWrite, handle, WriteRequest{.offset = 4095, .length = 1}, {}, "x").error, 0);
 }
 
