@@ -6,6 +6,7 @@
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/sysv_semaphore.h"
 
 namespace sentry::kernel {
 namespace {
@@ -120,6 +121,11 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   child->mask = parent.saved_mask ? *parent.saved_mask : parent.mask;
   child->timer_slack = parent.timer_slack;
   child->scheduling = parent.scheduling.inherited();
+  if ((flags & CLONE_SYSVSEM) != 0) {
+    if (parent.semaphore_undo == nullptr)
+      parent.semaphore_undo = std::make_shared<SemaphoreUndo>(kernel.ipc->semaphores, parent.group->id);
+    child->semaphore_undo = parent.semaphore_undo;
+  }
   // sigaltstack(2): a child that shares memory has none, but vfork's keeps it.
   if ((flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM) child->alt_stack = parent.alt_stack;
   if ((flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = request.child_tid;

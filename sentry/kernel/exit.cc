@@ -7,6 +7,7 @@
 #include "sentry/base/log.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/sysv_semaphore.h"
 #include "sentry/kernel/timers.h"
 
 namespace sentry::kernel {
@@ -183,6 +184,7 @@ void finish_exit(Task& task) {
     task.vfork_gate->open = true;
     task.vfork_gate->opened.wake();
   }
+  task.semaphore_undo.reset();
   // The descriptors go before the parent hears: a pipe's reader must see its end by then.
   task.fd_table.reset();
   task.fs_context.reset();

@@ -5,6 +5,7 @@
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/futex.h"
+#include "sentry/kernel/sysv.h"
 #include "sentry/kernel/timers.h"
 
 namespace sentry::kernel {
@@ -16,7 +17,8 @@ Kernel::Kernel(EventLoop& loop_in, platform::Platform& platform_in, mm::MemoryFi
       memory_file(memory_file_in),
       dispatch(dispatch_in),
       boot_time(monotonic_now()),
-      futexes(std::make_unique<FutexTable>()) {}
+      futexes(std::make_unique<FutexTable>()),
+      ipc(std::make_unique<SysvIpc>()) {}
 
 Kernel::~Kernel() = default;
 

@@ -17,6 +17,7 @@
 namespace sentry::kernel {
 
 class FutexTable;
+struct SysvIpc;
 
 // Called for each guest system call: answers what rax shall be (value or negative errno), or a restart code.
 using SyscallDispatcher = Result<uint64_t> (*)(Task&, uint64_t number, const uint64_t (&args)[6]);
@@ -43,6 +44,7 @@ class Kernel {
   Nanoseconds boot_time = 0;           // CLOCK_MONOTONIC at start: uptime's zero
   uint64_t forks = 0;                  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
+  std::unique_ptr<SysvIpc> ipc;
 
   // Processes.
   Task* find_task(pid_t tid) const;

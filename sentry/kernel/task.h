@@ -29,6 +29,7 @@ namespace sentry::kernel {
 class Kernel;
 class Task;
 class IntervalTimers;
+class SemaphoreUndo;
 struct PosixTimers;
 
 // A process: tasks that share a thread group id, and what outlives them until the parent reaps it.
@@ -140,6 +141,7 @@ class Task {
   Fiber* fiber = nullptr;
   uint64_t timer_slack = 50'000;
   Scheduling scheduling;
+  std::shared_ptr<SemaphoreUndo> semaphore_undo;  // SEM_UNDO, semop(2); null until first used
   bool in_syscall = false;
   int syscall_number = -1;
 
