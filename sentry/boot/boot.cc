@@ -98,7 +98,7 @@ void field(A& a, Process& p) {
 template <typename A>
 void field(A& a, Boot& b) {
   all(a, b.version, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices, b.uid_mappings, b.gid_mappings,
-      b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus, b.strace, b.gofer_fd,
+      b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus, b.own_init, b.strace, b.gofer_fd,
       b.control_fd, b.log_fd);
 }
 

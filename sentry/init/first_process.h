@@ -1,0 +1,17 @@
+// The container's first process, from the boot document.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "sentry/boot/boot.h"
+#include "sentry/init/mounts.h"
+#include "sentry/kernel/kernel.h"
+
+namespace sentry::init {
+
+// Loads the program and starts its task. On a fiber, with everything mounted. A failure's `error` chooses the exit
+// status: ENOENT is 127, others 126.
+std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot);
+
+}  // namespace sentry::init

@@ -1,0 +1,119 @@
+#include "sentry/init/mounts.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "sentry/fs/dev/devices.h"
+#include "sentry/fs/gofer/gofer_fs.h"
+#include "sentry/fs/proc/proc.h"
+#include "sentry/vfs/operations.h"
+
+namespace sentry::init {
+namespace {
+
+// The tree is built by root with every capability, before there is a guest.
+vfs::CredentialsRef builder() {
+  static const auto kBuilder = [] {
+    auto credentials = std::make_shared<vfs::Credentials>();
+    credentials->cap_effective = credentials->cap_permitted = credentials->cap_bounding = ~0ull;
+    return credentials;
+  }();
+  return kBuilder;
+}
+
+class Mounter {
+ public:
+  Mounter(const MountContext& context, const boot::Boot& boot) : context_(context), boot_(boot) {}
+
+  std::optional<Failure> run() {
+    context_.kernel.mount_space = std::make_shared<vfs::MountNamespace>();
+    for (const boot::Mount& mount : boot_.mounts) {
+      const Result<> mounted = add(mount);
+      if (!mounted.ok()) return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination)};
+    }
+    return std::nullopt;
+  }
+
+ private:
+  Result<> add(const boot::Mount& mount) {
+    vfs::MountNamespace& space = *context_.kernel.mount_space;
+    std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount));
+    vfs::MountRef mounted;
+    if (space.mounts().empty()) {
+      mounted = TRY(space.mount({}, superblock));
+      fs_.space = context_.kernel.mount_space;
+      fs_.root = fs_.cwd = space.root();
+      fs_.umask = 0;
+    } else {
+      const vfs::Path place = TRY(find_or_make(mount.destination, superblock->root()->is_directory()));
+      mounted = TRY(space.mount(place, superblock));
+    }
+    mounted->read_only = mount.read_only;
+    mounted->nosuid = mount.nosuid;
+    mounted->nodev = mount.nodev;
+    mounted->noexec = mount.noexec;
+    mounted->noatime = mount.noatime;
+    mounted->nodiratime = mount.nodiratime;
+    mounted->relatime = !mount.noatime && !mount.strictatime;
+    mounted->source = mount.source;
+    mounted->type = mount.type;
+    return {};
+  }
+
+  Result<std::shared_ptr<vfs::Superblock>> make(const boot::Mount& mount) {
+    switch (mount.kind) {
+      case boot::MountKind::kGofer: {
+        if (context_.gofer == nullptr) return Errno(ENOTCONN);
+        fs::gofer::TreeOptions options;
+        options.attach = mount.attach;
+        options.exclusive = mount.exclusive || mount.overlay;
+        options.type = mount.type;
+        return fs::gofer::make_tree(context_.kernel, context_.gofer, options);
+      }
+      case boot::MountKind::kProc: return fs::proc::make_proc(context_.kernel);
+      case boot::MountKind::kDev: {
+        auto superblock = make_tmpfs(mount, 0755);
+        TRY(fs::dev::populate(*superblock, boot_.process.terminal, boot_.devices));
+        return superblock;
+      }
+      default: return make_tmpfs(mount, mount.mode);
+    }
+  }
+
+  std::shared_ptr<vfs::Superblock> make_tmpfs(const boot::Mount& mount, uint32_t mode) {
+    fs::tmpfs::Options options;
+    options.size_bytes = mount.size_bytes;
+    options.mode = mode;
+    options.uid = mount.uid;
+    options.gid = mount.gid;
+    options.budget = context_.budget;
+    return fs::tmpfs::make_tmpfs(context_.kernel.memory_file, options);
+  }
+
+  // The mountpoint, made (with the directories above it) where it is missing.
+  Result<vfs::Path> find_or_make(const std::string& destination, bool directory) {
+    const vfs::CredentialsRef credentials = builder();
+    const auto found = vfs::walk(fs_, *credentials, fs_.root, destination, {});
+    if (found.ok()) return found->path;
+    if (!found.is(ENOENT)) return found.error();
+    const vfs::Caller caller{fs_, credentials, fs_.root};
+    for (size_t slash = destination.find('/', 1);; slash = destination.find('/', slash + 1)) {
+      const bool last = slash == std::string::npos;
+      const std::string part = destination.substr(0, slash);
+      const Result<> made = last && !directory ? vfs::mknod(caller, part, S_IFREG | 0644, 0) : vfs::mkdir(caller, part, 0755);
+      if (!made.ok() && !made.is(EEXIST)) return made.error();
+      if (last) break;
+    }
+    return TRY(vfs::walk(fs_, *credentials, fs_.root, destination, {})).path;
+  }
+
+  const MountContext& context_;
+  const boot::Boot& boot_;
+  vfs::FsContext fs_;
+};
+
+}  // namespace
+
+std::optional<Failure> mount_all(const MountContext& context, const boot::Boot& boot) { return Mounter(context, boot).run(); }
+
+}  // namespace sentry::init

@@ -1,0 +1,29 @@
+// A container's tree, from the boot document.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "sentry/boot/boot.h"
+#include "sentry/fs/gofer/client.h"
+#include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/kernel/kernel.h"
+
+namespace sentry::init {
+
+// What went wrong, for the operator.
+struct Failure {
+  int error;         // errno
+  std::string what;  // "mount /proc"
+};
+
+struct MountContext {
+  kernel::Kernel& kernel;
+  std::shared_ptr<fs::gofer::Client> gofer;          // null: no gofer
+  std::shared_ptr<fs::tmpfs::Budget> budget;         // of all sentry memory files
+};
+
+// Makes the namespace of kernel.mount_space and mounts everything, in order. On a fiber.
+std::optional<Failure> mount_all(const MountContext& context, const boot::Boot& boot);
+
+}  // namespace sentry::init

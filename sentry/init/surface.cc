@@ -1,0 +1,75 @@
+#include "sentry/init/surface.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "sentry/platform/platform.h"
+
+namespace sentry::init {
+
+Surface sentry_surface(std::string_view platform) {
+  Surface list{"bulkhead-sentry", {}};
+  list.calls = {
+      // Waiting.
+      HOST_CALL(epoll_pwait2, "the one place where the sentry sleeps"),
+      HOST_CALL(epoll_ctl, "watches the standard streams, the gofer, the runtime"),
+      HOST_CALL(poll, {arg_equals(2, 0)}, "timeout == 0", "asks whether a stream that refuses RWF_NOWAIT is ready"),
+      HOST_CALL(rt_sigreturn, "leaves the handler of the signal that ends the sleep"),
+      HOST_CALL(clock_gettime, "time, where the vDSO has no answer (CPU clocks of stubs)"),
+      // Data: the standard streams, donated descriptors, the sandbox's memory file.
+      HOST_CALL(preadv2, "reads streams and donated files without waiting"),
+      HOST_CALL(pwritev2, "writes streams without waiting"),
+      HOST_CALL(pread64, "reads the memory file"),
+      HOST_CALL(pwrite64, "writes the memory file"),
+      HOST_CALL(fallocate, "gives the memory file's pages back, or takes them ahead"),
+      HOST_CALL(lseek, "finds holes in the memory file; the position of a redirected stream"),
+      HOST_CALL(fstat, "what kind of stream a standard descriptor is"),
+      HOST_CALL(newfstatat, {arg_equals(3, AT_EMPTY_PATH)}, "flags == AT_EMPTY_PATH", "the same, as libc asks"),
+      HOST_CALL(ftruncate, "truncates a redirected stream, by the guest's order"),
+      HOST_CALL(fcntl, {arg_equals(1, F_GETFL)}, "command == F_GETFL", "how a standard stream was opened"),
+      HOST_CALL(writev, "the log, control messages, the terminal's stream"),
+      HOST_CALL(close, "drops donated descriptors"),
+      HOST_CALL(sendto, "requests to the gofer, messages to the runtime"),
+      HOST_CALL(recvmsg, "the gofer's replies and donated descriptors"),
+      HOST_CALL(recvfrom, "the runtime's messages, the terminal's bytes"),
+      HOST_CALL(getrandom, "the guest's random numbers, address layout"),
+      // The sentry's own memory.
+      HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff)}, "fd == -1", "heap, fibers' stacks"),
+      HOST_CALL(munmap, "heap, fibers' stacks"),
+      HOST_CALL(mprotect, "guard pages of fibers' stacks, heap"),
+      HOST_CALL(mremap, "large heap blocks"),
+      HOST_CALL(brk, "heap"),
+      HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),
+      HOST_CALL(exit_group, "the end"),
+  };
+  for (HostCall& call : platform::sentry_calls(platform)) list.calls.push_back(std::move(call));
+#ifdef BULKHEAD_SANITIZE
+  for (HostCall call : {
+           HOST_CALL(mmap, "sanitizers: shadow memory"),
+           HOST_CALL(write, "sanitizers: reports"),
+           HOST_CALL(read, "sanitizers: /proc/self/maps for reports"),
+           HOST_CALL(openat, "sanitizers: reports"),
+           HOST_CALL(readlink, "sanitizers: reports"),
+           HOST_CALL(getpid, "sanitizers: reports"),
+           HOST_CALL(gettid, "sanitizers: reports"),
+           HOST_CALL(futex, "sanitizers: locks"),
+           HOST_CALL(sched_yield, "sanitizers: locks"),
+           HOST_CALL(sigaltstack, "sanitizers: reports"),
+           HOST_CALL(rt_sigaction, "sanitizers: reports"),
+           HOST_CALL(rt_sigprocmask, "sanitizers: reports"),
+           HOST_CALL(madvise, "sanitizers: shadow memory"),
+           HOST_CALL(prctl, "sanitizers: names of mappings"),
+           HOST_CALL(getrlimit, "sanitizers: stack bounds"),
+           HOST_CALL(prlimit64, "sanitizers: stack bounds"),
+           HOST_CALL(ioctl, "sanitizers: is the report's stream a terminal"),
+           HOST_CALL(uname, "sanitizers: address-space size"),
+       })
+    list.calls.push_back(call);
+#endif
+  return list;
+}
+
+}  // namespace sentry::init
