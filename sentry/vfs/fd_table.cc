@@ -71,6 +71,10 @@ Result<int> FdTable::install(FileRef file, bool cloexec, uint64_t limit, int fro
   return static_cast<int>(index);
 }
 
+Result<> FdTable::check_room(uint64_t limit) const {
+  return find_free(0) < std::min(limit, uint64_t{kMaximum}) ? Result<>() : Result<>(Errno(EMFILE));
+}
+
 Result<> FdTable::install_at(int fd, FileRef file, bool cloexec, uint64_t limit) {
   const auto index = static_cast<size_t>(fd);
   if (fd < 0 || index >= std::min(limit, uint64_t{kMaximum})) return Errno(EBADF);

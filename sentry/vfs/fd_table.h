@@ -23,6 +23,8 @@ class FdTable {
   Result<FileRef> get_io(int fd) const;             // EBADF for O_PATH files
   // The lowest free descriptor from `from`; EMFILE at `limit` (RLIMIT_NOFILE).
   Result<int> install(FileRef file, bool cloexec, uint64_t limit, int from = 0);
+  // EMFILE if install() could not find one now.
+  Result<> check_room(uint64_t limit) const;
   // dup3(2): replaces what is there. EBADF beyond the limit.
   Result<> install_at(int fd, FileRef file, bool cloexec, uint64_t limit);
   Result<> close(int fd);                           // EBADF; the file's flush error

@@ -1,5 +1,7 @@
 #include "sentry/vfs/special.h"
 
+#include "sentry/vfs/filesystem_type.h"
+
 #include <sys/sysmacros.h>
 
 namespace sentry::vfs {
@@ -10,7 +12,26 @@ SpecialOpener& fifo_opener() {
   return opener;
 }
 
+std::map<std::string, FilesystemMaker, std::less<>>& makers() {
+  static std::map<std::string, FilesystemMaker, std::less<>> known;
+  return known;
+}
+
 }  // namespace
+
+void register_filesystem(std::string name, FilesystemMaker maker) { makers()[std::move(name)] = std::move(maker); }
+
+Result<std::shared_ptr<Superblock>> make_filesystem(std::string_view name, std::string_view data) {
+  const auto found = makers().find(name);
+  if (found == makers().end()) return Errno(ENODEV);
+  return found->second(data);
+}
+
+std::vector<std::string> filesystem_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, maker] : makers()) names.push_back(name);
+  return names;
+}
 
 DeviceRegistry& DeviceRegistry::current() {
   static DeviceRegistry registry;

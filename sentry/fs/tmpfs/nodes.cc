@@ -408,10 +408,10 @@ std::shared_ptr<vfs::Superblock> make_tmpfs(mm::MemoryFile& memory, const Option
   return std::make_shared<Tmpfs>(memory, options);
 }
 
-Result<vfs::FileRef> make_memfd(mm::MemoryFile& memory, std::shared_ptr<Budget> budget, const MemfdOptions& options,
+Result<vfs::FileRef> make_memfd(mm::MemoryFile& memory, const MemfdOptions& options,
                                 const vfs::CredentialsRef& owner) {
   // Where the kernel has its internal tmpfs (shm_mnt). Outlives every memfd.
-  static Tmpfs& hidden = *new Tmpfs(memory, Options{.max_inodes = 0, .budget = std::move(budget)});
+  static Tmpfs& hidden = *new Tmpfs(memory, Options{.max_inodes = 0});
   NewNode node;
   node.mode = S_IFREG | (options.noexec_seal ? 0666 : 0777);
   node.uid = owner->fsuid;

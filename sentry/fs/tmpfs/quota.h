@@ -10,6 +10,11 @@ namespace sentry::fs::tmpfs {
 
 // A sandbox's cap on all of its files in memory, in bytes; 0: none.
 struct Budget {
+  // The one of this process: its limit is set before the first mount.
+  static const std::shared_ptr<Budget>& of_sandbox() {
+    static const auto budget = std::make_shared<Budget>();
+    return budget;
+  }
   uint64_t limit_bytes = 0;
   uint64_t used_bytes = 0;
 };

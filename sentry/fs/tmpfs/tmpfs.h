@@ -16,21 +16,26 @@ struct Options {
   uint32_t mode = 01777;                   // of the root directory
   uid_t uid = 0;
   gid_t gid = 0;
-  std::shared_ptr<Budget> budget;          // shared by all mounts of the sandbox; null: none
+  std::shared_ptr<Budget> budget = Budget::of_sandbox();
   const char* type = "tmpfs";              // what /proc/mounts shows
 };
 
 // The memory file must outlive it.
 std::shared_ptr<vfs::Superblock> make_tmpfs(mm::MemoryFile& memory, const Options& options);
 
+// From mount(2)'s data: size=, nr_blocks=, nr_inodes=, mode=, uid=, gid=, tmpfs(5). EINVAL for what is not understood.
+Result<Options> parse_options(std::string_view data, const Options& defaults);
+// Lets mount(2) make tmpfs mounts. Its superblocks' limit defaults to `default_size_bytes`.
+void register_tmpfs(mm::MemoryFile& memory, uint64_t default_size_bytes);
+
 // memfd_create(2): an unnamed file, open for reading and writing, which /proc shows as "/memfd:name (deleted)". `sealable`
-// as MFD_ALLOW_SEALING; `executable` false as MFD_NOEXEC_SEAL. ENOSPC at the budget's end.
+// as MFD_ALLOW_SEALING; `executable` false as MFD_NOEXEC_SEAL. ENOSPC at the end of the sandbox's
+// budget.
 struct MemfdOptions {
   std::string name;
   bool sealable = false;
   bool noexec_seal = false;
 };
-Result<vfs::FileRef> make_memfd(mm::MemoryFile& memory, std::shared_ptr<Budget> budget, const MemfdOptions& options,
-                                const vfs::CredentialsRef& owner);
+Result<vfs::FileRef> make_memfd(mm::MemoryFile& memory, const MemfdOptions& options, const vfs::CredentialsRef& owner);
 
 }  // namespace sentry::fs::tmpfs

@@ -1,0 +1,28 @@
+#include "sentry/syscalls/place.h"
+
+#include <fcntl.h>
+
+namespace sentry::syscalls {
+
+Result<std::string> read_path(Task& task, GuestPath path) {
+  return task.memory().read_string(path.address, vfs::kPathMax);
+}
+
+Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path) {
+  vfs::FsContext& fs = task.fs();
+  if (directory == AT_FDCWD || path.starts_with('/')) return vfs::Caller{fs, task.credentials, fs.cwd};
+  const vfs::FileRef file = TRY(task.fds().get(directory));
+  return vfs::Caller{fs, task.credentials, vfs::place_of(*file)};
+}
+
+Result<vfs::Path> find_place(Task& task, int directory, GuestPath path, int at_flags, bool follow) {
+  std::string text;
+  if (path.address != 0 || (at_flags & AT_EMPTY_PATH) == 0) text = TRY(read_path(task, path));
+  const vfs::Caller caller = TRY(caller_at(task, directory, text));
+  vfs::WalkOptions options;
+  options.follow = (at_flags & AT_SYMLINK_NOFOLLOW) == 0 && (follow || (at_flags & AT_SYMLINK_FOLLOW) != 0);
+  options.empty_path = (at_flags & AT_EMPTY_PATH) != 0;
+  return TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
+}
+
+}  // namespace sentry::syscalls
