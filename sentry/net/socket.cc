@@ -1,5 +1,6 @@
 #include "sentry/net/socket.h"
 
+#include <linux/capability.h>
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -14,8 +15,6 @@
 namespace sentry::net {
 namespace {
 
-// capabilities(7)
-constexpr int kCapNetAdmin = 12, kCapNetRaw = 13;
 // net.core.[rw]mem_max; sock_setsockopt() doubles what is asked for and keeps to these minima.
 constexpr int kBufferMaximum = 212992, kSendBufferMinimum = 4608, kReceiveBufferMinimum = 2304;
 
@@ -105,7 +104,7 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
   const bool on = number != 0;
   switch (option) {
     case SO_DEBUG:
-      if (on && !credentials_now.capable(kCapNetAdmin)) return Errno(EACCES);
+      if (on && !credentials_now.capable(CAP_NET_ADMIN)) return Errno(EACCES);
       options_.debug = on;
       return {};
     case SO_REUSEADDR:
@@ -122,7 +121,7 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       return {};
     case SO_SNDBUFFORCE:
     case SO_RCVBUFFORCE:
-      if (!credentials_now.capable(kCapNetAdmin)) return Errno(EPERM);
+      if (!credentials_now.capable(CAP_NET_ADMIN)) return Errno(EPERM);
       [[fallthrough]];
     case SO_SNDBUF:
     case SO_RCVBUF: {
@@ -145,12 +144,12 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       options_.no_check = on;
       return {};
     case SO_PRIORITY:
-      if ((number < 0 || number > 6) && !credentials_now.capable(kCapNetAdmin) && !credentials_now.capable(kCapNetRaw))
+      if ((number < 0 || number > 6) && !credentials_now.capable(CAP_NET_ADMIN) && !credentials_now.capable(CAP_NET_RAW))
         return Errno(EPERM);
       options_.priority = number;
       return {};
     case SO_MARK:
-      if (!credentials_now.capable(kCapNetAdmin) && !credentials_now.capable(kCapNetRaw)) return Errno(EPERM);
+      if (!credentials_now.capable(CAP_NET_ADMIN) && !credentials_now.capable(CAP_NET_RAW)) return Errno(EPERM);
       options_.mark = number;
       return {};
     case SO_PASSCRED:

@@ -1,6 +1,7 @@
 // Descriptors themselves: dup(2), fcntl(2), ioctl(2), pipe(2).
 #include "sentry/syscalls/descriptor.h"
 
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -254,8 +255,7 @@ Result<uint64_t> pipe_size(Task& task, vfs::File& file, int command, uint64_t ar
   fs::pipe::Pipe* pipe = fs::pipe::pipe_of(file);
   if (pipe == nullptr) return Errno(EBADF);
   if (command == F_GETPIPE_SZ) return pipe->capacity();
-  constexpr int kCapSysResource = 24;  // capabilities(7)
-  return TRY(pipe->set_capacity(static_cast<unsigned>(argument), task.credentials->capable(kCapSysResource)));
+  return TRY(pipe->set_capacity(static_cast<unsigned>(argument), task.credentials->capable(CAP_SYS_RESOURCE)));
 }
 
 Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t argument) {
@@ -421,6 +421,14 @@ constexpr Entry kEntries[] = {
     ABSENT(epoll_wait_old, ENOSYS, "never implemented by Linux"),
     COMPLETE(eventfd, sys_eventfd),
     COMPLETE(eventfd2, sys_eventfd2),
+    COMPLETE(timerfd_create, sys_timerfd_create),
+    COMPLETE(timerfd_settime, sys_timerfd_settime),
+    COMPLETE(timerfd_gettime, sys_timerfd_gettime),
+    COMPLETE(signalfd, sys_signalfd),
+    COMPLETE(signalfd4, sys_signalfd4),
+    COMPLETE(pidfd_open, sys_pidfd_open),
+    COMPLETE(pidfd_send_signal, sys_pidfd_send_signal),
+    COMPLETE(pidfd_getfd, sys_pidfd_getfd),
     COMPLETE(splice, sys_splice),
     COMPLETE(tee, sys_tee),
     COMPLETE(vmsplice, sys_vmsplice),

@@ -30,6 +30,15 @@ Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, GuestPtr<epoll_event> e
 // event.cc
 Result<int> sys_eventfd(Task& task, unsigned initial);
 Result<int> sys_eventfd2(Task& task, unsigned initial, int flags);
+Result<int> sys_timerfd_create(Task& task, int clock, int flags);
+Result<> sys_timerfd_settime(Task& task, FdNumber fd, int flags, GuestPtr<const itimerspec> setting,
+                             GuestPtr<itimerspec> before);
+Result<> sys_timerfd_gettime(Task& task, FdNumber fd, GuestPtr<itimerspec> setting);
+Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size);
+Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size, int flags);
+Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags);
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> info, unsigned flags);
+Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target, unsigned flags);
 
 // splice.cc
 Result<size_t> sys_splice(Task& task, FdNumber in, GuestPtr<int64_t> in_offset, FdNumber out,

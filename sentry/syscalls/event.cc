@@ -1,10 +1,23 @@
-// Descriptors that stand for events: eventfd(2).
+// Descriptors that stand for events: eventfd(2), timerfd_create(2), signalfd(2), pidfd_open(2).
+#include <linux/capability.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+#include <limits>
 
 #include "sentry/fs/eventfd/eventfd.h"
+#include "sentry/fs/pidfd/pidfd.h"
+#include "sentry/fs/signalfd/signalfd.h"
+#include "sentry/fs/timerfd/timerfd.h"
+#include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/descriptor.h"
 
 namespace sentry::syscalls {
+
+using fs::pidfd::PidFile;
+using fs::signalfd::SignalFile;
+using fs::timerfd::TimerFile;
 
 Result<int> sys_eventfd2(Task& task, unsigned initial, int flags) {
   if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return Errno(EINVAL);
@@ -12,5 +25,121 @@ Result<int> sys_eventfd2(Task& task, unsigned initial, int flags) {
 }
 
 Result<int> sys_eventfd(Task& task, unsigned initial) { return sys_eventfd2(task, initial, 0); }
+
+// timerfd_create(2) ----------------------------------------------------------------------------------------------------
+
+Result<int> sys_timerfd_create(Task& task, int clock, int flags) {
+  if ((flags & ~(TFD_CLOEXEC | TFD_NONBLOCK)) != 0) return Errno(EINVAL);
+  const vfs::FileRef file = TRY(fs::timerfd::make_timerfd(clock, flags, task.credentials));
+  const bool wakes_the_machine = clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM;
+  if (wakes_the_machine && !task.credentials->capable(CAP_WAKE_ALARM)) return Errno(EPERM);
+  return task.install_fd(file, (flags & TFD_CLOEXEC) != 0);
+}
+
+namespace {
+
+Result<std::shared_ptr<TimerFile>> timer_at(Task& task, FdNumber fd) {
+  auto timer = std::dynamic_pointer_cast<TimerFile>(TRY(task.fds().get_io(fd.value)));
+  if (timer == nullptr) return Errno(EINVAL);
+  return timer;
+}
+
+Result<Nanoseconds> to_nanoseconds(const timespec& time) {
+  constexpr Nanoseconds kForever = std::numeric_limits<Nanoseconds>::max();
+  if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kSecond) return Errno(EINVAL);
+  if (time.tv_sec >= kForever / kSecond) return kForever;
+  return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+itimerspec to_guest(const TimerFile::Setting& setting) {
+  return {to_timespec(setting.interval), to_timespec(setting.value)};
+}
+
+}  // namespace
+
+Result<> sys_timerfd_settime(Task& task, FdNumber fd, int flags, GuestPtr<const itimerspec> place,
+                             GuestPtr<itimerspec> before_place) {
+  const itimerspec request = TRY(task.memory().read(place));
+  if ((flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) != 0) return Errno(EINVAL);
+  const TimerFile::Setting setting{TRY(to_nanoseconds(request.it_interval)), TRY(to_nanoseconds(request.it_value))};
+  const TimerFile::Setting before = TRY(timer_at(task, fd))->set(flags, setting);
+  if (!before_place) return {};
+  return task.memory().write(before_place, to_guest(before));
+}
+
+Result<> sys_timerfd_gettime(Task& task, FdNumber fd, GuestPtr<itimerspec> place) {
+  return task.memory().write(place, to_guest(TRY(timer_at(task, fd))->get()));
+}
+
+// signalfd(2) ----------------------------------------------------------------------------------------------------------
+
+Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> place, size_t size, int flags) {
+  if (size != sizeof(uint64_t)) return Errno(EINVAL);
+  const kernel::SignalSet signals(TRY(task.memory().read(place)));
+  if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0) return Errno(EINVAL);
+  if (fd.value == -1)
+    return task.install_fd(fs::signalfd::make_signalfd(signals, flags, task.credentials), (flags & SFD_CLOEXEC) != 0);
+  const auto file = std::dynamic_pointer_cast<SignalFile>(TRY(task.fds().get_io(fd.value)));
+  if (file == nullptr) return Errno(EINVAL);
+  file->set_signals(signals);
+  return fd.value;
+}
+
+Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size) {
+  return sys_signalfd4(task, fd, signals, size, 0);
+}
+
+// pidfd_open(2) --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+Result<std::shared_ptr<PidFile>> pidfd_at(Task& task, FdNumber fd) {
+  auto file = std::dynamic_pointer_cast<PidFile>(TRY(task.fds().get_io(fd.value)));
+  if (file == nullptr) return Errno(EBADF);
+  return file;
+}
+
+// ptrace(2) "Ptrace access mode checking" with real ids.
+bool may_attach(const Task& task, const Task& target) {
+  if (task.group == target.group) return true;
+  const vfs::Credentials& own = *task.credentials;
+  const vfs::Credentials& other = *target.credentials;
+  if (own.capable(CAP_SYS_PTRACE)) return true;
+  const bool same_ids = own.uid == other.euid && own.uid == other.suid && own.uid == other.uid && own.gid == other.egid &&
+                        own.gid == other.sgid && own.gid == other.gid;
+  return same_ids && target.memory_map != nullptr && target.memory_map->dumpable;
+}
+
+}  // namespace
+
+Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
+  if ((flags & ~unsigned{O_NONBLOCK}) != 0 || pid <= 0) return Errno(EINVAL);
+  kernel::ThreadGroup* group = task.kernel.find_group(pid);
+  if (group == nullptr) return Errno(task.kernel.find_task(pid) != nullptr ? EINVAL : ESRCH);
+  return task.install_fd(fs::pidfd::make_pidfd(*group, static_cast<int>(flags), task.credentials), true);
+}
+
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> place, unsigned flags) {
+  if (flags != 0) return Errno(EINVAL);
+  const auto file = TRY(pidfd_at(task, fd));
+  if (file->reaped()) return Errno(ESRCH);
+  const pid_t pid = file->group()->id;
+  if (!place) return kernel::kill(task, pid, signo);
+  siginfo_t info = TRY(task.memory().read(place));
+  if (info.si_signo != signo) return Errno(EINVAL);
+  // Only to itself may a process pretend that a signal comes from the kernel or from kill(2).
+  if ((info.si_code >= 0 || info.si_code == SI_TKILL) && file->group() != task.group) return Errno(EPERM);
+  return kernel::kill(task, pid, signo, &info);
+}
+
+Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target_fd, unsigned flags) {
+  if (flags != 0) return Errno(EINVAL);
+  const auto file = TRY(pidfd_at(task, fd));
+  const Task* target = file->group()->any_task();
+  if (file->reaped() || target == nullptr || target->fd_table == nullptr) return Errno(ESRCH);
+  if (!may_attach(task, *target)) return Errno(EPERM);
+  const vfs::FileRef found = TRY(target->fd_table->get(target_fd.value));
+  return task.install_fd(found, true);
+}
 
 }  // namespace sentry::syscalls

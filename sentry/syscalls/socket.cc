@@ -1,6 +1,7 @@
 // socket(2) and its family.
 #include "sentry/net/socket.h"
 
+#include <linux/capability.h>
 #include <sys/syscall.h>
 
 #include <climits>
@@ -20,8 +21,6 @@ using SocketRef = std::shared_ptr<Socket>;
 constexpr int kTypeMask = 0xf;  // include/linux/net.h SOCK_TYPE_MASK
 // net.core.optmem_max: room for one call's control messages and options.
 constexpr size_t kControlMaximum = 20480;
-// capabilities(7)
-constexpr int kCapSetgid = 6, kCapSetuid = 7, kCapSysAdmin = 21;
 
 // Names for --strace.
 constexpr FlagName kTypeFlags[] = {{SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr}};
@@ -48,7 +47,12 @@ struct Actor {
       : files{task.fs(), task.credentials, task.fs().cwd},
         caller{files,
                {task.group->id, task.credentials->euid, task.credentials->egid},
-               task.group->limit(RLIMIT_NOFILE)} {}
+               rights_limit(task)} {}
+  // too_many_unix_fds(): the privileged are not limited.
+  static uint64_t rights_limit(const Task& task) {
+    if (task.credentials->capable(CAP_SYS_RESOURCE) || task.credentials->capable(CAP_SYS_ADMIN)) return UINT64_MAX;
+    return task.group->limit(RLIMIT_NOFILE);
+  }
   vfs::Caller files;
   net::Caller caller;
 };
@@ -177,12 +181,12 @@ Result<> sys_getsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr
 Result<ucred> checked_credentials(Task& task, const ucred& claimed) {
   const vfs::Credentials& own = *task.credentials;
   if (claimed.pid != task.group->id) {
-    if (!own.capable(kCapSysAdmin)) return Errno(EPERM);
+    if (!own.capable(CAP_SYS_ADMIN)) return Errno(EPERM);
     if (task.kernel.find_task(claimed.pid) == nullptr) return Errno(ESRCH);
   }
-  if (claimed.uid != own.uid && claimed.uid != own.euid && claimed.uid != own.suid && !own.capable(kCapSetuid))
+  if (claimed.uid != own.uid && claimed.uid != own.euid && claimed.uid != own.suid && !own.capable(CAP_SETUID))
     return Errno(EPERM);
-  if (claimed.gid != own.gid && claimed.gid != own.egid && claimed.gid != own.sgid && !own.capable(kCapSetgid))
+  if (claimed.gid != own.gid && claimed.gid != own.egid && claimed.gid != own.sgid && !own.capable(CAP_SETGID))
     return Errno(EPERM);
   return claimed;
 }
