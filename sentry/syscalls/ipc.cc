@@ -1,4 +1,6 @@
 // System V IPC and POSIX message queues.
+#include "sentry/syscalls/ipc.h"
+
 #include <sys/syscall.h>
 
 #include "sentry/syscalls/table.h"
@@ -7,15 +9,24 @@ namespace sentry::syscalls {
 namespace {
 
 constexpr Entry kCalls[] = {
-    ABSENT(shmget, ENOSYS, "not implemented"),       ABSENT(shmat, ENOSYS, "not implemented"),
-    ABSENT(shmctl, ENOSYS, "not implemented"),       ABSENT(shmdt, ENOSYS, "not implemented"),
-    ABSENT(semget, ENOSYS, "not implemented"),       ABSENT(semop, ENOSYS, "not implemented"),
-    ABSENT(semctl, ENOSYS, "not implemented"),       ABSENT(semtimedop, ENOSYS, "not implemented"),
-    ABSENT(msgget, ENOSYS, "not implemented"),       ABSENT(msgsnd, ENOSYS, "not implemented"),
-    ABSENT(msgrcv, ENOSYS, "not implemented"),       ABSENT(msgctl, ENOSYS, "not implemented"),
-    ABSENT(mq_open, ENOSYS, "not implemented"),      ABSENT(mq_unlink, ENOSYS, "not implemented"),
-    ABSENT(mq_timedsend, ENOSYS, "not implemented"), ABSENT(mq_timedreceive, ENOSYS, "not implemented"),
-    ABSENT(mq_notify, ENOSYS, "not implemented"),    ABSENT(mq_getsetattr, ENOSYS, "not implemented"),
+    COMPLETE(shmget, sys_shmget),
+    COMPLETE(shmat, sys_shmat),
+    COMPLETE(shmdt, sys_shmdt),
+    PARTIAL(shmctl, sys_shmctl, "an exit does not count as the last detachment's time and pid"),
+    COMPLETE(semget, sys_semget),
+    COMPLETE(semop, sys_semop),
+    COMPLETE(semtimedop, sys_semtimedop),
+    COMPLETE(semctl, sys_semctl),
+    COMPLETE(msgget, sys_msgget),
+    COMPLETE(msgsnd, sys_msgsnd),
+    COMPLETE(msgrcv, sys_msgrcv),
+    COMPLETE(msgctl, sys_msgctl),
+    ABSENT(mq_open, ENOSYS, "not implemented"),
+    ABSENT(mq_unlink, ENOSYS, "not implemented"),
+    ABSENT(mq_timedsend, ENOSYS, "not implemented"),
+    ABSENT(mq_timedreceive, ENOSYS, "not implemented"),
+    ABSENT(mq_notify, ENOSYS, "not implemented"),
+    ABSENT(mq_getsetattr, ENOSYS, "not implemented"),
 };
 
 }  // namespace
