@@ -79,6 +79,18 @@ class Instance {
     else
       write_file(base_ + "/set_event_pid", pid, O_TRUNC);
   }
+  const std::string& base() const { return base_; }
+
+  // The pid of whoever has just written to trace_marker: the filters want the kernel's own numbering, which a
+  // process in a pid namespace (as in a container that runs this) cannot see otherwise.
+  std::string marker_pid() {
+    TraceCounts counts;
+    drain(counts);
+    if (counts.marker_pid == 0)
+      fail("the trace instance does not record: is it disabled by kernel lockdown?");
+    return std::to_string(counts.marker_pid);
+  }
+
   void start() { write_file(base_ + "/tracing_on", "1"); }
   void stop() { write_file(base_ + "/tracing_on", "0"); }
 
@@ -137,9 +149,12 @@ struct Child {
   Fd input, output, release;
 };
 
-Child start_command(const std::vector<std::string>& command) {
-  int input[2], output[2], release[2];
-  if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0 || pipe2(release, O_CLOEXEC) != 0)
+// Starts the command but holds it before its exec until `release` is written to. It has written to the trace
+// marker by then, if there is one.
+Child start_command(const std::vector<std::string>& command, const std::string& marker) {
+  int input[2], output[2], release[2], hello[2];
+  if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0 || pipe2(release, O_CLOEXEC) != 0 ||
+      pipe2(hello, O_CLOEXEC) != 0)
     fail("cannot make pipes", errno);
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
@@ -148,7 +163,17 @@ Child start_command(const std::vector<std::string>& command) {
   if (pid < 0) fail("cannot fork", errno);
   if (pid == 0) {
     setpgid(0, 0);
-    char byte;
+    if (!marker.empty()) {
+      const Fd file(open(marker.c_str(), O_WRONLY | O_CLOEXEC));
+      // From the stack: the kernel copies without faulting, and a fresh child's constants are not mapped yet.
+      char text[] = "hap\n";
+      if (!file || write(file.get(), text, 4) != 4) {
+        dprintf(2, "hap_trace: cannot write to %s: %s\n", marker.c_str(), std::strerror(errno));
+        _exit(125);
+      }
+    }
+    char byte = 0;
+    if (write(hello[1], &byte, 1) != 1) _exit(125);
     if (read(release[0], &byte, 1) != 1) _exit(125);
     dup2(input[0], 0);
     dup2(output[1], 1);
@@ -159,6 +184,11 @@ Child start_command(const std::vector<std::string>& command) {
   close(input[0]);
   close(output[1]);
   close(release[0]);
+  close(hello[1]);
+  char byte;
+  const ssize_t said = read(hello[0], &byte, 1);
+  close(hello[0]);
+  if (said != 1) fail("the command's process ended before its exec");
   return {pid, Fd(input[1]), Fd(output[0]), Fd(release[1])};
 }
 
@@ -301,13 +331,14 @@ Recording record(const Request& request) {
   std::optional<Instance> instance;
   if (request.mode != Mode::kNothing) instance.emplace(request);
   Instance* trace = instance ? &*instance : nullptr;
-  Child child = start_command(request.command);
+  if (trace != nullptr) trace->start();
+  Child child = start_command(request.command, trace == nullptr ? "" : trace->base() + "/trace_marker");
   Reaper reaper(child.pid);
   Conversation conversation(request, trace, child, recording);
 
   auto began = Clock::now();
   if (trace != nullptr) {
-    trace->follow(std::to_string(child.pid));
+    trace->follow(trace->marker_pid());
     trace->start();
   }
   if (write(child.release.get(), "", 1) != 1) fail("the command is gone", errno);

@@ -132,45 +132,66 @@ def read_syscall_names(header):
 
 @dataclasses.dataclass
 class Row:
-    """One workload under one runtime: every pass of it."""
+    """One workload under one runtime, over all its passes. Functions are those of the tenant's own context."""
     runtime: str
     workload: str
-    passes: list                     # of {"setup": Phase, "steady": Phase} with functions
-    calls: object = None             # the same from the syscall pass
+    functions: set = dataclasses.field(default_factory=set)  # steady state, in any repetition
+    always: set = dataclasses.field(default_factory=set)     # steady state, in every repetition
+    setup: set = dataclasses.field(default_factory=set)      # up to the ready line, in any repetition
+    softirq: set = dataclasses.field(default_factory=set)    # steady state, in softirq context
+    syscalls: set = dataclasses.field(default_factory=set)   # steady state
+    setup_syscalls: set = dataclasses.field(default_factory=set)
+    per_pass: list = dataclasses.field(default_factory=list)  # functions in each repetition
+    events: int = 0
     processes: list = dataclasses.field(default_factory=list)
+    userspace: dict = dataclasses.field(default_factory=dict)  # {program: [functions, bytes]} of the layers above
     error: str = ""
 
-    def functions(self, phase="steady"):
-        return self._union(lambda p: p.functions, phase)
+    def with_setup(self):
+        return self.functions | self.setup
 
-    def softirq(self, phase="steady"):
-        return self._union(lambda p: p.softirq, phase)
+    def add_passes(self, passes):
+        """Takes in what read_recording gave for each repetition."""
+        steady = [run["steady"] for run in passes]
+        self.functions = set().union(*(phase.functions for phase in steady))
+        self.always = set.intersection(*(phase.functions for phase in steady)) if steady else set()
+        self.setup = set().union(*(run["setup"].functions for run in passes))
+        self.softirq = set().union(*(phase.softirq for phase in steady))
+        self.per_pass = [len(phase.functions) for phase in steady]
+        self.events = sum(phase.events for run in passes for phase in run.values())
 
-    def always(self):
-        """Functions that every repetition reached."""
-        sets = [run["steady"].functions for run in self.passes]
-        return set.intersection(*sets) if sets else set()
+    def add_calls(self, calls):
+        self.syscalls = calls["steady"].syscalls
+        self.setup_syscalls = calls["setup"].syscalls
 
-    def syscalls(self, phase="steady"):
-        return set() if self.calls is None else self._over([self.calls], lambda p: p.syscalls, phase)
-
-    def _union(self, part, phase):
-        return self._over(self.passes, part, phase)
+    def to_json(self):
+        document = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, value in document.items():
+            if isinstance(value, set):
+                document[name] = sorted(value)
+        document["processes"] = [{"name": p.name, "depth": p.depth, "unreadable": p.unreadable,
+                                  "allowed": None if p.allowed is None else sorted(p.allowed),
+                                  "consulted": sorted(p.consulted)} for p in self.processes]
+        return document
 
     @staticmethod
-    def _over(runs, part, phase):
-        phases = ("setup", "steady") if phase == "all" else (phase,)
-        return set().union(*(part(run[name]) for run in runs for name in phases))
+    def from_json(document):
+        values = {field.name: set(document[field.name]) if field.type in (set, "set") else document[field.name]
+                  for field in dataclasses.fields(Row)}
+        values["processes"] = [Process(p["name"], p["depth"], None if p["allowed"] is None else set(p["allowed"]),
+                                       set(p["consulted"]), p["unreadable"]) for p in document["processes"]]
+        return Row(**values)
 
 
 class Results:
     """All rows of a run, by (runtime, workload)."""
 
-    def __init__(self, rows, sizes, names, facts):
+    def __init__(self, rows, sizes, names, facts, runtimes=None):
         self.rows = {(row.runtime, row.workload): row for row in rows}
         self.sizes = sizes  # {function: bytes}
         self.names = names  # {number: syscall name}
         self.facts = facts
+        self.labels = runtimes or {}  # {runtime: {"label", "model"}}
 
     def runtimes(self):
         return list(dict.fromkeys(runtime for runtime, _ in self.rows))
@@ -179,26 +200,44 @@ class Results:
         return list(dict.fromkeys(workload for _, workload in self.rows))
 
     def row(self, runtime, workload):
-        return self.rows.get((runtime, workload))
+        """A row, or None where there is none or it failed. "union" is the summary over UNION."""
+        if workload == "union":
+            return self.union(runtime)
+        found = self.rows.get((runtime, workload))
+        return None if found is None or found.error else found
 
     def union(self, runtime):
-        """The summary row of a runtime, or None where one of its workloads is missing or failed."""
         rows = [self.row(runtime, workload) for workload in UNION]
-        if any(row is None or row.error for row in rows):
+        if None in rows:
             return None
-        count = min((len(row.passes) for row in rows), default=0)
-        passes = [{phase: Phase(set().union(*(row.passes[n][phase].functions for row in rows)),
-                                set().union(*(row.passes[n][phase].softirq for row in rows)))
-                   for phase in ("setup", "steady")} for n in range(count)]
-        calls = {phase: Phase(syscalls=set().union(*(row.calls[phase].syscalls for row in rows if row.calls)))
-                 for phase in ("setup", "steady")}
-        return Row(runtime, "union", passes, calls, [p for row in rows for p in row.processes])
+        row = Row(runtime, "union", events=sum(row.events for row in rows),
+                  processes=[p for row in rows for p in row.processes])
+        for part in ("functions", "always", "setup", "softirq", "syscalls", "setup_syscalls"):
+            setattr(row, part, set().union(*(getattr(one, part) for one in rows)))
+        for one in rows:
+            for program, (count, size) in one.userspace.items():
+                known = row.userspace.get(program, [0, 0])
+                row.userspace[program] = [max(known[0], count), max(known[1], size)]
+        return row
 
     def code_bytes(self, functions):
         return sum(self.sizes.get(name, 0) for name in functions)
 
+    def to_json(self):
+        seen = set().union(*(row.with_setup() | row.softirq for row in self.rows.values()))
+        return {"facts": self.facts, "runtimes": self.labels,
+                "sizes": {name: self.sizes.get(name, 0) for name in sorted(seen)},
+                "syscall_names": {str(number): name for number, name in self.names.items()},
+                "rows": [row.to_json() for row in self.rows.values()]}
 
-def load(folder):
+    @staticmethod
+    def from_json(document):
+        return Results([Row.from_json(row) for row in document["rows"]], document["sizes"],
+                       {int(number): name for number, name in document["syscall_names"].items()},
+                       document["facts"], document["runtimes"])
+
+
+def load(folder, labels):
     """Results of what the machine brought out."""
     def text(path):
         with open(os.path.join(folder, path)) as file:
@@ -209,38 +248,38 @@ def load(folder):
     rows = []
     for name in json.loads(text("order.json")):
         runtime, workload = name.split(".", 1)
-        row = Row(runtime, workload, [], error=broken.get(name, ""))
+        row = Row(runtime, workload, error=broken.get(name, ""))
         rows.append(row)
         if row.error:
             continue
-        row.calls = read_recording(text(f"{name}/syscalls.txt"), symbols)
+        row.add_calls(read_recording(text(f"{name}/syscalls.txt"), symbols))
         row.processes = read_filters(text(f"{name}/filters.txt"))
         numbers = sorted(int(found.group(1)) for found in map(re.compile(r"functions-(\d+)\.txt$").match,
                                                               os.listdir(os.path.join(folder, name))) if found)
-        row.passes = [read_recording(text(f"{name}/functions-{n}.txt"), symbols) for n in numbers]
+        row.add_passes([read_recording(text(f"{name}/functions-{n}.txt"), symbols) for n in numbers])
     sizes = {name: symbols.size(address) for address, name in symbols.names.items()}
-    return Results(rows, sizes, read_syscall_names(text("unistd_64.h")), json.loads(text("facts.json")))
+    return Results(rows, sizes, read_syscall_names(text("unistd_64.h")), json.loads(text("facts.json")), labels)
 
 
 def difference(results, left, right, workload):
     """(only left, only right, calls only left, calls only right) for one workload, or "union"."""
     def pick(runtime):
-        row = results.union(runtime) if workload == "union" else results.row(runtime, workload)
-        if row is None or row.error:
+        row = results.row(runtime, workload)
+        if row is None:
             raise KeyError(f"no row {runtime} {workload}")
         return row
     a, b = pick(left), pick(right)
-    return (a.functions() - b.functions(), b.functions() - a.functions(),
-            a.syscalls() - b.syscalls(), b.syscalls() - a.syscalls())
+    return a.functions - b.functions, b.functions - a.functions, a.syscalls - b.syscalls, b.syscalls - a.syscalls
 
 
 def agreement(first, second):
-    """Largest relative difference in distinct functions between two runs, by row: {(runtime, workload): fraction}."""
+    """Relative difference in distinct functions between two runs, by row: {(runtime, workload): fraction}."""
     found = {}
-    for key, row in first.rows.items():
-        other = second.rows.get(key)
-        if row.error or other is None or other.error or not row.passes or not other.passes:
+    keys = [*first.rows, *((runtime, "union") for runtime in first.runtimes())]
+    for runtime, workload in keys:
+        row, other = first.row(runtime, workload), second.row(runtime, workload)
+        if row is None or other is None or not row.functions or not other.functions:
             continue
-        a, b = len(row.functions()), len(other.functions())
-        found[key] = abs(a - b) / max(a, b, 1)
+        a, b = len(row.functions), len(other.functions)
+        found[runtime, workload] = abs(a - b) / max(a, b)
     return found

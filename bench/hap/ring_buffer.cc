@@ -37,6 +37,8 @@ void parse_event(std::span<const std::byte> event, uint16_t sys_enter_type, Trac
     if (header.flags & (kFlagHardIrq | kFlagNmi)) return;
     counts.functions.add(first, header.flags & kFlagSoftIrq ? FunctionCounts::Context::kSoftIrq
                                                             : FunctionCounts::Context::kTask);
+  } else if (header.type == kTypePrint) {
+    counts.marker_pid = header.pid;
   } else if (header.type == sys_enter_type) {
     ++counts.syscalls[static_cast<int64_t>(first)];
   }
@@ -83,6 +85,7 @@ std::vector<FunctionCounts::Entry> FunctionCounts::entries() const {
 void TraceCounts::clear() {
   functions.clear();
   syscalls.clear();
+  marker_pid = 0;
   events = lost = malformed = 0;
 }
 

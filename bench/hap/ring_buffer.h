@@ -28,6 +28,7 @@ inline constexpr uint8_t kFlagNmi = 0x40;
 
 // enum trace_type, kernel/trace/trace.h: fixed, unlike the ids of trace events.
 inline constexpr uint16_t kTypeFunction = 1;
+inline constexpr uint16_t kTypePrint = 5;  // a line that somebody wrote to trace_marker
 
 // How often each kernel function was entered, by its address, in the tenant's own context and in softirq
 // context. Hard interrupts and NMIs are nobody's work and are not kept.
@@ -63,6 +64,7 @@ class FunctionCounts {
 struct TraceCounts {
   FunctionCounts functions;
   std::unordered_map<int64_t, uint64_t> syscalls;  // raw_syscalls:sys_enter by number
+  int32_t marker_pid = 0;  // who wrote to trace_marker last, in the kernel's own numbering
   uint64_t events = 0;
   uint64_t lost = 0;  // events that the kernel says it dropped before a page; at least 1 if it gave no count
   uint64_t malformed = 0;  // pages whose end was not where the header said

@@ -1,4 +1,5 @@
 """The arithmetic of the figures, on made-up recordings."""
+import json
 import os
 import sys
 import unittest
@@ -54,21 +55,24 @@ class ResultsTest(unittest.TestCase):
         self.symbols = results.Symbols(KALLSYMS)
 
     def row(self, runtime, workload, *recordings, calls=()):
-        read = [results.read_recording(text, self.symbols) for text in recordings]
-        return results.Row(runtime, workload, read, results.read_recording(recording((), syscalls=calls), self.symbols))
+        row = results.Row(runtime, workload)
+        row.add_passes([results.read_recording(text, self.symbols) for text in recordings])
+        row.add_calls(results.read_recording(recording((), syscalls=calls), self.symbols))
+        return row
 
     def results(self, *rows):
         sizes = {name: self.symbols.size(address) for address, name in self.symbols.names.items()}
-        return results.Results(rows, sizes, {}, {})
+        return results.Results(rows, sizes, {0: "read"}, {"kernel": "k"})
 
     def test_phases_contexts_and_repetitions(self):
         row = self.row("a", "true", recording((0xffffffff81000100,), setup=(0xffffffff81000000,)),
                        recording((0xffffffff81000100, 0xffffffff81000200), softirq=(0xffffffff81000180,)))
-        self.assertEqual(row.functions(), {"helper", "sys_read"})
-        self.assertEqual(row.always(), {"helper"})
-        self.assertEqual(row.softirq(), {"helper#2"})
-        self.assertEqual(row.functions("all"), {"helper", "sys_read", "_text"})
-        self.assertEqual(self.results(row).code_bytes(row.functions()), 0x80 + 0x40)
+        self.assertEqual(row.functions, {"helper", "sys_read"})
+        self.assertEqual(row.always, {"helper"})
+        self.assertEqual(row.softirq, {"helper#2"})
+        self.assertEqual(row.with_setup(), {"helper", "sys_read", "_text"})
+        self.assertEqual(row.per_pass, [1, 2])
+        self.assertEqual(self.results(row).code_bytes(row.functions), 0x80 + 0x40)
 
     def test_a_recording_that_breaks_off_is_no_recording(self):
         with self.assertRaises(ValueError):
@@ -80,8 +84,8 @@ class ResultsTest(unittest.TestCase):
         rows = [self.row("a", name, recording((address,)), calls=(number,))
                 for number, (name, address) in enumerate(texts.items())]
         union = self.results(*rows).union("a")
-        self.assertEqual(union.functions(), {"_text", "helper", "helper#2", "sys_read"})
-        self.assertEqual(union.syscalls(), {0, 1, 2, 3})
+        self.assertEqual(union.functions, {"_text", "helper", "helper#2", "sys_read"})
+        self.assertEqual(union.syscalls, {0, 1, 2, 3})
         self.assertIsNone(self.results(*rows[1:]).union("a"))
         rows[0].error = "it broke"
         self.assertIsNone(self.results(*rows).union("a"))
@@ -95,6 +99,16 @@ class ResultsTest(unittest.TestCase):
             results.difference(first, "a", "b", "files")
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
+
+    def test_json_keeps_everything(self):
+        row = self.row("a", "true", recording((0xffffffff81000100,), softirq=(0xffffffff81000180,)), calls=(0,))
+        row.processes = results.read_filters(FiltersTest.TEXT)
+        row.userspace = {"sentry": [10, 2000]}
+        first = self.results(row)
+        second = results.Results.from_json(json.loads(json.dumps(first.to_json())))
+        self.assertEqual(second.rows, first.rows)
+        self.assertEqual(second.names, first.names)
+        self.assertEqual(second.code_bytes({"helper"}), 0x80)
 
 
 class FiltersTest(unittest.TestCase):

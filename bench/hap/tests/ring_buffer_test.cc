@@ -81,6 +81,15 @@ TEST(RingBuffer, CountsSyscallsByNumber) {
   EXPECT_EQ(counts.syscalls, (std::unordered_map<int64_t, uint64_t>{{0, 2}, {231, 1}, {-1, 1}}));
 }
 
+TEST(RingBuffer, TellsWhoWroteAMarker) {
+  TraceCounts counts;
+  PageBuilder page;
+  page.word(5 | 7 << 5).word(kTypePrint).word(4711).word(0).word(0).word(0);  // 20 bytes
+  parse_page(page.page(), kSysEnter, counts);
+  EXPECT_EQ(counts.marker_pid, 4711);
+  EXPECT_EQ(counts.malformed, 0u);
+}
+
 TEST(RingBuffer, SkipsTimeExtensionsStampsAndWithdrawnEvents) {
   TraceCounts counts;
   PageBuilder page;

@@ -1,0 +1,310 @@
+"""The figures as a table, and as pictures and a page that need no JavaScript."""
+import html
+
+import results as sets
+from workloads import UNION, WORKLOADS
+
+# What bulkhead's trap platform has to meet: {what: limit}.
+FUNCTION_TARGETS = {"union": 800, "python": 620, "redis": 450, "sweep": 720, "sweep-nofork": 450}
+SYSCALL_TARGETS = {"union": 22}
+REACH_TARGETS = {"stub": 4, "sentry": 24, "gofer": 36}
+TARGET_RUNTIME = "bulkhead"
+
+# Figures measured before with the same method (stock Debian 12 kernel in TCG), to check a run against:
+# {workload: {runtime: functions}}.
+KNOWN = {
+    "spin": {"native": 99},
+    "true": {"native": 894, "bwrap": 1004, "runc": 1024, "crun": 1031, "gvisor": 1060},
+    "files": {"native": 1796, "bwrap": 1991, "runc": 2050, "crun": 2052, "gvisor": 1966},
+    "python": {"native": 1427, "bwrap": 1704, "runc": 1750, "crun": 1748, "gvisor": 1770},
+    "redis": {"native": 1500, "bwrap": 1554, "runc": 1610, "crun": 1596, "gvisor": 961},
+    "redis-ext": {"native": 567, "bwrap": 566, "runc": 584, "crun": 588, "gvisor": 632},
+    "sweep": {"native": 2192, "bwrap": 2196, "runc": 2177, "crun": 2313, "gvisor": 1255},
+    "union": {"native": 2334, "bwrap": 2504, "runc": 2597, "crun": 2591, "gvisor": 2014},
+}
+
+
+def columns(run):
+    """The workloads of a run in table order, with the union last where it can be had."""
+    names = [name for name in WORKLOADS if name in run.workloads()]
+    names += [name for name in run.workloads() if name not in WORKLOADS]
+    return names + (["union"] if all(name in run.workloads() for name in UNION) else [])
+
+
+def label(run, runtime):
+    return run.labels.get(runtime, {}).get("label", runtime)
+
+
+def aligned(lines):
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) if at == 0 else cell.rjust(width)
+                               for at, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def missed(run, runtime, workload):
+    """What a row of ours was to meet and does not, in words."""
+    row = run.row(runtime, workload)
+    if runtime != TARGET_RUNTIME or row is None:
+        return []
+    found = []
+    limit = FUNCTION_TARGETS.get(workload)
+    if limit is not None and len(row.functions) > limit:
+        found.append(f"{len(row.functions)} functions, wanted at most {limit}")
+    limit = SYSCALL_TARGETS.get(workload)
+    if limit is not None and len(row.syscalls) > limit:
+        found.append(f"{len(row.syscalls)} syscalls, wanted at most {limit}")
+    if workload == "union":
+        for process in sets.inside(row.processes):
+            for part, limit in REACH_TARGETS.items():
+                if part in process.name and not process.unreadable:
+                    reach = len(run.names) if process.allowed is None else len(process.allowed)
+                    if reach > limit:
+                        found.append(f"{process.name} reaches {reach} syscalls, wanted at most {limit}")
+    return sorted(set(found))
+
+
+def main_table(run):
+    """Distinct functions / distinct syscalls, steady state."""
+    names = columns(run)
+    lines = [["functions / syscalls", *names]]
+    for runtime in run.runtimes():
+        cells = [label(run, runtime)]
+        for workload in names:
+            row = run.row(runtime, workload)
+            if row is None:
+                cells.append("failed" if (runtime, workload) in run.rows else "–")
+            elif not row.per_pass and workload != "union":
+                cells.append(f"– / {len(row.syscalls)}")
+            else:
+                cells.append(f"{len(row.functions)} / {len(row.syscalls)}"
+                             + (" MISSED" if missed(run, runtime, workload) else ""))
+        lines.append(cells)
+    return aligned(lines)
+
+
+def detail_table(run, workload):
+    """Every column for one workload."""
+    lines = [[workload, "functions", "in every repetition", "code KiB", "softirq", "with set-up", "syscalls",
+              "with set-up", "reachable", "code above, KiB"]]
+    for runtime in run.runtimes():
+        row = run.row(runtime, workload)
+        if row is None:
+            continue
+        above = sum(size for _, size in row.userspace.values())
+        lines.append([label(run, runtime), str(len(row.functions)), str(len(row.always)),
+                      f"{run.code_bytes(row.functions) / 1024:.0f}", str(len(row.softirq)), str(len(row.with_setup())),
+                      str(len(row.syscalls)), str(len(row.syscalls | row.setup_syscalls)),
+                      str(len(sets.reachable(row.processes, run.names))) if row.processes else "–",
+                      f"{above / 1024:.0f}" if row.userspace else "–"])
+    return aligned(lines)
+
+
+def terminal(run):
+    parts = [main_table(run)]
+    for workload in columns(run):
+        if workload in ("union",) or (workload == "spin" and len(columns(run)) == 1):
+            parts.append(detail_table(run, workload))
+    for (runtime, workload), row in run.rows.items():
+        if row.error:
+            parts.append(f"FAILED {runtime} {workload}: {row.error.splitlines()[-1][:300]}")
+    for runtime in run.runtimes():
+        for workload in columns(run):
+            for text in missed(run, runtime, workload):
+                parts.append(f"MISSED {runtime} {workload}: {text}")
+    return "\n\n".join(parts)
+
+
+def known_table(run):
+    """This run beside the figures known from before."""
+    lines = [["row", "here", "known", "difference"]]
+    for workload, by_runtime in KNOWN.items():
+        for runtime, known in by_runtime.items():
+            row = run.row(runtime, workload)
+            if row is not None and row.functions:
+                here = len(row.functions)
+                lines.append([f"{runtime} {workload}", str(here), str(known), f"{100 * (here - known) / known:+.1f} %"])
+    return aligned(lines)
+
+
+# Pictures. Colours say who owns the code: the provider's is what a flaw in harms others.
+PROVIDER_KERNEL, PROVIDER_USER, TENANT, INK, PALE = "#c0392b", "#e59866", "#7fb3d5", "#222", "#888"
+
+
+def text(x, y, content, anchor="start", size=13, colour=INK, weight="normal"):
+    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}" '
+            f'font-weight="{weight}">{html.escape(content)}</text>')
+
+
+def bars_svg(run, workload, width=760):
+    """Distinct functions of one workload, a bar a runtime."""
+    entries = [(runtime, run.row(runtime, workload)) for runtime in run.runtimes()]
+    entries = [(runtime, row) for runtime, row in entries if row is not None and row.functions]
+    left, line = 250, 30
+    height = 62 + line * len(entries)
+    longest = max((len(row.functions) for _, row in entries), default=1)
+    scale = (width - left - 150) / longest
+    title = ("Host kernel functions reached: " +
+             (f"union of {', '.join(UNION)}" if workload == "union" else WORKLOADS[workload].name
+              if workload in WORKLOADS else workload))
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+           f'font-family="sans-serif" role="img" aria-label="{html.escape(title)}">',
+           f'<rect width="{width}" height="{height}" fill="#fff"/>', text(12, 24, title, size=15, weight="bold")]
+    for at, (runtime, row) in enumerate(entries):
+        y = 42 + at * line
+        size = len(row.functions) * scale
+        out.append(text(left - 10, y + 15, label(run, runtime), "end"))
+        out.append(f'<rect x="{left}" y="{y}" width="{size:.1f}" height="20" fill="{PROVIDER_KERNEL}"/>')
+        always = len(row.always) * scale
+        if size - always > 0.5:  # what only some repetitions reached
+            out.append(f'<rect x="{left + always:.1f}" y="{y}" width="{size - always:.1f}" height="20" fill="#fff" '
+                       f'fill-opacity="0.35"/>')
+        out.append(text(left + size + 8, y + 15, f"{len(row.functions)} functions, {len(row.syscalls)} syscalls", size=12))
+    out.append(text(12, height - 10, f"{run.facts.get('kernel', '')}; pale: not in every repetition", size=11,
+                    colour=PALE))
+    return "\n".join(out + ["</svg>"])
+
+
+def layers(run, runtime, workload):
+    """The vertical profile: [(what, KiB, colour)], bottom up."""
+    row = run.row(runtime, workload)
+    found = [("host kernel", run.code_bytes(row.functions) / 1024, PROVIDER_KERNEL)]
+    for program, (_, size) in sorted(row.userspace.items()):
+        found.append((program, size / 1024, TENANT if program.startswith("guest ") else PROVIDER_USER))
+    return found
+
+
+def ownership_svg(run, workload, width=760):
+    """How much code runs in each layer and whose it is: one column a runtime."""
+    runtimes = [r for r in run.runtimes() if run.row(r, workload) is not None and run.row(r, workload).functions]
+    stacks = [(runtime, layers(run, runtime, workload)) for runtime in runtimes]
+    height, top, bottom = 420, 60, 96
+    tallest = max((sum(size for _, size, _ in stack) for _, stack in stacks), default=1)
+    scale = (height - top - bottom) / tallest
+    step = (width - 40) / max(len(stacks), 1)
+    title = f"Code that runs in all layers, KiB ({'union' if workload == 'union' else workload})"
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+           f'font-family="sans-serif" role="img" aria-label="{html.escape(title)}">',
+           f'<rect width="{width}" height="{height}" fill="#fff"/>', text(12, 24, title, size=15, weight="bold")]
+    for at, (name, colour) in enumerate((("host kernel (provider)", PROVIDER_KERNEL),
+                                         ("provider's programs", PROVIDER_USER), ("tenant's own kernel", TENANT))):
+        out.append(f'<rect x="{12 + at * 190}" y="34" width="12" height="12" fill="{colour}"/>')
+        out.append(text(30 + at * 190, 45, name, size=12))
+    for at, (runtime, stack) in enumerate(stacks):
+        x, y = 20 + at * step, height - bottom
+        for what, size, colour in stack:
+            part = size * scale
+            y -= part
+            out.append(f'<rect x="{x + 8:.1f}" y="{y:.1f}" width="{step - 16:.1f}" height="{part:.1f}" fill="{colour}" '
+                       f'stroke="#fff"><title>{html.escape(what)}: {size:.0f} KiB</title></rect>')
+            if part > 14:
+                out.append(text(x + step / 2, y + part / 2 + 4, f"{size:.0f}", "middle", 11, "#fff"))
+        words = label(run, runtime).replace(", ", " ").split()
+        for number, word in enumerate(words[:5]):
+            out.append(text(x + step / 2, height - bottom + 16 + number * 14, word, "middle", 11))
+    return "\n".join(out + ["</svg>"])
+
+
+def html_page(run):
+    shown = [name for name in columns(run) if any(run.row(r, name) is not None for r in run.runtimes())]
+    best = "union" if "union" in shown else shown[0]
+    parts = ['<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Horizontal attack profile</title><style>',
+             "body{font-family:sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#222}",
+             "table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .7em;text-align:right;border-bottom:1px solid #ddd}",
+             "td:first-child,th:first-child{text-align:left}.missed{color:#c0392b;font-weight:bold}details{margin:.3em 0}",
+             "pre{white-space:pre-wrap;font-size:85%}svg{max-width:100%;height:auto}</style></head><body>",
+             "<h1>Horizontal attack profile</h1>",
+             "<p>Distinct host kernel functions that the processes of a sandbox reach while the same work runs under each "
+             "way of running it, and distinct host syscalls that they issue. Steady state: from the line that starts the "
+             "work to the line that ends it. See docs/hap.md for the method and its limits.</p>",
+             f"<p>{html.escape(str(run.facts.get('kernel', '')))}, {html.escape(str(run.facts.get('cpu', '')))}, "
+             f"{html.escape(str(run.facts.get('machine', '')))}</p>", bars_svg(run, best)]
+    parts.append("<table><tr><th>functions / syscalls</th>" + "".join(f"<th>{html.escape(n)}</th>" for n in shown) + "</tr>")
+    for runtime in run.runtimes():
+        cells = ""
+        for workload in shown:
+            row = run.row(runtime, workload)
+            if row is None:
+                cells += "<td>failed</td>" if (runtime, workload) in run.rows else "<td>–</td>"
+            else:
+                why = missed(run, runtime, workload)
+                mark = f' <span class="missed" title="{html.escape("; ".join(why))}">MISSED</span>' if why else ""
+                cells += f"<td>{len(row.functions)} / {len(row.syscalls)}{mark}</td>"
+        parts.append(f"<tr><td>{html.escape(label(run, runtime))}</td>{cells}</tr>")
+    parts.append("</table><h2>Who owns the code</h2>")
+    parts.append(ownership_svg(run, best))
+    for workload in shown:
+        what = f"union of {', '.join(UNION)}" if workload == "union" else (
+            WORKLOADS[workload].what if workload in WORKLOADS else "")
+        parts.append(f"<h2>{html.escape(workload)}</h2><p>{html.escape(what)}</p>")
+        parts.append(bars_svg(run, workload))
+        parts.append(f"<pre>{html.escape(detail_table(run, workload))}</pre>")
+        for runtime in run.runtimes():
+            row = run.row(runtime, workload)
+            if row is None:
+                continue
+            calls = ", ".join(run.names.get(number, str(number)) for number in sorted(row.syscalls))
+            parts.append(f"<details><summary>{html.escape(label(run, runtime))}</summary><p>Syscalls: {html.escape(calls)}</p>"
+                         f"<p>Repetitions: {html.escape(str(row.per_pass))}</p>"
+                         f"<pre>{html.escape(' '.join(sorted(row.functions)))}</pre></details>")
+    parts.append("</body></html>")
+    return "\n".join(parts)
+
+
+def difference_text(run, left, right, workload):
+    only_left, only_right, calls_left, calls_right = sets.difference(run, left, right, workload)
+    both = len(run.row(left, workload).functions & run.row(right, workload).functions)
+    parts = [f"{workload}: {both} functions in both"]
+    for runtime, functions, calls in ((left, only_left, calls_left), (right, only_right, calls_right)):
+        parts.append(f"\nonly {runtime}: {len(functions)} functions ({run.code_bytes(functions) / 1024:.0f} KiB), "
+                     f"{len(calls)} syscalls")
+        if calls:
+            parts.append("  calls: " + " ".join(run.names.get(number, str(number)) for number in sorted(calls)))
+        parts += [f"  {name}" for name in sorted(functions)]
+    return "\n".join(parts)
+
+
+def agreement_text(first, second, limit):
+    """Whether two runs agree, row by row; second value: all within the limit."""
+    found = sets.agreement(first, second)
+    lines = [["row", "first", "second", "difference"]]
+    for (runtime, workload), fraction in found.items():
+        lines.append([f"{runtime} {workload}", str(len(first.row(runtime, workload).functions)),
+                      str(len(second.row(runtime, workload).functions)),
+                      f"{100 * fraction:.1f} %" + (" DIFFERS" if fraction > limit else "")])
+    return aligned(lines), bool(found) and max(found.values()) <= limit
+
+
+# The primitives in the order in which the design takes them on: (workload, words).
+PRICE_ORDER = [
+    ("spin", "spin"), ("page-faults", "anonymous page faults"), ("futex", "futex wait/wake between processes"),
+    ("sigsys", "SIGSYS by seccomp trap and sigreturn"), ("notify", "seccomp user notification, CONTINUE"),
+    ("notify-addfd", "… with ADDFD"), ("mmap", "mmap + munmap anonymous"), ("mprotect", "mprotect"),
+    ("file-map-read", "private file mapping, read faults"), ("file-map-write", "… written (copy-on-write)"),
+    ("tgkill", "tgkill of a sleeping thread, handler"), ("fork-kill", "clone of an address space, SIGKILL, wait"),
+    ("memfd", "memfd_create, ftruncate, map, fault, close"), ("seqpacket", "unix seqpacket ping-pong"),
+    ("rights", "SCM_RIGHTS"), ("pread", "pread of a file"), ("futex-timeout", "futex timeout"),
+    ("eventfd-epoll", "eventfd + epoll"), ("notify-epoll", "notify under epoll"), ("memfd-io", "memfd pread/pwrite"),
+]
+PRICES_ALONE = [("pipe", "pipe write+read, no sleep"), ("epoll-timeout", "epoll_wait with timeout"),
+                ("ptrace", "ptrace SYSEMU + get/set registers"), ("remote-read", "process_vm_readv"),
+                ("open-close", "open + close by path (ext4)"), ("pwrite", "pwrite to an ext4 file"),
+                ("fork-exit", "fork + exit + wait")]
+
+
+def price_table(run, runtime="native"):
+    floor = run.row(runtime, "spin").functions
+    lines = [["primitive", "above the floor", "cumulative: adds", "total"]]
+    total = set()
+    for name, words in PRICE_ORDER:
+        row = run.row(runtime, name)
+        if row is None:
+            lines.append([words, "failed", "", ""])
+            continue
+        adds = row.functions - total
+        total |= row.functions
+        lines.append([words, f"{len(row.functions)} in all" if name == "spin" else f"+{len(row.functions - floor)}",
+                      str(len(adds)), str(len(total))])
+    for name, words in PRICES_ALONE:
+        row = run.row(runtime, name)
+        lines.append([words, "failed" if row is None else f"+{len(row.functions - floor)}", "", ""])
+    return aligned(lines)
