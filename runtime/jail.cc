@@ -123,11 +123,18 @@ class JailBuilder {
     ::clock_gettime(CLOCK_MONOTONIC, &monotonic);
     ::clock_gettime(CLOCK_BOOTTIME, &boottime);
     if (!write_text_file("/proc/self/timens_offsets",
-                         fmt::format("monotonic -{} 0\nboottime -{} 0\n", monotonic.tv_sec, boottime.tv_sec)))
+                         fmt::format("monotonic {}\nboottime {}\n", negated(monotonic), negated(boottime))))
       return step_failed("set the clocks");
     const Fd clocks(::open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC));
     if (!clocks || ::setns(clocks.get(), CLONE_NEWTIME) != 0) return step_failed("enter the time namespace");
     return {};
+  }
+
+  // "SECONDS NANOSECONDS", the latter not negative, as timens_offsets has it.
+  static std::string negated(const timespec& time) {
+    constexpr long kNanoseconds = 1'000'000'000;
+    if (time.tv_nsec == 0) return fmt::format("{} 0", -time.tv_sec);
+    return fmt::format("{} {}", -time.tv_sec - 1, kNanoseconds - time.tv_nsec);
   }
 
   Outcome<> take_ids() {

@@ -74,7 +74,7 @@ class Supervision {
     watch(sandbox_.control_fd(), control_open_ ? EPOLLIN : 0U);
     watch(signals_.fd(), EPOLLIN);
     watch(sandbox_.sentry().pidfd(), EPOLLIN);
-    watch(sandbox_.gofer().pidfd(), EPOLLIN);
+    watch(sandbox_.gofer().pidfd(), gofer_left_ ? 0U : EPOLLIN);
     if (terminal_) {
       watch(terminal_->tty_fd(), terminal_->tty_events());
       watch(terminal_->console_fd(), terminal_->console_events());
@@ -128,7 +128,7 @@ class Supervision {
   void look_at_clocks() {
     if (over_) return;
     const Clock::time_point now = Clock::now();
-    if (grace_end_ && now >= *grace_end_) return end();
+    if (grace_end_ && now >= *grace_end_) return end({kStatusFailure, "the gofer ended before the program"});
     if (deadline_ && now >= *deadline_)
       return end({kStatusTimeout, fmt::format("the program ran longer than --timeout allows ({} s): killed",
                                               static_cast<double>(options_.timeout->count()) / 1000)});
@@ -205,6 +205,7 @@ class Supervision {
     if (!sentry_ended && !gofer_ended) return;
     read_control();  // what the sentry said before it ended
     if (ending_) {
+      gofer_left_ = gofer_left_ || gofer_ended;
       if (sentry_ended) end();
       return;
     }
@@ -213,11 +214,15 @@ class Supervision {
       if (const Outcome<> report = jailed->read_report(); !report)
         return end({report.error().status, report.error().message});
     }
-    // A gofer that ends by itself has seen the sentry go; one that was killed takes the sentry along.
+    // A gofer that was killed takes the sentry along. One that ends by itself has seen the sentry go, which
+    // may take a moment longer to be gone.
     if (gofer_ended) {
-      const std::optional<Ending> cause = unexpected_end("gofer", sandbox_.gofer());
-      if (cause || !sentry_ended)
-        return end(cause.value_or(Ending{kStatusFailure, "the gofer ended before the program"}));
+      if (const std::optional<Ending> cause = unexpected_end("gofer", sandbox_.gofer())) return end(*cause);
+      if (!sentry_ended) {
+        gofer_left_ = true;
+        if (!grace_end_) grace_end_ = Clock::now() + kEndGrace;
+        return;
+      }
     }
     end(unexpected_end("sentry", sandbox_.sentry())
             .value_or(Ending{kStatusFailure, "the sentry ended without saying how the program ended"}));
@@ -344,6 +349,7 @@ class Supervision {
   bool over_ = false;
   bool control_open_ = true;
   bool hung_up_ = false;
+  bool gofer_left_ = false;
 };
 
 }  // namespace
