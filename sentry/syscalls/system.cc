@@ -137,11 +137,14 @@ constexpr Entry kCalls[] = {
     ABSENT(landlock_create_ruleset, ENOSYS, "not implemented"),
     ABSENT(landlock_add_rule, ENOSYS, "not implemented"),
     ABSENT(landlock_restrict_self, ENOSYS, "not implemented"),
+    ABSENT(fanotify_init, ENOSYS, "not implemented; inotify is the smaller sister"),
+    ABSENT(fanotify_mark, ENOSYS, "not implemented"),
     ABSENT(lookup_dcookie, EPERM, "profiles of the host's kernel"),
     ABSENT(set_mempolicy_home_node, ENOSYS, "one node"),
 
     // What Linux itself no longer has, or never had.
     ABSENT(uselib, ENOSYS, "a.out is gone"),
+    ABSENT(ustat, ENOSYS, "obsolete since statfs(2)"),
     ABSENT(sysfs, ENOSYS, "obsolete since /proc/filesystems"),
     ABSENT(_sysctl, ENOSYS, "removed in Linux 5.5"),
     ABSENT(create_module, ENOSYS, "removed in Linux 2.6"),
@@ -155,7 +158,6 @@ constexpr Entry kCalls[] = {
     ABSENT(vserver, ENOSYS, "never implemented in Linux"),
 
     newer(451, "cachestat"),
-    newer(452, "fchmodat2"),
     newer(453, "map_shadow_stack"),
     newer(454, "futex_wake"),
     newer(455, "futex_wait"),
