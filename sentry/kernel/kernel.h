@@ -45,6 +45,7 @@ class Kernel {
   uint64_t forks = 0;                  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<SysvIpc> ipc;
+  std::shared_ptr<vfs::Mount> message_queues;  // fs/mqueue's own mount, made on first use
 
   // Processes.
   Task* find_task(pid_t tid) const;

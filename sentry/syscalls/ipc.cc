@@ -21,12 +21,12 @@ constexpr Entry kCalls[] = {
     COMPLETE(msgsnd, sys_msgsnd),
     COMPLETE(msgrcv, sys_msgrcv),
     COMPLETE(msgctl, sys_msgctl),
-    ABSENT(mq_open, ENOSYS, "not implemented"),
-    ABSENT(mq_unlink, ENOSYS, "not implemented"),
-    ABSENT(mq_timedsend, ENOSYS, "not implemented"),
-    ABSENT(mq_timedreceive, ENOSYS, "not implemented"),
-    ABSENT(mq_notify, ENOSYS, "not implemented"),
-    ABSENT(mq_getsetattr, ENOSYS, "not implemented"),
+    COMPLETE(mq_open, sys_mq_open),
+    COMPLETE(mq_unlink, sys_mq_unlink),
+    COMPLETE(mq_timedsend, sys_mq_timedsend),
+    COMPLETE(mq_timedreceive, sys_mq_timedreceive),
+    PARTIAL(mq_notify, sys_mq_notify, "no SIGEV_THREAD, which the C library builds on a netlink socket"),
+    COMPLETE(mq_getsetattr, sys_mq_getsetattr),
 };
 
 }  // namespace

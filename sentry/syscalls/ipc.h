@@ -45,4 +45,14 @@ Result<> sys_msgsnd(Task& task, int id, GuestPtr<const int64_t> message, uint64_
 Result<uint64_t> sys_msgrcv(Task& task, int id, GuestPtr<int64_t> message, uint64_t size, int64_t type, int flags);
 Result<int> sys_msgctl(Task& task, int id, Flags<kMsgctlNames> command, GuestPtr<msqid_ds> argument);
 
+// message_queue.cc
+Result<int> sys_mq_open(Task& task, GuestPath name, int flags, unsigned mode, GuestPtr<const mq_attr> attributes);
+Result<> sys_mq_unlink(Task& task, GuestPath name);
+Result<> sys_mq_timedsend(Task& task, FdNumber fd, GuestPtr<const char> text, uint64_t length, unsigned priority,
+                          GuestPtr<const timespec> timeout);
+Result<uint64_t> sys_mq_timedreceive(Task& task, FdNumber fd, GuestPtr<char> text, uint64_t length,
+                                     GuestPtr<unsigned> priority, GuestPtr<const timespec> timeout);
+Result<> sys_mq_notify(Task& task, FdNumber fd, GuestPtr<const sigevent> event);
+Result<> sys_mq_getsetattr(Task& task, FdNumber fd, GuestPtr<const mq_attr> in, GuestPtr<mq_attr> out);
+
 }  // namespace sentry::syscalls
