@@ -49,6 +49,20 @@ void reset_signals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Kills what a failed case left behind: the processes that work in its directory.
+void kill_strays(const std::string& scratch) {
+  DIR* proc = opendir("/proc");
+  if (proc == nullptr) return;
+  while (dirent* entry = readdir(proc)) {
+    pid_t pid = atoi(entry->d_name);
+    if (pid <= 1 || pid == getpid()) continue;
+    char cwd[PATH_MAX];
+    ssize_t n = readlink(("/proc/" + std::to_string(pid) + "/cwd").c_str(), cwd, sizeof cwd);
+    if (n > 0 && std::string(cwd, static_cast<size_t>(n)).starts_with(scratch)) kill(pid, SIGKILL);
+  }
+  closedir(proc);
+}
+
 enum class Outcome { kPassed, kSkipped, kFailed };
 
 void run_body(const Case& test, const std::string& scratch) {
@@ -88,7 +102,8 @@ Outcome run_case(const Case& test, const std::string& base) {
     if (timed_out) kill(pid, SIGKILL);
   }
   alarm(0);
-  kill(-pid, SIGKILL);  // what a failed case left behind
+  kill(-pid, SIGKILL);
+  if (timed_out || !WIFEXITED(status) || WEXITSTATUS(status) == kFailed) kill_strays(scratch);
   remove_tree(scratch);
   std::string name = test.name;
   if (timed_out) {

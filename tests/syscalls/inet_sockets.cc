@@ -1,0 +1,477 @@
+// tcp(7) and udp(7) over the loopback of the machine, or of the sandbox.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "tests/syscalls/check.h"
+
+using check::Fd;
+
+namespace {
+
+struct Address {
+  explicit Address(uint16_t port = 0, uint32_t host = INADDR_LOOPBACK) {
+    in.sin_family = AF_INET;
+    in.sin_port = htons(port);
+    in.sin_addr.s_addr = htonl(host);
+  }
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&in); }
+  socklen_t length = sizeof(sockaddr_in);
+  sockaddr_in in = {};
+};
+
+uint16_t port_of(int fd) {
+  Address address;
+  OK(getsockname(fd, address.get(), &address.length));
+  return ntohs(address.in.sin_port);
+}
+
+void set_option(int fd, int level, int option, int value) { OK(setsockopt(fd, level, option, &value, sizeof value)); }
+
+int get_option(int fd, int level, int option) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  OK(getsockopt(fd, level, option, &value, &length));
+  return value;
+}
+
+Fd tcp_listener(int backlog = 10) {
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address any_port;
+  OK(bind(fd, any_port.get(), any_port.length));
+  OK(listen(fd, backlog));
+  return fd;
+}
+
+Fd tcp_connect(uint16_t port) {
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address address(port);
+  OK(connect(fd, address.get(), address.length));
+  return fd;
+}
+
+struct Connection {
+  Connection() {
+    Fd listener = tcp_listener();
+    client = tcp_connect(port_of(listener));
+    server = Fd(OK(accept(listener, nullptr, nullptr)));
+  }
+  Fd client, server;
+};
+
+TEST(connect_and_talk) {
+  Fd listener = tcp_listener();
+  uint16_t port = port_of(listener);
+  CHECK(port != 0);
+  Fd client = tcp_connect(port);
+  Address peer;
+  Fd server(OK(accept(listener, peer.get(), &peer.length)));
+  CHECK_EQ(peer.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+  CHECK_EQ(ntohs(peer.in.sin_port), port_of(client));
+  CHECK_EQ(port_of(server), port);
+  OK(write(client, "hello", 5));
+  char text[8];
+  CHECK_EQ(OK(read(server, text, 8)), 5);
+  OK(send(server, "back", 4, 0));
+  CHECK_EQ(OK(recv(client, text, 8, 0)), 4);
+  client.close();
+  CHECK_EQ(OK(read(server, text, 8)), 0);
+}
+
+TEST(bulk_transfer_both_ways) {
+  Connection c;
+  constexpr size_t kTotal = 10 << 20;
+  auto pump = [](int fd, bool sending, uint32_t seed) {
+    std::string block(256 << 10, 0);
+    size_t total = 0;
+    while (total < kTotal) {
+      size_t n = std::min(block.size(), kTotal - total);
+      if (sending) {
+        for (size_t i = 0; i < n; i += 64) block[i] = static_cast<char>((total + i) * seed >> 6);
+        size_t done = 0;
+        while (done < n) done += size_t(OK(write(fd, block.data() + done, n - done)));
+      } else {
+        n = size_t(OK(recv(fd, block.data(), n, MSG_WAITALL)));
+        CHECK(n > 0);
+        for (size_t i = (64 - total % 64) % 64; i < n; i += 64) {
+          CHECK_EQ(block[i], static_cast<char>((total + i) * seed >> 6));
+        }
+      }
+      total += n;
+    }
+  };
+  pid_t child = check::fork_child([&] {
+    std::thread sender([&] { pump(c.client, true, 3); });
+    pump(c.client, false, 5);
+    sender.join();
+  });
+  std::thread sender([&] { pump(c.server, true, 5); });
+  pump(c.server, false, 3);
+  sender.join();
+  JOIN(child);
+}
+
+TEST(refused) {
+  Fd listener = tcp_listener();
+  Address address(port_of(listener));
+  listener.close();
+  Fd client(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(ECONNREFUSED, connect(client, address.get(), address.length));
+}
+
+TEST(half_close) {
+  Connection c;
+  OK(write(c.client, "request", 7));
+  OK(shutdown(c.client, SHUT_WR));
+  char text[16];
+  CHECK_EQ(OK(recv(c.server, text, 16, MSG_WAITALL)), 7);
+  OK(write(c.server, "response", 8));
+  c.server.close();
+  CHECK_EQ(OK(recv(c.client, text, 16, MSG_WAITALL)), 8);
+  signal(SIGPIPE, SIG_IGN);
+  FAILS(EPIPE, write(c.client, "x", 1));
+}
+
+TEST(reset_by_linger_zero) {
+  Connection c;
+  linger option = {1, 0};
+  OK(setsockopt(c.server, SOL_SOCKET, SO_LINGER, &option, sizeof option));
+  c.server.close();
+  char byte;
+  FAILS(ECONNRESET, read(c.client, &byte, 1));
+}
+
+TEST(write_to_a_gone_peer) {
+  Connection c;
+  signal(SIGPIPE, SIG_IGN);
+  c.server.close();
+  int result = 0;
+  WAIT_UNTIL((result = static_cast<int>(write(c.client, "x", 1))) < 0);
+  CHECK(errno == EPIPE || errno == ECONNRESET);
+}
+
+TEST(nonblocking_connect_with_epoll) {
+  Fd listener = tcp_listener();
+  Fd client(OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)));
+  Address address(port_of(listener));
+  int result = connect(client, address.get(), address.length);
+  CHECK(result == 0 || errno == EINPROGRESS);
+  Fd ep(OK(epoll_create1(0)));
+  epoll_event event = {};
+  event.events = EPOLLOUT | EPOLLET;
+  OK(epoll_ctl(ep, EPOLL_CTL_ADD, client, &event));
+  CHECK_EQ(OK(epoll_wait(ep, &event, 1, 5000)), 1);
+  CHECK_EQ(event.events, EPOLLOUT);
+  CHECK_EQ(get_option(client, SOL_SOCKET, SO_ERROR), 0);
+  Fd server(OK(accept(listener, nullptr, nullptr)));
+  char byte;
+  FAILS(EAGAIN, read(client, &byte, 1));
+  // The call that finds the connection made answers 0 once.
+  if (result != 0) OK(connect(client, address.get(), address.length));
+  FAILS(EISCONN, connect(client, address.get(), address.length));
+}
+
+TEST(nonblocking_connect_refused) {
+  Fd listener = tcp_listener();
+  Address address(port_of(listener));
+  listener.close();
+  Fd client(OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)));
+  int result = connect(client, address.get(), address.length);
+  CHECK_EQ(result, -1);
+  if (errno == EINPROGRESS) {
+    pollfd entry = {client, POLLOUT, 0};
+    CHECK_EQ(OK(poll(&entry, 1, 5000)), 1);
+    CHECK(entry.revents & POLLERR);
+    CHECK_EQ(get_option(client, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+    CHECK_EQ(get_option(client, SOL_SOCKET, SO_ERROR), 0);
+  } else {
+    CHECK_EQ(errno, ECONNREFUSED);
+  }
+}
+
+TEST(addresses_in_use) {
+  Fd listener = tcp_listener();
+  Address address(port_of(listener));
+  Fd second(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(EADDRINUSE, bind(second, address.get(), address.length));
+  set_option(second, SOL_SOCKET, SO_REUSEADDR, 1);
+  FAILS(EADDRINUSE, bind(second, address.get(), address.length));
+  FAILS(EINVAL, bind(listener, address.get(), address.length));
+  Address foreign(0, 0x08080808);
+  Fd third(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(EADDRNOTAVAIL, bind(third, foreign.get(), foreign.length));
+}
+
+TEST(reuse_after_close) {
+  uint16_t port;
+  {
+    Fd listener(OK(socket(AF_INET, SOCK_STREAM, 0)));
+    set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    Address address;
+    OK(bind(listener, address.get(), address.length));
+    OK(listen(listener, 5));
+    port = port_of(listener);
+    Fd client = tcp_connect(port);
+    Fd server(OK(accept(listener, nullptr, nullptr)));
+    server.close();
+    char byte;
+    CHECK_EQ(OK(read(client, &byte, 1)), 0);
+  }
+  Fd again(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  set_option(again, SOL_SOCKET, SO_REUSEADDR, 1);
+  Address address(port);
+  OK(bind(again, address.get(), address.length));
+  OK(listen(again, 5));
+}
+
+TEST(ephemeral_ports_differ) {
+  Fd listener = tcp_listener(64);
+  std::vector<Fd> clients;
+  std::vector<uint16_t> ports;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(tcp_connect(port_of(listener)));
+    ports.push_back(port_of(clients.back()));
+  }
+  std::sort(ports.begin(), ports.end());
+  CHECK(std::adjacent_find(ports.begin(), ports.end()) == ports.end());
+}
+
+TEST(options) {
+  Connection c;
+  CHECK_EQ(get_option(c.client, SOL_SOCKET, SO_TYPE), SOCK_STREAM);
+  CHECK_EQ(get_option(c.client, SOL_SOCKET, SO_PROTOCOL), IPPROTO_TCP);
+  CHECK_EQ(get_option(c.client, SOL_SOCKET, SO_DOMAIN), AF_INET);
+  set_option(c.client, IPPROTO_TCP, TCP_NODELAY, 1);
+  CHECK_EQ(get_option(c.client, IPPROTO_TCP, TCP_NODELAY), 1);
+  set_option(c.client, SOL_SOCKET, SO_KEEPALIVE, 1);
+  CHECK_EQ(get_option(c.client, SOL_SOCKET, SO_KEEPALIVE), 1);
+  set_option(c.client, IPPROTO_TCP, TCP_KEEPIDLE, 100);
+  CHECK_EQ(get_option(c.client, IPPROTO_TCP, TCP_KEEPIDLE), 100);
+  set_option(c.client, SOL_SOCKET, SO_RCVBUF, 100'000);
+  CHECK_EQ(get_option(c.client, SOL_SOCKET, SO_RCVBUF), 200'000);
+  CHECK(get_option(c.client, SOL_SOCKET, SO_SNDBUF) > 0);
+  set_option(c.client, SOL_SOCKET, SO_OOBINLINE, 1);
+  set_option(c.client, IPPROTO_IP, IP_TOS, 0x10);
+  CHECK_EQ(get_option(c.client, IPPROTO_IP, IP_TOS), 0x10);
+  tcp_info info = {};
+  socklen_t length = sizeof info;
+  OK(getsockopt(c.client, IPPROTO_TCP, TCP_INFO, &info, &length));
+  CHECK_EQ(info.tcpi_state, TCP_ESTABLISHED);
+  int value = 1;
+  FAILS(ENOPROTOOPT, setsockopt(c.client, IPPROTO_TCP, 9999, &value, sizeof value));
+  FAILS(EINVAL, setsockopt(c.client, SOL_SOCKET, SO_KEEPALIVE, &value, 1));
+}
+
+TEST(readiness) {
+  Fd listener = tcp_listener();
+  pollfd entry = {listener, POLLIN | POLLOUT, 0};
+  CHECK_EQ(OK(poll(&entry, 1, 0)), 0);
+  Fd client = tcp_connect(port_of(listener));
+  CHECK_EQ(OK(poll(&entry, 1, 5000)), 1);
+  CHECK_EQ(entry.revents, POLLIN);
+  Fd server(OK(accept(listener, nullptr, nullptr)));
+  entry = {server, POLLIN | POLLOUT | POLLRDHUP, 0};
+  OK(poll(&entry, 1, 0));
+  CHECK_EQ(entry.revents, POLLOUT);
+  OK(write(client, "x", 1));
+  entry.events = POLLIN | POLLRDHUP;
+  CHECK_EQ(OK(poll(&entry, 1, 5000)), 1);
+  CHECK_EQ(entry.revents, POLLIN);
+  OK(shutdown(client, SHUT_WR));
+  entry.events = POLLRDHUP;
+  CHECK_EQ(OK(poll(&entry, 1, 5000)), 1);
+  CHECK_EQ(entry.revents, POLLRDHUP);
+  int bytes = 0;
+  OK(ioctl(server, FIONREAD, &bytes));
+  CHECK_EQ(bytes, 1);
+}
+
+TEST(peek_and_dontwait) {
+  Connection c;
+  char text[8];
+  FAILS(EAGAIN, recv(c.server, text, 8, MSG_DONTWAIT));
+  OK(write(c.client, "abc", 3));
+  CHECK_EQ(OK(recv(c.server, text, 8, MSG_PEEK)), 3);
+  CHECK_EQ(OK(recv(c.server, text, 8, 0)), 3);
+}
+
+TEST(send_buffer_fills) {
+  Connection c;
+  OK(fcntl(c.client, F_SETFL, O_NONBLOCK));
+  std::string block(1 << 20, 'x');
+  size_t total = 0;
+  ssize_t n;
+  while ((n = write(c.client, block.data(), block.size())) > 0) {
+    total += size_t(n);
+    CHECK(total < size_t(256) << 20);
+  }
+  CHECK_EQ(errno, EAGAIN);
+  pollfd entry = {c.client, POLLOUT, 0};
+  CHECK_EQ(OK(poll(&entry, 1, 0)), 0);
+  size_t received = 0;
+  while (received < total) received += size_t(OK(read(c.server, block.data(), block.size())));
+  CHECK_EQ(received, total);
+  CHECK_EQ(OK(poll(&entry, 1, 5000)), 1);
+}
+
+TEST(names_of_unconnected_sockets) {
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address address;
+  FAILS(ENOTCONN, getpeername(fd, address.get(), &address.length));
+  OK(getsockname(fd, address.get(), &address.length));
+  CHECK_EQ(address.in.sin_port, 0);
+  CHECK_EQ(address.in.sin_family, AF_INET);
+  char byte;
+  FAILS(ENOTCONN, read(fd, &byte, 1));
+  FAILS(EPIPE, send(fd, &byte, 1, MSG_NOSIGNAL));
+  FAILS(EINVAL, accept(fd, nullptr, nullptr));
+  // listen without bind takes a port.
+  OK(listen(fd, 1));
+  CHECK(port_of(fd) != 0);
+}
+
+TEST(any_address_accepts_loopback) {
+  Fd listener(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address any(0, INADDR_ANY);
+  OK(bind(listener, any.get(), any.length));
+  OK(listen(listener, 1));
+  Fd client = tcp_connect(port_of(listener));
+  Fd server(OK(accept(listener, nullptr, nullptr)));
+}
+
+TEST(privileged_ports) {
+  if (check::is_root()) OK(setresuid(65534, 65534, 65534));
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address address(81);
+  FAILS(EACCES, bind(fd, address.get(), address.length));
+}
+
+TEST(ipv6_loopback) {
+  int raw = socket(AF_INET6, SOCK_STREAM, 0);
+  if (raw < 0 && errno == EAFNOSUPPORT) SKIP("no IPv6");
+  Fd listener(OK(raw));
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno == EADDRNOTAVAIL) {
+    SKIP("no ::1");
+  }
+  OK(listen(listener, 1));
+  socklen_t length = sizeof address;
+  OK(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length));
+  CHECK_EQ(length, 28u);
+  Fd client(OK(socket(AF_INET6, SOCK_STREAM, 0)));
+  OK(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address));
+  sockaddr_in6 peer = {};
+  length = sizeof peer;
+  Fd server(OK(accept(listener, reinterpret_cast<sockaddr*>(&peer), &length)));
+  CHECK(IN6_IS_ADDR_LOOPBACK(&peer.sin6_addr));
+  OK(write(client, "six", 3));
+  char text[4];
+  CHECK_EQ(OK(read(server, text, 4)), 3);
+}
+
+TEST(ipv4_through_an_ipv6_socket) {
+  int raw = socket(AF_INET6, SOCK_STREAM, 0);
+  if (raw < 0 && errno == EAFNOSUPPORT) SKIP("no IPv6");
+  Fd listener(OK(raw));
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  set_option(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  OK(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address));
+  OK(listen(listener, 1));
+  socklen_t length = sizeof address;
+  OK(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length));
+  Fd client = tcp_connect(ntohs(address.sin6_port));
+  sockaddr_in6 peer = {};
+  length = sizeof peer;
+  Fd server(OK(accept(listener, reinterpret_cast<sockaddr*>(&peer), &length)));
+  CHECK(IN6_IS_ADDR_V4MAPPED(&peer.sin6_addr));
+}
+
+TEST(udp_datagrams) {
+  Fd server(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  Address address;
+  OK(bind(server, address.get(), address.length));
+  Address to(port_of(server));
+  Fd client(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  CHECK_EQ(OK(sendto(client, "ping", 4, 0, to.get(), to.length)), 4);
+  Address from;
+  char text[16];
+  CHECK_EQ(OK(recvfrom(server, text, 16, 0, from.get(), &from.length)), 4);
+  CHECK_EQ(ntohs(from.in.sin_port), port_of(client));
+  OK(sendto(server, "pong", 4, 0, from.get(), from.length));
+  CHECK_EQ(OK(recv(client, text, 16, 0)), 4);
+  OK(connect(client, to.get(), to.length));
+  OK(send(client, "", 0, 0));
+  OK(send(client, "long message", 12, 0));
+  CHECK_EQ(OK(recv(server, text, 16, 0)), 0);
+  CHECK_EQ(OK(recv(server, text, 4, MSG_TRUNC)), 12);
+  FAILS(EAGAIN, recv(server, text, 4, MSG_DONTWAIT));
+  std::string large(70'000, 'x');
+  FAILS(EMSGSIZE, send(client, large.data(), large.size(), 0));
+  Fd other(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  FAILS(EDESTADDRREQ, send(other, "x", 1, 0));
+  Fd same(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  FAILS(EADDRINUSE, bind(same, to.get(), to.length));
+}
+
+TEST(udp_connected_ignores_strangers_and_hears_of_closed_ports) {
+  Fd a(OK(socket(AF_INET, SOCK_DGRAM, 0))), b(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  Fd c(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  Address any;
+  OK(bind(a, any.get(), any.length));
+  OK(bind(b, any.get(), any.length));
+  Address to_a(port_of(a)), to_b(port_of(b));
+  OK(connect(a, to_b.get(), to_b.length));
+  OK(sendto(c, "stranger", 8, 0, to_a.get(), to_a.length));
+  OK(sendto(b, "friend", 6, 0, to_a.get(), to_a.length));
+  char text[16];
+  CHECK_EQ(OK(recv(a, text, 16, 0)), 6);
+  b.close();
+  OK(send(a, "x", 1, 0));
+  FAILS(ECONNREFUSED, recv(a, text, 16, 0));
+}
+
+TEST(unknown_families_and_types) {
+  FAILS(EINVAL, socket(AF_INET, 99, 0));
+  FAILS(EPROTONOSUPPORT, socket(AF_INET, SOCK_STREAM, IPPROTO_UDP));
+  FAILS(EOPNOTSUPP, socketpair(AF_INET, SOCK_STREAM, 0, std::vector<int>(2).data()));
+  if (check::is_root()) OK(setresuid(65534, 65534, 65534));
+  FAILS(EPERM, socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+  int packet = socket(AF_PACKET, SOCK_RAW, 0);
+  CHECK(packet == -1 && (errno == EPERM || errno == EAFNOSUPPORT));
+}
+
+TEST(server_with_forked_clients) {
+  Fd listener = tcp_listener(64);
+  uint16_t port = port_of(listener);
+  std::vector<pid_t> clients;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(check::fork_child([=] {
+      Fd fd = tcp_connect(port);
+      std::string request(1000, static_cast<char>('a' + i)), reply(1000, 0);
+      OK(send(fd, request.data(), request.size(), 0));
+      CHECK_EQ(OK(recv(fd, reply.data(), reply.size(), MSG_WAITALL)), 1000);
+      CHECK_EQ(reply, request);
+    }));
+  }
+  for (int i = 0; i < 10; ++i) {
+    Fd fd(OK(accept(listener, nullptr, nullptr)));
+    JOIN(check::fork_child([&] {
+      std::string block(1000, 0);
+      CHECK_EQ(OK(recv(fd, block.data(), block.size(), MSG_WAITALL)), 1000);
+      OK(send(fd, block.data(), block.size(), 0));
+    }));
+  }
+  for (pid_t pid : clients) JOIN(pid);
+}
+
+}  // namespace
