@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "sentry/net/port_table.h"
+
 namespace sentry::net {
 
 class UnixEndpoint;
@@ -18,10 +20,13 @@ class Stack {
   bool claim_abstract(int type, const std::string& name, const std::shared_ptr<UnixEndpoint>& endpoint);
   std::shared_ptr<UnixEndpoint> find_abstract(int type, const std::string& name) const;
   void release_abstract(int type, const std::string& name, const UnixEndpoint& holder);  // if it is the holder's
+  PortTable& tcp_ports() { return tcp_ports_; }
+  PortTable& udp_ports() { return udp_ports_; }
   unsigned next_automatic_name() { return next_automatic_name_++; }
 
  private:
   std::map<std::pair<int, std::string>, std::weak_ptr<UnixEndpoint>> abstract_;
+  PortTable tcp_ports_{false}, udp_ports_{true};
   unsigned next_automatic_name_ = 0;
 };
 

@@ -1,0 +1,483 @@
+#include "sentry/net/tcp_socket.h"
+
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+
+#include <climits>
+
+#include "sentry/net/stack.h"
+
+namespace sentry::net {
+namespace {
+
+constexpr Events kIn = EPOLLIN | EPOLLRDNORM;
+constexpr Events kOut = EPOLLOUT | EPOLLWRNORM;
+constexpr Events kAll = kIn | kOut | EPOLLERR | EPOLLHUP | EPOLLRDHUP;
+constexpr size_t kSomaxconn = 4096;  // net.core.somaxconn
+// Bytes copied from the writer at a time.
+constexpr size_t kPiece = 64 * 1024;
+
+// The listener that a connection to this address reaches: one bound to the very address before one that takes all, and
+// among equals (SO_REUSEPORT) the one with the fewest connections waiting.
+TcpEndpoint* find_listener(const InternetAddress& to) {
+  TcpEndpoint* best = nullptr;
+  const auto rank = [](const TcpEndpoint& endpoint) {
+    return std::pair(endpoint.local.ip.is_any(), endpoint.accepted.size() + endpoint.waiting.size());
+  };
+  Stack::current().tcp_ports().each(to.port, [&](PortUser& user) {
+    auto& endpoint = static_cast<TcpEndpoint&>(user);
+    if (endpoint.listening && endpoint.receives(to.ip) && (best == nullptr || rank(endpoint) < rank(*best)))
+      best = &endpoint;
+    return true;
+  });
+  return best;
+}
+
+}  // namespace
+
+// TcpEndpoint ----------------------------------------------------------------------------------------------------------
+
+void TcpEndpoint::reset(int reason) {
+  // After the peer's FIN a reset says that nobody reads any more, tcp_reset().
+  error = (shutdown & kReceive) != 0 ? EPIPE : reason;
+  shutdown = kReceive | kSend;
+  state = State::kClosed;
+  peer = nullptr;
+  queue.wake(kAll);
+}
+
+void TcpEndpoint::release(bool abort) {
+  dead = true;
+  description = nullptr;
+  if (state == State::kConnected && peer != nullptr) {
+    if (abort || !incoming.empty()) {
+      peer->reset(ECONNRESET);
+    } else {
+      peer->shutdown |= kReceive;
+      peer->queue.wake(kAll);
+    }
+  }
+  state = State::kClosed;
+  listening = false;
+  if (local.port != 0) Stack::current().tcp_ports().release(*this);
+  for (const auto& connector : std::exchange(waiting, {}))
+    if (const auto client = connector.lock(); client != nullptr && client->state == State::kConnecting) {
+      client->connect_unanswered = true;
+      client->reset(ECONNREFUSED);
+    }
+  // Connections that nobody accepted are reset.
+  for (const auto& connection : std::exchange(accepted, {})) connection->endpoint_->release(true);
+  peer = nullptr;
+  incoming.clear();
+  shutdown = kReceive | kSend;
+  queue.wake(kAll);
+}
+
+void TcpEndpoint::admit() {
+  while (has_room() && !waiting.empty() && description != nullptr) {
+    const auto client = waiting.front().lock();
+    waiting.pop_front();
+    if (client == nullptr || client->dead || client->state != State::kConnecting) continue;
+    client->connect_unanswered = true;
+    description->establish(*client);
+  }
+}
+
+// TcpSocket ------------------------------------------------------------------------------------------------------------
+
+TcpSocket::TcpSocket(int family, int flags, const vfs::CredentialsRef& owner)
+    : InternetSocket(family, SOCK_STREAM, IPPROTO_TCP, flags, owner), endpoint_(std::make_shared<TcpEndpoint>()) {
+  endpoint_->family = family;
+  if (family == AF_INET) endpoint_->local.ip = endpoint_->remote.ip = Ip::v4(INADDR_ANY);
+  options_.send_buffer = 16384;  // net.ipv4.tcp_wmem, tcp_rmem: where tuning begins
+  options_.receive_buffer = 131072;
+}
+
+TcpSocket::~TcpSocket() {
+  if (endpoint_->dead) return;
+  endpoint_->release(options_.linger_option.l_onoff != 0 && options_.linger_option.l_linger == 0);
+}
+
+PortTable& TcpSocket::ports() { return Stack::current().tcp_ports(); }
+
+Result<> TcpSocket::listen(int backlog, const Caller& caller) {
+  TcpEndpoint& self = *endpoint_;
+  if (self.state != TcpEndpoint::State::kClosed && self.state != TcpEndpoint::State::kListening) return Errno(EINVAL);
+  self.uid = caller.files.credentials->euid;
+  if (self.state == TcpEndpoint::State::kClosed) {
+    TRY(bind_automatically());
+    self.listening = true;
+    if (const Result<> free = ports().check_listener(self); !free.ok()) {
+      self.listening = false;
+      return free;
+    }
+    self.state = TcpEndpoint::State::kListening;
+    self.description = this;
+    self.shutdown = 0;
+    self.error = 0;
+  }
+  self.backlog = std::min<size_t>(static_cast<unsigned>(backlog), kSomaxconn);
+  self.admit();
+  return {};
+}
+
+void TcpSocket::establish(TcpEndpoint& client) {
+  TcpEndpoint& self = *endpoint_;
+  auto connection = std::make_shared<TcpSocket>(family(), 0, credentials);
+  connection->options_ = options_;
+  TcpEndpoint& server = *connection->endpoint_;
+  server.local = client.remote;
+  server.remote = client.local;
+  server.v6_only = self.v6_only;
+  server.reuse_address = self.reuse_address;
+  server.reuse_port = self.reuse_port;
+  server.uid = self.uid;
+  server.send_limit = self.send_limit;
+  server.receive_limit = self.receive_limit;
+  server.state = client.state = TcpEndpoint::State::kConnected;
+  server.peer = client.shared_from_this();
+  client.peer = connection->endpoint_;
+  client.shutdown = 0;
+  ports().share(server);
+  self.accepted.push_back(std::move(connection));
+  self.queue.wake(kIn);
+  client.queue.wake(kOut);
+}
+
+Result<std::shared_ptr<Socket>> TcpSocket::accept(bool nonblocking_now) {
+  TcpEndpoint& self = *endpoint_;
+  if (self.state != TcpEndpoint::State::kListening) return Errno(EINVAL);
+  TRY(receive_patience(nonblocking_now).wait(self.queue, kAll, [&] {
+    return !self.accepted.empty() || self.state != TcpEndpoint::State::kListening;
+  }));
+  if (self.accepted.empty()) return Errno(EINVAL);  // it was shut down
+  std::shared_ptr<Socket> connection = std::move(self.accepted.front());
+  self.accepted.pop_front();
+  self.admit();
+  return connection;
+}
+
+void TcpSocket::start_over() {
+  TcpEndpoint& self = *endpoint_;
+  self.state = TcpEndpoint::State::kClosed;
+  self.shutdown = 0;
+  self.error = 0;
+  self.connect_unanswered = false;
+  self.remote = {family() == AF_INET ? Ip::v4(INADDR_ANY) : Ip(), 0};
+  if (!bound_by_caller_) unbind();
+}
+
+// connect(2) to AF_UNSPEC: drops the connection, as tcp_disconnect().
+Result<> TcpSocket::disconnect() {
+  TcpEndpoint& self = *endpoint_;
+  if (self.state == TcpEndpoint::State::kConnected && self.peer != nullptr) self.peer->reset(ECONNRESET);
+  self.peer = nullptr;
+  self.incoming.clear();
+  start_over();
+  self.queue.wake(kAll);
+  return {};
+}
+
+Result<> TcpSocket::connect(const Address& address, const Caller& caller, bool nonblocking_now) {
+  if (address.length() < sizeof(sa_family_t)) return Errno(EINVAL);
+  if (address.family() == AF_UNSPEC) return disconnect();
+  TcpEndpoint& self = *endpoint_;
+  switch (self.state) {
+    case TcpEndpoint::State::kListening:
+      return Errno(EISCONN);
+    case TcpEndpoint::State::kConnected:
+      // The connection that an earlier call has begun.
+      if (std::exchange(self.connect_unanswered, false)) return {};
+      return Errno(EISCONN);
+    case TcpEndpoint::State::kConnecting:
+      if (nonblocking_now || nonblocking()) return Errno(EALREADY);
+      return await_connection(nonblocking_now);
+    case TcpEndpoint::State::kClosed:
+      break;
+  }
+  if (self.connect_unanswered) {
+    // It was refused meanwhile; whoever has read SO_ERROR gets ECONNABORTED.
+    const int error = self.error != 0 ? self.error : ECONNABORTED;
+    start_over();
+    return Errno(error);
+  }
+  const InternetAddress given = TRY(parse_internet_address(address, family()));
+  if (family() == AF_INET6 && given.ip.is_v4() && self.v6_only) return Errno(ENETUNREACH);
+  const InternetAddress to = TRY(route(given));
+  if (self.local.port != 0 && !self.local.ip.is_any() && self.local.ip.is_v4() != to.ip.is_v4())
+    return Errno(EINVAL);
+  start_over();
+  self.uid = caller.files.credentials->euid;
+  TRY(bind_automatically());
+  if (self.local.ip.is_any()) self.local.ip = Ip::loopback(to.ip.is_v4());
+  self.remote = to;
+  self.state = TcpEndpoint::State::kConnecting;
+  TcpEndpoint* listener = find_listener(to);
+  if (listener == nullptr) {
+    self.connect_unanswered = true;
+    self.reset(ECONNREFUSED);
+  } else if (listener->has_room() && listener->waiting.empty()) {
+    self.connect_unanswered = true;
+    listener->description->establish(self);
+  } else {
+    listener->waiting.push_back(endpoint_);
+  }
+  // The handshake takes a moment, even here: who does not wait learns of its end by poll(2).
+  if (nonblocking_now || nonblocking()) return Errno(EINPROGRESS);
+  return await_connection(nonblocking_now);
+}
+
+Result<> TcpSocket::await_connection(bool nonblocking_now) {
+  TcpEndpoint& self = *endpoint_;
+  const Result<> waited = send_patience(nonblocking_now).wait(self.queue, kAll, [&] {
+    return self.state != TcpEndpoint::State::kConnecting;
+  });
+  if (waited.is(EAGAIN)) return Errno(EINPROGRESS);  // SO_SNDTIMEO, socket(7)
+  TRY(waited);
+  self.connect_unanswered = false;
+  if (self.state == TcpEndpoint::State::kConnected) return {};
+  const int error = self.error != 0 ? self.error : ECONNABORTED;
+  start_over();
+  return Errno(error);
+}
+
+Result<> TcpSocket::shutdown(int how) {
+  if (how < SHUT_RD || how > SHUT_RDWR) return Errno(EINVAL);
+  TcpEndpoint& self = *endpoint_;
+  const int bits = how + 1;
+  switch (self.state) {
+    case TcpEndpoint::State::kClosed:
+      return Errno(ENOTCONN);
+    case TcpEndpoint::State::kListening:
+    case TcpEndpoint::State::kConnecting:
+      if ((bits & TcpEndpoint::kReceive) == 0) return {};
+      // No longer a listener: those that wait are turned away.
+      self.listening = false;
+      self.state = TcpEndpoint::State::kClosed;
+      for (const auto& connection : std::exchange(self.accepted, {})) connection->endpoint_->release(true);
+      for (const auto& connector : std::exchange(self.waiting, {}))
+        if (const auto client = connector.lock(); client != nullptr && client->state == TcpEndpoint::State::kConnecting) {
+          client->connect_unanswered = true;
+          client->reset(ECONNREFUSED);
+        }
+      self.queue.wake(kAll);
+      return {};
+    case TcpEndpoint::State::kConnected:
+      break;
+  }
+  self.shutdown |= bits;
+  if ((bits & TcpEndpoint::kSend) != 0 && self.peer != nullptr) {
+    self.peer->shutdown |= TcpEndpoint::kReceive;
+    self.peer->queue.wake(kAll);
+  }
+  self.queue.wake(kAll);
+  return {};
+}
+
+Result<Address> TcpSocket::peer_name() {
+  if (endpoint_->state != TcpEndpoint::State::kConnected) return Errno(ENOTCONN);
+  return to_address(endpoint_->remote, family());
+}
+
+Events TcpSocket::poll() {
+  const TcpEndpoint& self = *endpoint_;
+  Events events = 0;
+  if (self.error != 0) events |= EPOLLERR;
+  switch (self.state) {
+    case TcpEndpoint::State::kListening:
+      return events | (self.accepted.empty() ? Events{0} : kIn);
+    case TcpEndpoint::State::kConnecting:
+      return events;
+    default:
+      break;
+  }
+  constexpr int kBoth = TcpEndpoint::kReceive | TcpEndpoint::kSend;
+  if (self.shutdown == kBoth || self.state == TcpEndpoint::State::kClosed) events |= EPOLLHUP;
+  if ((self.shutdown & TcpEndpoint::kReceive) != 0) events |= kIn | EPOLLRDHUP;
+  if (self.incoming.size() >= static_cast<size_t>(options_.receive_low_water)) events |= kIn;
+  if ((self.shutdown & TcpEndpoint::kSend) != 0 || self.writable()) events |= kOut;
+  return events;
+}
+
+Result<size_t> TcpSocket::unread() {
+  if (endpoint_->state == TcpEndpoint::State::kListening) return Errno(EINVAL);
+  return endpoint_->incoming.size();
+}
+
+// What the peer has room for counts as acknowledged.
+Result<size_t> TcpSocket::unsent() {
+  const TcpEndpoint& self = *endpoint_;
+  if (self.state == TcpEndpoint::State::kListening) return Errno(EINVAL);
+  if (self.peer == nullptr) return size_t{0};
+  return self.under_way() > self.peer->receive_limit ? self.under_way() - self.peer->receive_limit : 0;
+}
+
+Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
+  if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
+  TcpEndpoint& self = *endpoint_;
+  const Patience patience = send_patience(request.nonblocking);
+  TRY(patience.wait(self.queue, kAll, [&] { return self.state != TcpEndpoint::State::kConnecting; }));
+  size_t sent = 0;
+  const auto stopped = [&](int error) -> Result<size_t> {
+    if (sent != 0) return sent;
+    return Errno(error);
+  };
+  const auto broken = [&] {
+    return self.error != 0 || self.state != TcpEndpoint::State::kConnected || (self.shutdown & TcpEndpoint::kSend) != 0;
+  };
+  // A pending error counts before EPIPE, sk_stream_error().
+  const auto breakage = [&]() -> Result<size_t> {
+    if (sent != 0) return sent;
+    const int error = take_error();
+    return Errno(error != 0 ? error : EPIPE);
+  };
+  if (broken()) return breakage();
+  const auto buffer =
+      std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(std::min<uint64_t>(source.remaining(), kPiece)));
+  while (source.remaining() != 0) {
+    const auto room = [&] { return self.under_way() < self.window(); };
+    if (const Result<> waited = patience.wait(self.queue, kAll, [&] { return broken() || room(); }); !waited.ok())
+      return stopped(waited.error().value());
+    if (broken()) return breakage();
+    const auto want = static_cast<size_t>(
+        std::min<uint64_t>(source.remaining(), std::min(kPiece, self.window() - self.under_way())));
+    const Result<size_t> got = source.get(buffer.get(), want);
+    if (!got.ok()) return stopped(got.error().value());
+    if (broken()) {
+      source.unget(*got);
+      return breakage();
+    }
+    sent += *got;
+    if (self.peer->dead) {
+      // Nobody is there: the bytes are answered with a reset, which the next call will see.
+      self.reset(ECONNRESET);
+      return sent;
+    }
+    self.peer->incoming.push(buffer.get(), *got);
+    self.peer->queue.wake(kIn);
+    if (*got < want) break;
+  }
+  return sent;
+}
+
+Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& request) {
+  TcpEndpoint& self = *endpoint_;
+  if ((request.flags & MSG_ERRQUEUE) != 0) return Errno(EAGAIN);
+  if (self.state == TcpEndpoint::State::kListening) return Errno(ENOTCONN);
+  if ((request.flags & MSG_OOB) != 0) return Errno(EINVAL);  // there is never urgent data
+  const bool peek = (request.flags & MSG_PEEK) != 0;
+  const bool discard = (request.flags & MSG_TRUNC) != 0;  // tcp(7): the bytes are thrown away
+  const uint64_t size = sink.remaining();
+  const uint64_t target =
+      std::max<uint64_t>(1, (request.flags & MSG_WAITALL) != 0
+                                ? size
+                                : std::min<uint64_t>(size, static_cast<unsigned>(options_.receive_low_water)));
+  const Patience patience = receive_patience(request.nonblocking);
+  Received received;
+
+  while (received.length < size) {
+    const size_t offset = peek ? received.length : 0;
+    if (self.incoming.size() <= offset) {
+      if (received.length >= target) break;
+      const bool ended = self.error != 0 || (self.shutdown & TcpEndpoint::kReceive) != 0 ||
+                         self.state == TcpEndpoint::State::kClosed;
+      if (ended) {
+        if (received.length != 0) break;
+        // A FIN that came first is an end of file, whatever came after it.
+        if (self.error == EPIPE) break;
+        if (self.error != 0) return Errno(take_error());
+        if ((self.shutdown & TcpEndpoint::kReceive) != 0) break;
+        return Errno(ENOTCONN);
+      }
+      const Result<> waited = patience.wait(self.queue, kAll, [&] {
+        return self.incoming.size() > offset || self.error != 0 || (self.shutdown & TcpEndpoint::kReceive) != 0 ||
+               self.state == TcpEndpoint::State::kClosed;
+      });
+      if (!waited.ok()) {
+        if (received.length != 0) break;
+        return waited.error();
+      }
+      continue;
+    }
+    const auto want = static_cast<size_t>(size - received.length);
+    ByteQueue::Run run = peek ? self.incoming.peek(offset, want) : self.incoming.take(want);
+    const Result<size_t> put = discard ? Result<size_t>(run.size()) : sink.put(run.data(), run.size());
+    const size_t copied = put.value_or(0);
+    received.length += copied;
+    if (!peek) {
+      const bool faulted = copied < run.size();
+      run.begin += copied;
+      if (faulted) self.incoming.put_back(std::move(run));
+      if (self.peer != nullptr && self.peer->writable()) self.peer->queue.wake(kOut);
+      if (!faulted) continue;
+    } else if (copied == run.size()) {
+      continue;
+    }
+    if (received.length == 0) return put.ok() ? Errno(EFAULT) : put.error();
+    break;
+  }
+  return received;
+}
+
+// Options --------------------------------------------------------------------------------------------------------------
+
+Result<> TcpSocket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
+  if (level == IPPROTO_TCP && option == TCP_CONGESTION) {
+    std::string_view name(reinterpret_cast<const char*>(value.data()), value.size());
+    name = name.substr(0, name.find('\0'));
+    if (name.empty()) return Errno(EINVAL);
+    return name == "cubic" || name == "reno" ? Result<>() : Errno(ENOENT);
+  }
+  TRY(InternetSocket::set_option(level, option, value, caller));
+  if (level == SOL_SOCKET && (option == SO_SNDBUF || option == SO_SNDBUFFORCE))
+    endpoint_->send_limit = static_cast<size_t>(options_.send_buffer);
+  if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_RCVBUFFORCE))
+    endpoint_->receive_limit = static_cast<size_t>(options_.receive_buffer);
+  return {};
+}
+
+Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size_t room) {
+  if (level == IPPROTO_TCP && option == TCP_INFO) return info();
+  if (level == IPPROTO_TCP && option == TCP_CONGESTION) {
+    std::vector<std::byte> name(16);  // TCP_CA_NAME_MAX
+    std::memcpy(name.data(), "cubic", 5);
+    return name;
+  }
+  return InternetSocket::get_option(level, option, room);
+}
+
+// TCP_INFO: the state, and what a loopback that loses nothing would show.
+std::vector<std::byte> TcpSocket::info() const {
+  const TcpEndpoint& self = *endpoint_;
+  tcp_info info{};
+  const bool sent_fin = (self.shutdown & TcpEndpoint::kSend) != 0, got_fin = (self.shutdown & TcpEndpoint::kReceive) != 0;
+  switch (self.state) {
+    case TcpEndpoint::State::kClosed:
+      info.tcpi_state = TCP_CLOSE;
+      break;
+    case TcpEndpoint::State::kConnecting:
+      info.tcpi_state = TCP_SYN_SENT;
+      break;
+    case TcpEndpoint::State::kListening:
+      info.tcpi_state = TCP_LISTEN;
+      info.tcpi_unacked = static_cast<uint32_t>(self.accepted.size());
+      info.tcpi_sacked = static_cast<uint32_t>(self.backlog);
+      break;
+    case TcpEndpoint::State::kConnected:
+      info.tcpi_state = sent_fin ? (got_fin ? TCP_LAST_ACK : TCP_FIN_WAIT2) : (got_fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED);
+      break;
+  }
+  info.tcpi_rto = 201'000;  // microseconds
+  info.tcpi_ato = 40'000;
+  info.tcpi_snd_mss = info.tcpi_rcv_mss = 32768;
+  info.tcpi_advmss = 65483;
+  info.tcpi_pmtu = 65536;
+  info.tcpi_rtt = 20;
+  info.tcpi_rttvar = 10;
+  info.tcpi_snd_cwnd = 10;
+  info.tcpi_rcv_space = 65483;
+  return option_value(info);
+}
+
+}  // namespace sentry::net
