@@ -37,7 +37,7 @@ void faults_with(int number, F body) {
   on(number, keep_and_jump);
   if (sigsetjmp(escape, 1) == 0) {
     body();
-    CHECK(!"the instruction faulted");
+    check::fail(__FILE__, __LINE__, "the instruction did not fault");
   }
   CHECK_EQ(seen.si_signo, number);
 }
@@ -193,7 +193,7 @@ TEST(alignment_check) {
         "orl $0x40000, (%%rsp)\n"
         "popfq\n"
         "mov 1(%%rsp), %%rax\n" ::: "memory", "cc", "rax");
-    CHECK(!"the instruction faulted");
+    check::fail(__FILE__, __LINE__, "the instruction did not fault");
   }
   CHECK_EQ(seen.si_code, BUS_ADRALN);
 }

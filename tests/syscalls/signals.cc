@@ -194,7 +194,7 @@ TEST(a_blocked_signal_arrives_when_the_handler_returns) {
 }
 
 TEST(reset_after_one) {
-  on(SIGUSR1, count_it, SA_RESETHAND);
+  on(SIGUSR1, count_it, static_cast<int>(SA_RESETHAND));
   OK(raise(SIGUSR1));
   CHECK_EQ(count, 1);
   struct sigaction now;
