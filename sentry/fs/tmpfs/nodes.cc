@@ -382,11 +382,12 @@ Result<> Directory::rename(std::string_view name, vfs::Inode&, vfs::Inode& new_d
 }
 
 Result<vfs::FileRef> Directory::open(const vfs::Path& path, int flags) {
-  return vfs::FileRef(std::make_shared<OpenDirectory>(path, shared_from_this(), flags));
+  return vfs::FileRef(
+      std::make_shared<OpenDirectory>(path, std::static_pointer_cast<Directory>(shared_from_this()), flags));
 }
 
-bool Directory::list(vfs::DirectorySink& sink, uint64_t& position) const {
-  for (auto it = entries_.lower_bound(position); it != entries_.end(); ++it) {
+bool Directory::list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end) const {
+  for (auto it = entries_.lower_bound(position); it != entries_.end() && it->first < end; ++it) {
     const Entry& entry = it->second;
     if (!sink.add(entry.name, entry.node->ino(), static_cast<unsigned char>(IFTODT(entry.node->type())), it->first + 1))
       return false;
@@ -397,11 +398,16 @@ bool Directory::list(vfs::DirectorySink& sink, uint64_t& position) const {
 
 Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {
   auto& directory = static_cast<Directory&>(*inode());
-  if (add_dots(sink)) directory.list(sink, position);
+  if (add_dots(sink)) directory.list(sink, position, end_);
   vfs::Attributes& attributes = directory.metadata().attributes;
   const Nanoseconds now = read_clock(CLOCK_REALTIME);
   if (vfs::access_time_due(path(), flags(), attributes, now)) attributes.atime = now;
   return {};
+}
+
+Result<uint64_t> OpenDirectory::seek(int64_t offset, int whence) {
+  end_ = static_cast<Directory&>(*inode()).end_cookie();
+  return DirectoryFile::seek(offset, whence);
 }
 
 std::shared_ptr<vfs::Superblock> make_tmpfs(mm::MemoryFile& memory, const Options& options) {

@@ -139,9 +139,10 @@ class Directory final : public Node {
   Result<vfs::InodeRef> tmpfile(const vfs::NewNode& node) override;
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
 
-  // Offers entries with a cookie from `position` on; false when the sink is full. Cookies start at 2 and only grow, so
+  // Offers entries with a cookie in [position, end); false when the sink is full. Cookies start at 2 and only grow, so
   // that a reader sees each entry that stays exactly once, whatever comes and goes.
-  bool list(vfs::DirectorySink& sink, uint64_t& position) const;
+  bool list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end) const;
+  uint64_t end_cookie() const { return next_cookie_; }
 
  private:
   struct Entry {
@@ -162,8 +163,14 @@ class Directory final : public Node {
 
 class OpenDirectory final : public vfs::DirectoryFile {
  public:
-  using DirectoryFile::DirectoryFile;
+  OpenDirectory(const vfs::Path& path, const std::shared_ptr<Directory>& directory, int flags)
+      : DirectoryFile(path, directory, flags), end_(directory->end_cookie()) {}
   Result<> readdir(vfs::DirectorySink& sink) override;
+  Result<uint64_t> seek(int64_t offset, int whence) override;
+
+ private:
+  // What has come since the open or the last seek is not listed: who renames each file that it reads would never end.
+  uint64_t end_;
 };
 
 class SymbolicLink final : public Node {
