@@ -12,8 +12,10 @@ bool is_alphanumeric(unsigned char c) {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
          (c >= 0xc0 && c != 0xd7 && c != 0xf7);
 }
-unsigned char to_lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? static_cast<unsigned char>(c + 0x20) : c; }
-unsigned char to_upper(unsigned char c) { return c >= 'a' && c <= 'z' ? static_cast<unsigned char>(c - 0x20) : c; }
+bool is_upper(unsigned char c) { return (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7); }
+bool is_lower(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 0xdf && c != 0xf7); }
+unsigned char to_lower(unsigned char c) { return is_upper(c) ? static_cast<unsigned char>(c + 0x20) : c; }
+unsigned char to_upper(unsigned char c) { return is_lower(c) ? static_cast<unsigned char>(c - 0x20) : c; }
 
 constexpr unsigned kTabWidth = 8;
 
@@ -27,8 +29,8 @@ void LineDiscipline::set_settings(const Settings& settings) {
     committed_ = 0;
     pushed_ = false;
     if (canonical() && !cells_.empty()) {
-      // What was typed raw reads as one line.
-      cells_.back().mark = Mark::kLineEnd;
+      // What was typed raw reads as one line; a NUL at its end looks like the mark of an end of file.
+      cells_.back().mark = cells_.back().character == '\0' ? Mark::kEndOfFile : Mark::kLineEnd;
       committed_ = cells_.size();
       pushed_ = true;
     }
@@ -66,12 +68,14 @@ void LineDiscipline::receive_one(unsigned char c) {
   if (input(IUCLC) && local(IEXTEN)) c = to_lower(c);
   if (literal_) {
     literal_ = false;
-    receive_plain(c);
+    receive_plain(c, false);
     return;
   }
+  const unsigned char typed = c;
   if (receive_special(c)) return;
   if (canonical() && receive_canonical(c)) return;
-  receive_plain(c);
+  // Only a newline that was a carriage return is echoed as one here; a typed one shows as ^J.
+  receive_plain(c, c == '\n' && typed != c);
 }
 
 bool LineDiscipline::receive_special(unsigned char& c) {
@@ -159,10 +163,10 @@ bool LineDiscipline::receive_canonical(unsigned char c) {
   return false;
 }
 
-void LineDiscipline::receive_plain(unsigned char c) {
+void LineDiscipline::receive_plain(unsigned char c, bool newline) {
   if (local(ECHO)) {
     finish_erasing();
-    if (c == '\n') {
+    if (newline) {
       echo_raw('\n');
     } else {
       if (committed_ == cells_.size()) line_column_ = column_;
@@ -204,6 +208,7 @@ void LineDiscipline::kill_line(unsigned char c) {
 }
 
 void LineDiscipline::erase(unsigned char c) {
+  if (committed_ == cells_.size()) return;
   const bool one = matches(c, VERASE);
   const bool word = !one && !matches(c, VKILL);
   bool seen_word = false;
@@ -231,7 +236,10 @@ void LineDiscipline::erase(unsigned char c) {
           erasing_ = true;
         }
         echo_character(first);
-        for (size_t i = 1; i < erased.size(); ++i) echo_raw(static_cast<unsigned char>(erased[i]));
+        for (size_t i = 1; i < erased.size(); ++i) {
+          echo_raw(static_cast<unsigned char>(erased[i]));
+          if (column_ > 0) --column_;  // ECHO_OP_MOVE_BACK_COL
+        }
       } else if (one && !local(ECHOE)) {
         echo_character(settings_.c_cc[VERASE]);
       } else {
@@ -295,10 +303,16 @@ void LineDiscipline::echo_character(unsigned char c) {
 }
 
 void LineDiscipline::echo_raw(unsigned char c) {
-  if ((settings_.c_oflag & OPOST) != 0)
-    output_character(c, SIZE_MAX, echo_);
-  else
+  // 0xff is what the kernel's echo buffer marks its operations with; the character itself passes by output processing.
+  constexpr unsigned char kEchoMark = 0xff;
+  if (c == kEchoMark) {
     echo_ += static_cast<char>(c);
+    ++column_;
+  } else if ((settings_.c_oflag & OPOST) != 0) {
+    output_character(c, SIZE_MAX, echo_);
+  } else {
+    echo_ += static_cast<char>(c);
+  }
 }
 
 void LineDiscipline::flush_echo() {
@@ -422,7 +436,7 @@ size_t LineDiscipline::waiting() const {
 void LineDiscipline::flush_input() {
   cells_.clear();
   committed_ = 0;
-  pushed_ = literal_ = false;
+  pushed_ = literal_ = erasing_ = false;
   driver_.input_flushed();
 }
 

@@ -80,7 +80,7 @@ class LineDiscipline {
   void receive_one(unsigned char c);
   bool receive_special(unsigned char& c);  // true: it has been dealt with
   bool receive_canonical(unsigned char c);
-  void receive_plain(unsigned char c);
+  void receive_plain(unsigned char c, bool newline);  // newline: echoed as one
   void receive_signal(int signo, unsigned char c);
   void put(unsigned char c, Mark mark = Mark::kNone);
   void finish_line(unsigned char c, Mark mark);
