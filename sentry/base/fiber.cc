@@ -108,7 +108,7 @@ Fiber& FiberScheduler::spawn(std::function<void()> body) {
 
 bool FiberScheduler::run_ready() {
   const size_t count = ready_.size();
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count && !ready_.empty(); ++i) {
     Fiber* fiber = ready_.front();
     ready_.pop_front();
     fiber->queued_ = false;
@@ -130,6 +130,8 @@ void FiberScheduler::resume(Fiber& fiber) {
   fiber.context_ = back.fctx;
   current_fiber = nullptr;
   if (fiber.done_) {
+    // It may have been woken while it ran its last stretch.
+    if (fiber.queued_) std::erase(ready_, &fiber);
     --fibers_;
     delete &fiber;
   }

@@ -43,9 +43,18 @@ void set_limits(kernel::ThreadGroup& group, const boot::Boot& boot) {
     if (limit.resource < RLIM_NLIMITS) set(static_cast<int>(limit.resource), limit.soft, limit.hard);
 }
 
-Result<> install_stdio(kernel::Task& task, const boot::Process& process) {
+// The host's streams where the document names them; the console for the rest.
+Result<> install_stdio(kernel::Task& task, const boot::Process& process, fs::tty::Console* console) {
+  vfs::FileRef terminal;
+  if (console != nullptr) {
+    terminal = TRY(console->open(*task.fs().space, task.credentials));
+    console->make_controlling(task.group->process_group);
+  }
   for (int number = 0; number < 3; ++number) {
-    if (process.stdio_fds[number] < 0) continue;
+    if (process.stdio_fds[number] < 0) {
+      if (terminal != nullptr) TRY(task.fds().install_at(number, terminal, false, 3));
+      continue;
+    }
     vfs::FileRef file =
         TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]), task.credentials));
     TRY(task.fds().install_at(number, std::move(file), false, 3));
@@ -87,7 +96,8 @@ Result<vfs::FileRef> find_program(kernel::Task& task, const boot::Process& proce
 
 }  // namespace
 
-std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot) {
+std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot,
+                                           fs::tty::Console* console) {
   const boot::Process& process = boot.process;
   if (process.args.empty()) return Failure{EINVAL, "no program is named"};
   if (boot.own_init) kernel.make_own_init();
@@ -132,7 +142,7 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
   const auto cwd = vfs::walk(*task->fs_context, *task->credentials, task->fs_context->root, process.cwd, walk);
   if (!cwd.ok()) return fail(cwd.error(), fmt::format("working directory {}", process.cwd));
   task->fs_context->cwd = cwd->path;
-  const Result<> stdio = install_stdio(*task, process);
+  const Result<> stdio = install_stdio(*task, process, console);
   if (!stdio.ok()) return fail(stdio.error(), "standard streams");
 
   kernel::ExecRequest request;

@@ -57,6 +57,28 @@ class Mounter {
     mounted->relatime = !mount.noatime && !mount.strictatime;
     mounted->source = mount.source;
     mounted->type = mount.type;
+    if (mount.kind == boot::MountKind::kDev) TRY(add_below_dev(mount.destination));
+    return {};
+  }
+
+  // What stands in /dev beside its nodes, unless the document mounts it itself.
+  Result<> add_below_dev(const std::string& dev) {
+    const auto listed = [&](const std::string& destination) {
+      for (const boot::Mount& other : boot_.mounts)
+        if (other.destination == destination) return true;
+      return false;
+    };
+    const auto own = [](boot::MountKind kind, std::string destination, const char* type, uint32_t mode) {
+      boot::Mount mount;
+      mount.kind = kind;
+      mount.destination = std::move(destination);
+      mount.source = mount.type = type;
+      mount.mode = mode;
+      mount.nosuid = mount.noexec = true;
+      return mount;
+    };
+    if (!listed(dev + "/pts")) TRY(add(own(boot::MountKind::kDevpts, dev + "/pts", "devpts", 0755)));
+    if (!listed(dev + "/shm")) TRY(add(own(boot::MountKind::kTmpfs, dev + "/shm", "tmpfs", 01777)));
     return {};
   }
 
@@ -76,8 +98,13 @@ class Mounter {
         TRY(fs::dev::populate(*superblock, boot_.process.terminal, boot_.devices));
         return superblock;
       }
-      default: return make_tmpfs(mount, mount.mode);
+      case boot::MountKind::kDevpts: return std::shared_ptr<vfs::Superblock>(context_.devpts);
+      case boot::MountKind::kTmpfs:
+      case boot::MountKind::kSysfs:
+      case boot::MountKind::kMqueue:
+      case boot::MountKind::kCgroup: return make_tmpfs(mount, mount.mode);
     }
+    return Errno(EINVAL);
   }
 
   std::shared_ptr<vfs::Superblock> make_tmpfs(const boot::Mount& mount, uint32_t mode) {

@@ -7,6 +7,7 @@
 #include "sentry/boot/boot.h"
 #include "sentry/fs/gofer/client.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/fs/tty/devpts.h"
 #include "sentry/kernel/kernel.h"
 
 namespace sentry::init {
@@ -21,6 +22,7 @@ struct MountContext {
   kernel::Kernel& kernel;
   std::shared_ptr<fs::gofer::Client> gofer;          // null: no gofer
   std::shared_ptr<fs::tmpfs::Budget> budget;         // of all sentry memory files
+  std::shared_ptr<fs::tty::Devpts> devpts;           // one instance for the sandbox
 };
 
 // Makes the namespace of kernel.mount_space and mounts everything, in order. On a fiber.

@@ -10,6 +10,7 @@
 
 #include "sentry/base/log.h"
 #include "sentry/fs/dev/devices.h"
+#include "sentry/fs/pidfd/pidfd.h"
 #include "sentry/init/control.h"
 #include "sentry/init/first_process.h"
 #include "sentry/init/mounts.h"
@@ -45,6 +46,7 @@ class Sandbox {
     kernel_.on_init_exit = [this](int status) { ended(status); };
     kernel_.on_init_stop = [this](int signal) { stopped(signal); };
     syscalls::set_strace(boot.strace);
+    fs::pidfd::serve_clone();
     fs::dev::register_memory_devices(vfs::DeviceRegistry::current(), kernel_);
     if (boot.gofer_fd >= 0)
       gofer_ = std::make_shared<fs::gofer::Client>(loop_, Fd(boot.gofer_fd), [this] { loop_.stop(); });
@@ -64,8 +66,16 @@ class Sandbox {
     }
     auto budget = std::make_shared<fs::tmpfs::Budget>();
     budget->limit_bytes = boot_.memory_limit_bytes;
-    if (auto failure = mount_all({kernel_, gofer_, budget}, boot_)) return fail(*failure);
-    if (auto failure = start_first_process(kernel_, boot_)) return fail(*failure);
+    auto devpts = fs::tty::Devpts::create();
+    if (boot_.process.terminal) {
+      auto console = fs::tty::Console::create(loop_, devpts, Fd(boot_.process.console_fd), boot_.process.uid,
+                                              boot_.process.rows, boot_.process.columns);
+      if (!console.ok()) return fail({console.error().value(), "opening the terminal"});
+      console_ = std::move(*console);
+    }
+    fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts, console_ ? console_->terminal() : nullptr);
+    if (auto failure = mount_all({kernel_, gofer_, budget, devpts}, boot_)) return fail(*failure);
+    if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
     control_.send(Control{.kind = Control::Kind::kStarted});
   }
 
@@ -78,9 +88,16 @@ class Sandbox {
   }
 
   void ended(int status) {
-    control_.send(Control{.kind = Control::Kind::kExited, .value = status});
-    ended_ = true;
-    loop_.stop();
+    const auto leave = [this, status] {
+      control_.send(Control{.kind = Control::Kind::kExited, .value = status});
+      ended_ = true;
+      loop_.stop();
+    };
+    // Last words are on their way to the terminal.
+    if (console_ != nullptr)
+      console_->when_drained(leave);
+    else
+      leave();
   }
 
   void stopped(int signal) { control_.send(Control{.kind = Control::Kind::kStopped, .value = signal}); }
@@ -95,6 +112,12 @@ class Sandbox {
         if (kernel_.first != nullptr && kernel_.first->process_group != nullptr)
           kernel::signal_process_group(*kernel_.first->process_group, kernel::make_signal(SIGCONT, SI_USER));
         break;
+      case Control::Kind::kResize:
+        if (console_ != nullptr) console_->resize(message.rows, message.columns);
+        break;
+      case Control::Kind::kHangup:
+        if (console_ != nullptr) console_->hang_up();
+        break;
       default: log("a control message of kind {} is not for the sentry", static_cast<uint32_t>(message.kind));
     }
   }
@@ -106,6 +129,7 @@ class Sandbox {
   kernel::Kernel kernel_;
   ControlLink control_;
   std::shared_ptr<fs::gofer::Client> gofer_;
+  std::shared_ptr<fs::tty::Console> console_;
   bool ended_ = false;
 };
 

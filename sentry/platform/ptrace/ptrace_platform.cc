@@ -39,10 +39,7 @@ class PtraceContext final : public Context {
 
   Trap run(Registers& registers) override;
   void interrupt() override;
-  Nanoseconds cpu_time() const override {
-    // CPUCLOCK_SCHED of one thread: include/linux/posix-timers.h.
-    return read_clock(static_cast<clockid_t>((~static_cast<unsigned>(tid_) << 3) | 6));
-  }
+  Nanoseconds cpu_time() const override;
   void read_fpstate(std::span<std::byte> state) override;
   Result<> write_fpstate(std::span<const std::byte> state) override;
   void reset_fpstate() override;
@@ -101,6 +98,15 @@ class PtraceAddressSpace final : public AddressSpace {
 };
 
 // ---- contexts
+
+// The host lets nobody read the clock of another process's thread, only that of the process: its threads are taken to
+// have had equal shares.
+Nanoseconds PtraceContext::cpu_time() const {
+  if (space_ == nullptr || dead_) return 0;
+  // CPUCLOCK_SCHED of a process: include/linux/posix-timers.h.
+  const Nanoseconds all = read_clock(static_cast<clockid_t>((~static_cast<unsigned>(space_->process_) << 3) | 2));
+  return all / static_cast<Nanoseconds>(space_->contexts_.size());
+}
 
 PtraceContext::PtraceContext(PtracePlatform& platform, PtraceAddressSpace& space, pid_t tid)
     : platform_(platform), space_(&space), tid_(tid) {
