@@ -111,6 +111,7 @@ class Planner {
       return failure("--hostname {}: give 1 to {} characters", options_.hostname, kMaxHostname);
     plan_.boot.hostname = options_.hostname;
     plan_.boot.strace = options_.strace;
+    plan_.boot.own_init = true;  // as on a host: the program is not pid 1, and orphans are reaped for it
     TRY(add_root());
     add_own_places();
     TRY(add_current_directory());
