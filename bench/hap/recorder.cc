@@ -346,6 +346,7 @@ Recording record(const Request& request) {
   close_phase(trace, recording.setup);
   recording.setup_s = seconds_since(began);
 
+  if (request.at_ready) request.at_ready(child.pid);
   began = Clock::now();
   if (trace != nullptr) trace->start();
   if (!request.external.empty()) conversation.run_external(request.external, recording.steady);
@@ -355,8 +356,10 @@ Recording record(const Request& request) {
   recording.steady_s = seconds_since(began);
 
   if (request.at_done) request.at_done(child.pid);
-  conversation.finish();
-  reaper.done();
+  if (!request.kill_at_end) {
+    conversation.finish();
+    reaper.done();
+  }
   if (trace != nullptr) trace->follow("1");
   return recording;
 }

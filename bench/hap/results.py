@@ -114,6 +114,19 @@ def inside(processes):
     return [p for p in processes if p.depth > 1] if deepest > 1 else processes
 
 
+def read_user_functions(text):
+    """hap_trace's user coverage as {program: {function: bytes}}."""
+    programs = {}
+    functions = {}
+    for line in text.splitlines():
+        kind, first, second, name = line.split(maxsplit=3)
+        if kind == "program":
+            functions = programs.setdefault(first, {})
+        else:
+            functions[first if name == "-" else name] = int(second)
+    return programs
+
+
 def reachable(processes, table):
     """Numbers that some process of the sandbox may issue. Processes whose calls are all emulated by a tracer
     (unreadable: already traced) reach nothing by themselves."""
@@ -144,7 +157,7 @@ class Row:
     per_pass: list = dataclasses.field(default_factory=list)  # functions in each repetition
     events: int = 0
     processes: list = dataclasses.field(default_factory=list)
-    userspace: dict = dataclasses.field(default_factory=dict)  # {program: [functions, bytes]} of the layers above
+    userspace: dict = dataclasses.field(default_factory=dict)  # {program above the kernel: {function: bytes}}
     error: str = ""
 
     def with_setup(self):
@@ -215,9 +228,8 @@ class Results:
         for part in ("functions", "always", "setup", "softirq", "syscalls", "setup_syscalls"):
             setattr(row, part, set().union(*(getattr(one, part) for one in rows)))
         for one in rows:
-            for program, (count, size) in one.userspace.items():
-                known = row.userspace.get(program, [0, 0])
-                row.userspace[program] = [max(known[0], count), max(known[1], size)]
+            for program, functions in one.userspace.items():
+                row.userspace.setdefault(program, {}).update(functions)
         return row
 
     def code_bytes(self, functions):
@@ -235,6 +247,15 @@ class Results:
         return Results([Row.from_json(row) for row in document["rows"]], document["sizes"],
                        {int(number): name for number, name in document["syscall_names"].items()},
                        document["facts"], document["runtimes"])
+
+
+def merge(first, second):
+    """Both runs' rows; where both have one, the second's."""
+    rows = {**first.rows, **second.rows}
+    # Rows of one runtime stay together, in the order in which the runtimes came.
+    order = list(dict.fromkeys(runtime for runtime, _ in rows))
+    return Results(sorted(rows.values(), key=lambda row: order.index(row.runtime)), {**first.sizes, **second.sizes},
+                   {**first.names, **second.names}, {**first.facts, **second.facts}, {**first.labels, **second.labels})
 
 
 def load(folder, labels):
@@ -256,6 +277,8 @@ def load(folder, labels):
         row.processes = read_filters(text(f"{name}/filters.txt"))
         numbers = sorted(int(found.group(1)) for found in map(re.compile(r"functions-(\d+)\.txt$").match,
                                                               os.listdir(os.path.join(folder, name))) if found)
+        if os.path.exists(os.path.join(folder, name, "user-functions.txt")):
+            row.userspace = read_user_functions(text(f"{name}/user-functions.txt"))
         row.add_passes([read_recording(text(f"{name}/functions-{n}.txt"), symbols) for n in numbers])
     sizes = {name: symbols.size(address) for address, name in symbols.names.items()}
     return Results(rows, sizes, read_syscall_names(text("unistd_64.h")), json.loads(text("facts.json")), labels)

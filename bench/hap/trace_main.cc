@@ -1,7 +1,8 @@
 // hap_trace: the recorder as a program. Its output is lines of words, for the Python side to read.
 //
 //   hap_trace record [--mode functions|syscalls|nothing] [--tracefs DIR] [--instance NAME] [--out FILE]
-//                    [--filters FILE] [--external COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
+//                    [--filters FILE] [--kill-at-end yes] [--user-names A,B --user-out FILE] [--external
+//                    COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
 //   hap_trace remove [--tracefs DIR] [--instance NAME]
 //   hap_trace filters PID…
 #include <linux/seccomp.h>
@@ -15,10 +16,13 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <optional>
+#include <sstream>
 #include <stdexcept>
 
 #include "bench/hap/filter_reach.h"
 #include "bench/hap/recorder.h"
+#include "bench/hap/user_coverage.h"
 
 namespace {
 
@@ -111,7 +115,7 @@ void print_phase(const char* name, const hap::TraceCounts& counts, double second
 
 int run(int argc, char** argv) {
   hap::Request request{.tracefs = "/sys/kernel/tracing", .instance = "hap"};
-  std::string out_path = "/dev/stdout", filters_path;
+  std::string out_path = "/dev/stdout", filters_path, user_names, user_path;
   const std::string verb = argc > 1 ? argv[1] : "";
   int at = 2;
   for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at) {
@@ -139,6 +143,18 @@ int run(int argc, char** argv) {
       out_path = value;
     else if (option == "--filters")
       filters_path = value;
+    else if (option == "--kill-at-end")
+      request.kill_at_end = value == "yes";
+    else if (option == "--user-names")
+      user_names = value;
+    else if (option == "--user-out")
+      user_path = value;
+    else if (option == "--kill-at-end")
+      request.kill_at_end = value == "yes";
+    else if (option == "--user-names")
+      user_names = value;
+    else if (option == "--user-out")
+      user_path = value;
     else if (option == "--external")
       request.external = value;
     else if (option == "--timeout")
@@ -167,6 +183,18 @@ int run(int argc, char** argv) {
       std::ofstream filters(filters_path);
       print_filters(hap::process_tree(root), filters);
     };
+  }
+  std::optional<hap::UserCoverage> coverage;
+  if (!user_path.empty()) {
+    std::vector<std::string> names;
+    std::istringstream list(user_names);
+    for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+    request.at_ready = [&coverage, names](pid_t root) { coverage.emplace(hap::process_tree(root), names); };
+    request.at_done = [&](pid_t) {
+      std::ofstream user(user_path);
+      coverage->finish(user);
+    };
+    request.kill_at_end = true;
   }
   const hap::Recording recording = hap::record(request);
   std::ofstream out(out_path);

@@ -42,6 +42,7 @@ class Runtime:
     options: tuple = ()    # global options of an OCI runtime
     seccomp: bool = False  # Docker's default profile in the bundle
     network: bool = True   # whether redis-ext can reach it
+    above: str = ""        # names of the provider's programs between tenant and host kernel, comma-separated
     model: str = "container"  # shared login, container, guarded container, hypervisor, nested, sandbox
 
 
@@ -51,12 +52,16 @@ RUNTIMES = {r.name: r for r in (
     Runtime("runc", "oci", "runc"),
     Runtime("runc-seccomp", "oci", "runc, Docker's seccomp profile", seccomp=True, model="guarded container"),
     Runtime("crun", "oci", "crun"),
-    Runtime("gvisor", "oci", "gVisor, ptrace", options=("--platform=ptrace", "--ignore-cgroups"), model="sandbox"),
-    Runtime("qemu-tcg", "qemu", "qemu, TCG (no KVM)", options=("tcg",), network=False, model="hypervisor"),
-    Runtime("qemu-kvm", "qemu", "qemu, KVM", options=("kvm",), network=False, model="hypervisor"),
-    Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False, model="nested"),
+    Runtime("gvisor", "oci", "gVisor, ptrace", options=("--platform=ptrace", "--ignore-cgroups"), above="runsc",
+            model="sandbox"),
+    Runtime("qemu-tcg", "qemu", "qemu, TCG (no KVM)", options=("tcg",), network=False, above="qemu-system",
+            model="hypervisor"),
+    Runtime("qemu-kvm", "qemu", "qemu, KVM", options=("kvm",), network=False, above="qemu-system",
+            model="hypervisor"),
+    Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False,
+            above="qemu-system", model="nested"),
     Runtime("bulkhead", "oci", "bulkhead, trap", program="build/bin/bulkhead", options=("--platform=trap",),
-            network=False, model="sandbox"),
+            network=False, above="bulkhead", model="sandbox"),
     Runtime("bulkhead-ptrace", "oci", "bulkhead, ptrace", program="build/bin/bulkhead",
-            options=("--platform=ptrace",), network=False, model="sandbox"),
+            options=("--platform=ptrace",), network=False, above="bulkhead", model="sandbox"),
 )}

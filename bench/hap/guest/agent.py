@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/..")
 from guest import oci  # noqa: E402
-from workloads import Runtime, Workload  # noqa: E402
+from workloads import UNION, Runtime, Workload  # noqa: E402
 
 TENANT = 1000  # the plain user of the shared login
 MERGED = "/srv/merged"
@@ -96,12 +96,16 @@ def run_once(machine, runtime, workload, mode, out, tag):
     """One traced run; the recorder's files appear in `out`. Returns an error message or None."""
     identity = f"hap-{os.getpid()}-{runtime.name}-{workload.name}-{tag}"
     command, address = machine.command(runtime, workload, identity)
-    recorder = ["/hap/bin/hap_trace", "record", "--mode", mode, "--out", f"{out}/{tag}.txt", "--timeout",
+    recorder = ["/hap/bin/hap_trace", "record", "--mode", "nothing" if mode == "user" else mode, "--out", f"{out}/{tag}.txt", "--timeout",
                 str(int(workload.timeout_s * machine.job["patience"]))]
     if machine.job.get("tracefs"):
         recorder += ["--tracefs", machine.job["tracefs"]]
     if mode == "syscalls":
         recorder += ["--filters", f"{out}/filters.txt"]
+    if mode == "user":
+        recorder += ["--user-names", runtime.above, "--user-out", f"{out}/user-functions.txt"]
+    if runtime.kind == "qemu":
+        recorder += ["--kill-at-end", "yes"]  # a serial line does not tell its guest that the other side has gone
     if workload.external:
         recorder += ["--external", workload.external.format(address=address)]
     began = time.monotonic()
@@ -109,7 +113,7 @@ def run_once(machine, runtime, workload, mode, out, tag):
         status = subprocess.run(recorder + ["--", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
     if runtime.kind == "oci":
         # A run that was broken off leaves its container behind.
-        if status != 0:
+        if status != 0 or mode == "user":
             sh(command[0], *runtime.options, "delete", "--force", identity, check=False)
         shutil.rmtree(f"/run/hap/{identity}", ignore_errors=True)
     with open(f"{out}/{tag}.log") as log:
@@ -160,20 +164,22 @@ def main():
     broken = {}
     # The calls first: that also warms the page cache, so that no function pass pays for the disk.
     passes = ["syscalls"] + ([] if job["syscalls_only"] else [f"functions-{n}" for n in range(1, job["reps"] + 1)])
-    total = len(passes) * len(pairs)
+    plan = [(tag, r, w) for tag in passes for r, w in pairs]
+    if not job["syscalls_only"]:
+        plan += [("user", r, w) for r, w in pairs if r.above and w.name in UNION]
+    total = len(plan)
     done = 0
-    for tag in passes:
-        for runtime, workload in pairs:
-            done += 1
-            name = f"{runtime.name}.{workload.name}"
-            if name in broken:
-                continue
-            folder = f"{out}/{name}"
-            os.makedirs(folder, exist_ok=True)
-            progress(f"[{done}/{total}] {runtime.name} {workload.name} {tag}")
-            error = run_once(machine, runtime, workload, tag.split("-")[0], folder, tag)
-            if error:
-                broken[name] = error
+    for tag, runtime, workload in plan:
+        done += 1
+        name = f"{runtime.name}.{workload.name}"
+        if name in broken:
+            continue
+        folder = f"{out}/{name}"
+        os.makedirs(folder, exist_ok=True)
+        progress(f"[{done}/{total}] {runtime.name} {workload.name} {tag}")
+        error = run_once(machine, runtime, workload, tag.split("-")[0], folder, tag)
+        if error:
+            broken[name] = f"{tag}: {error}"
     sh("/hap/bin/hap_trace", "remove", *(["--tracefs", job["tracefs"]] if job.get("tracefs") else []), check=False)
     write_facts(out)
     with open(f"{out}/order.json", "w") as file:

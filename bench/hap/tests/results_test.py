@@ -100,10 +100,20 @@ class ResultsTest(unittest.TestCase):
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
 
+    def test_merge_prefers_the_second(self):
+        first = self.results(self.row("a", "true", recording((0xffffffff81000000,))),
+                             self.row("b", "true", recording((0xffffffff81000100,))))
+        second = self.results(self.row("a", "files", recording((0xffffffff81000200,))),
+                              self.row("b", "true", recording((0xffffffff81000200,))))
+        both = results.merge(first, second)
+        self.assertEqual(list(both.rows), [("a", "true"), ("a", "files"), ("b", "true")])
+        self.assertEqual(both.row("b", "true").functions, {"sys_read"})
+
     def test_json_keeps_everything(self):
         row = self.row("a", "true", recording((0xffffffff81000100,), softirq=(0xffffffff81000180,)), calls=(0,))
         row.processes = results.read_filters(FiltersTest.TEXT)
-        row.userspace = {"sentry": [10, 2000]}
+        row.userspace = results.read_user_functions("program sentry .symtab all 9\nu 10 32 main\nu 20 8 -\n")
+        self.assertEqual(row.userspace, {"sentry": {"main": 32, "20": 8}})
         first = self.results(row)
         second = results.Results.from_json(json.loads(json.dumps(first.to_json())))
         self.assertEqual(second.rows, first.rows)
