@@ -255,6 +255,14 @@ uint64_t now_ns(clockid_t clock) {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(now.tv_nsec);
 }
 
+[[gnu::noinline]] void use_stack(size_t bytes) {
+  char block[4096];
+  asm volatile("" ::"r"(block) : "memory");
+  block[0] = 1;
+  if (bytes > sizeof block) use_stack(bytes - sizeof block);
+  asm volatile("" ::"r"(block) : "memory");
+}
+
 Gate::Gate() {
   if (pipe2(fds_, O_CLOEXEC) != 0) fail(__FILE__, __LINE__, "pipe2: " + show_errno(errno));
 }

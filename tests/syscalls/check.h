@@ -143,6 +143,9 @@ bool is_root();
 bool in_sandbox();
 uint64_t now_ns(clockid_t clock = CLOCK_MONOTONIC);
 
+// Goes this deep into the stack and comes back.
+void use_stack(size_t bytes);
+
 // A pipe used as a barrier between processes: notify() lets one wait() through.
 class Gate {
  public:

@@ -286,8 +286,7 @@ TEST(exec_from_the_leader_ends_the_others) {
   CHECK_EQ(run([] {
              for (int i = 0; i < 5; ++i) {
                std::thread([] {
-                 for (;;) {
-                 }
+                 for (;;) asm volatile("");
                }).detach();
              }
              exec(check::self(), {"x", "--child", "count_threads"});

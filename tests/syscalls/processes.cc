@@ -387,11 +387,8 @@ TEST(clone_with_shared_cwd_and_umask) {
 
 TEST(clone_with_another_exit_signal) {
   Stack stack;
-  pid_t pid = OK(clone([](void*) { return 0; }, stack.top(), SIGUSR2, nullptr));
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGUSR2);
   signal(SIGUSR2, [](int) {});
+  pid_t pid = OK(clone([](void*) { return 0; }, stack.top(), SIGUSR2, nullptr));
   // waitpid(2): a child with another signal than SIGCHLD is a "clone" child.
   FAILS(ECHILD, waitpid(pid, nullptr, 0));
   int status;
@@ -455,8 +452,7 @@ TEST(exit_group_ends_all_threads) {
       for (;;) pause();
     }).detach();
     std::thread([] {
-      for (;;) {
-      }
+      for (;;) asm volatile("");
     }).detach();
     std::thread([] { _exit(31); }).join();
   });
@@ -488,8 +484,7 @@ TEST(killing_a_process_with_threads) {
       }).detach();
     }
     ready.notify();
-    for (;;) {
-    }
+    for (;;) asm volatile("");
   });
   ready.wait();
   OK(kill(pid, SIGKILL));

@@ -616,14 +616,7 @@ TEST(stack_overflow_is_handled_on_the_alternate_stack) {
         SIGSEGV, [](int) { _exit(44); }, SA_ONSTACK);
     rlimit limit = {256 << 10, 256 << 10};
     OK(setrlimit(RLIMIT_STACK, &limit));
-    struct Deep {
-      static int down(int depth) {
-        volatile char block[1024];
-        block[0] = static_cast<char>(depth);
-        return depth > 1'000'000 ? 0 : down(depth + 1) + block[0];
-      }
-    };
-    _exit(Deep::down(0) == 0 ? 1 : 2);
+    check::use_stack(64 << 20);
   });
   CHECK_EXITED(WAIT_STATUS(child), 44);
 }
@@ -651,14 +644,7 @@ TEST(altstack_too_small_for_the_frame_kills) {
     on(
         SIGUSR1,
         [](int) {
-          struct Deep {
-            static int down(int depth) {
-              volatile char block[512];
-              block[0] = static_cast<char>(depth);
-              return depth > 1'000'000 ? 0 : down(depth + 1) + block[0];
-            }
-          };
-          _exit(Deep::down(0));
+          check::use_stack(1 << 20);
         },
         SA_ONSTACK);
     raise(SIGUSR1);

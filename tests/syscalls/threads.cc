@@ -330,14 +330,8 @@ TEST(large_stacks) {
   CHECK_EQ(pthread_create(
                &thread, &attr,
                [](void*) -> void* {
-                 struct Deep {
-                   static int down(int n) {
-                     volatile char block[1 << 20];
-                     block[0] = 1;
-                     return n == 0 ? 0 : down(n - 1) + block[0];
-                   }
-                 };
-                 return reinterpret_cast<void*>(static_cast<long>(Deep::down(50)));
+                 check::use_stack(50 << 20);
+                 return reinterpret_cast<void*>(50L);
                },
                nullptr),
            0);
@@ -349,14 +343,7 @@ TEST(large_stacks) {
 TEST(guard_page_catches_overflow) {
   pid_t child = check::fork_child([] {
     std::thread([] {
-      struct Deep {
-        static int down(int n) {
-          volatile char block[65536];
-          block[0] = 1;
-          return n == 0 ? 0 : down(n - 1) + block[0];
-        }
-      };
-      _exit(Deep::down(100'000) & 1);
+      check::use_stack(1 << 30);
     }).join();
   });
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);
