@@ -45,6 +45,12 @@ std::optional<SignalInfo> SignalQueue::pop(SignalSet deliverable) {
   return found;
 }
 
+SignalInfo* SignalQueue::find_timer(int timer_id) {
+  for (SignalInfo& info : queue_)
+    if (info.si_code == SI_TIMER && info.si_timerid == timer_id) return &info;
+  return nullptr;
+}
+
 void SignalQueue::discard(SignalSet set) {
   if ((pending_ & set).empty()) return;
   queue_.remove_if([&](const SignalInfo& info) { return set.contains(info.si_signo); });

@@ -62,6 +62,8 @@ class SignalQueue {
   // The next signal in `deliverable`, removed; synchronous ones first, then by number.
   std::optional<SignalInfo> pop(SignalSet deliverable);
   void discard(SignalSet set);
+  // The queued signal of a timer_create(2) timer, or null.
+  SignalInfo* find_timer(int timer_id);
   SignalSet pending() const { return pending_; }
   size_t size() const { return queue_.size(); }
 

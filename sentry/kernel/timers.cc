@@ -8,6 +8,16 @@
 #include "sentry/kernel/kernel.h"
 
 namespace sentry::kernel {
+namespace {
+
+// Timers do not fire more often than this, Linux's timer slack: shorter periods show as overruns.
+constexpr Nanoseconds kShortestPeriod = 50'000;
+
+Nanoseconds advance(Nanoseconds time, Nanoseconds duration) {
+  return duration > INT64_MAX - time ? INT64_MAX : time + duration;
+}
+
+}  // namespace
 
 Nanoseconds process_cpu_time(const ThreadGroup& group) {
   Nanoseconds sum = static_cast<Nanoseconds>(group.usage.ru_utime.tv_sec) * kSecond +
@@ -84,7 +94,7 @@ void IntervalTimers::set(int which, const Value& value) {
 void IntervalTimers::schedule(int which) {
   One& one = timers_[static_cast<size_t>(which)];
   if (which == ITIMER_REAL) {
-    one.timer->arm(one.deadline);
+    one.timer->arm(one.interval > 0 ? std::max(one.deadline, monotonic_now() + kShortestPeriod) : one.deadline);
     return;
   }
   // CPU time passes at most as fast as all threads running: look again when it could have come, not more than 1 kHz.
@@ -103,7 +113,7 @@ void IntervalTimers::expired(int which) {
   }
   if (one.interval > 0) {
     const Nanoseconds missed = (time - one.deadline) / one.interval;
-    one.deadline += (missed + 1) * one.interval;
+    one.deadline = advance(one.deadline + missed * one.interval, one.interval);
     schedule(which);
   } else {
     one.deadline = 0;
@@ -111,37 +121,93 @@ void IntervalTimers::expired(int which) {
   group_.send(make_signal(kSignal[which], SI_KERNEL));
 }
 
+namespace {
+
+// What a timer's signal waits in: the thread's own queue, or the process's. Null where the thread has gone.
+SignalQueue* target_queue(const ThreadGroup& group, const PosixTimer& timer) {
+  if (timer.event.sigev_notify != SIGEV_THREAD_ID) return &const_cast<ThreadGroup&>(group).pending;
+  Task* task = group.kernel.find_task(timer.thread);
+  return task != nullptr && task->group.get() == &group ? &task->pending : nullptr;
+}
+
+SignalInfo* pending_signal(const ThreadGroup& group, const PosixTimer& timer) {
+  SignalQueue* queue = target_queue(group, timer);
+  return queue == nullptr ? nullptr : queue->find_timer(timer.id);
+}
+
+void announce(ThreadGroup& group, PosixTimer& timer, int missed) {
+  if (timer.event.sigev_notify == SIGEV_NONE) return;
+  if (SignalInfo* queued = pending_signal(group, timer)) {
+    timer.overrun += std::min(missed, INT32_MAX - 1 - timer.overrun) + 1;  // DELAYTIMER_MAX is INT_MAX
+    queued->si_overrun = timer.overrun;
+    return;
+  }
+  timer.delivered_overrun = timer.overrun;
+  timer.overrun = missed;
+  SignalInfo info = make_signal(timer.event.sigev_signo, SI_TIMER);
+  info.si_timerid = timer.id;
+  info.si_overrun = missed;
+  info.si_value = timer.event.sigev_value;
+  if (timer.event.sigev_notify != SIGEV_THREAD_ID) {
+    group.send(info);
+  } else if (Task* task = group.kernel.find_task(timer.thread); task != nullptr && task->group.get() == &group) {
+    task->send(info);
+  }
+}
+
+void schedule(ThreadGroup& group, PosixTimer& timer) {
+  const Result<Nanoseconds> now = posix_timer_now(group, timer);
+  if (!now.ok()) {
+    timer.deadline = 0;  // its clock has stopped for good
+    return;
+  }
+  const bool cpu = timer.clock < 0 || timer.clock == CLOCK_PROCESS_CPUTIME_ID || timer.clock == CLOCK_THREAD_CPUTIME_ID;
+  Nanoseconds rest = std::max<Nanoseconds>(timer.deadline - *now, 0);
+  // A CPU clock is asked again when the time could have come, and not more than a thousand times a second.
+  if (cpu) rest = std::max<Nanoseconds>(rest / std::max<Nanoseconds>(group.kernel.cpus, 1), kMillisecond);
+  if (timer.interval > 0) rest = std::max(rest, kShortestPeriod);
+  timer.timer->arm(advance(monotonic_now(), rest));
+}
+
+void posix_timer_expired(ThreadGroup& group, PosixTimer& timer) {
+  const Result<Nanoseconds> now = posix_timer_now(group, timer);
+  if (!now.ok() || *now < timer.deadline) {
+    schedule(group, timer);  // not yet, or never
+    return;
+  }
+  Nanoseconds missed = 0;
+  if (timer.interval > 0) {
+    missed = (*now - timer.deadline) / timer.interval;
+    timer.deadline = advance(timer.deadline + missed * timer.interval, timer.interval);
+    schedule(group, timer);
+  } else {
+    timer.deadline = 0;
+  }
+  announce(group, timer, static_cast<int>(std::min<Nanoseconds>(missed, INT32_MAX - 1)));
+}
+
+}  // namespace
+
+Result<Nanoseconds> posix_timer_now(const ThreadGroup& group, const PosixTimer& timer) {
+  if (timer.clock == CLOCK_PROCESS_CPUTIME_ID) return process_cpu_time(group);
+  Task* task = timer.clock == CLOCK_THREAD_CPUTIME_ID ? group.kernel.find_task(timer.creator) : group.any_task();
+  if (task == nullptr || task->group.get() != &group) return Errno(EINVAL);
+  return read_guest_clock(*task, timer.clock);
+}
+
+int posix_timer_overrun(const ThreadGroup& group, const PosixTimer& timer) {
+  return pending_signal(group, timer) != nullptr ? timer.delivered_overrun : timer.overrun;
+}
+
 void arm_posix_timer(ThreadGroup& group, PosixTimer& timer, Nanoseconds deadline, Nanoseconds interval) {
   timer.interval = interval;
   timer.deadline = deadline;
   if (timer.timer == nullptr) {
     PosixTimer* raw = &timer;
-    timer.timer = std::make_unique<Timer>(group.kernel.loop, [&group, raw] {
-      const Nanoseconds now = monotonic_now();
-      raw->overrun = 0;
-      if (raw->interval > 0) {
-        const Nanoseconds missed = (now - raw->deadline) / raw->interval;
-        raw->overrun = static_cast<int>(std::min<Nanoseconds>(missed, INT32_MAX));
-        raw->deadline += (missed + 1) * raw->interval;
-        raw->timer->arm(raw->deadline);
-      } else {
-        raw->deadline = 0;
-      }
-      if (raw->event.sigev_notify == SIGEV_NONE) return;
-      SignalInfo info = make_signal(raw->event.sigev_signo, SI_TIMER);
-      info.si_timerid = raw->id;
-      info.si_overrun = raw->overrun;
-      info.si_value = raw->event.sigev_value;
-      if (raw->event.sigev_notify == SIGEV_THREAD_ID) {
-        Task* task = group.kernel.find_task(raw->thread);
-        if (task != nullptr && task->group.get() == &group) task->send(info);
-      } else {
-        group.send(info);
-      }
-    });
+    timer.timer = std::make_unique<Timer>(group.kernel.loop, [&group, raw] { posix_timer_expired(group, *raw); });
   }
   timer.timer->disarm();
-  if (deadline != 0) timer.timer->arm(deadline);
+  if (deadline != 0) schedule(group, timer);
 }
 
 }  // namespace sentry::kernel

@@ -45,12 +45,14 @@ class IntervalTimers {
 struct PosixTimer {
   int id = 0;
   int clock = 0;
+  pid_t creator = 0;        // the thread that CLOCK_THREAD_CPUTIME_ID means
   sigevent event{};
   pid_t thread = 0;         // SIGEV_THREAD_ID
   std::unique_ptr<Timer> timer;
-  Nanoseconds deadline = 0;  // CLOCK_MONOTONIC; 0: disarmed
+  Nanoseconds deadline = 0;  // on the timer's own clock; 0: disarmed
   Nanoseconds interval = 0;
-  int overrun = 0;
+  int overrun = 0;           // of the signal that was queued last
+  int delivered_overrun = 0;  // of the one before
 };
 
 struct PosixTimers {
@@ -58,7 +60,12 @@ struct PosixTimers {
   int next = 0;
 };
 
-// Arms or disarms; the group gets its signal at each expiry.
+// Arms at a moment of the timer's own clock, or disarms (0); the group gets its signal at each expiry. There is one
+// signal at a time: expiries that find it still pending are its overruns, timer_getoverrun(2).
 void arm_posix_timer(ThreadGroup& group, PosixTimer& timer, Nanoseconds deadline, Nanoseconds interval);
+// What the timer's clock shows. EINVAL where it went with its thread.
+Result<Nanoseconds> posix_timer_now(const ThreadGroup& group, const PosixTimer& timer);
+// Of the signal that was delivered last.
+int posix_timer_overrun(const ThreadGroup& group, const PosixTimer& timer);
 
 }  // namespace sentry::kernel

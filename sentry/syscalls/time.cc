@@ -294,6 +294,7 @@ Result<> sys_timer_create(Task& task, Clock clock, GuestPtr<const sigevent> even
   auto timer = std::make_unique<PosixTimer>();
   timer->id = id;
   timer->clock = clock;
+  timer->creator = task.tid;
   if (event_place) {
     TRY(check_event(task, event, timer->thread));
   } else {
@@ -309,10 +310,12 @@ Result<> sys_timer_create(Task& task, Clock clock, GuestPtr<const sigevent> even
   return {};
 }
 
-itimerspec timer_state(const PosixTimer& timer) {
+Result<itimerspec> timer_state(const Task& task, const PosixTimer& timer) {
   itimerspec state{};
   state.it_interval = to_timespec(timer.interval);
-  if (timer.deadline != 0) state.it_value = to_timespec(std::max<Nanoseconds>(timer.deadline - monotonic_now(), 1));
+  if (timer.deadline == 0) return state;
+  const Nanoseconds now = TRY(kernel::posix_timer_now(*task.group, timer));
+  state.it_value = to_timespec(std::max<Nanoseconds>(timer.deadline - now, 1));
   return state;
 }
 
@@ -323,24 +326,23 @@ Result<> sys_timer_settime(Task& task, int id, Flags<kTimerFlagNames> flags, Gue
   const Nanoseconds value = TRY(to_nanoseconds(wanted.it_value));
   const Nanoseconds interval = TRY(to_nanoseconds(wanted.it_interval));
   PosixTimer* timer = TRY(find_timer(task, id));
-  const itimerspec old = timer_state(*timer);
-  Nanoseconds deadline = 0;
-  if (value != 0) {
-    const Nanoseconds when =
-        (flags & TIMER_ABSTIME) != 0 ? value : add(TRY(kernel::read_guest_clock(task, timer->clock)), value);
-    deadline = std::max<Nanoseconds>(TRY(kernel::monotonic_deadline(task, timer->clock, when)), 1);
-  }
-  timer->overrun = 0;
+  const itimerspec old = TRY(timer_state(task, *timer));
+  Nanoseconds deadline = value;
+  if (value != 0 && (flags & TIMER_ABSTIME) == 0)
+    deadline = add(TRY(kernel::posix_timer_now(*task.group, *timer)), value);
+  timer->overrun = timer->delivered_overrun = 0;
   kernel::arm_posix_timer(*task.group, *timer, deadline, value == 0 ? 0 : interval);
   if (out) TRY(task.memory().write(out, old));
   return {};
 }
 
 Result<> sys_timer_gettime(Task& task, int id, GuestPtr<itimerspec> out) {
-  return task.memory().write(out, timer_state(*TRY(find_timer(task, id))));
+  return task.memory().write(out, TRY(timer_state(task, *TRY(find_timer(task, id)))));
 }
 
-Result<int> sys_timer_getoverrun(Task& task, int id) { return TRY(find_timer(task, id))->overrun; }
+Result<int> sys_timer_getoverrun(Task& task, int id) {
+  return kernel::posix_timer_overrun(*task.group, *TRY(find_timer(task, id)));
+}
 
 Result<> sys_timer_delete(Task& task, int id) {
   TRY(find_timer(task, id));
@@ -363,7 +365,7 @@ constexpr Entry kCalls[] = {
     COMPLETE(getitimer, sys_getitimer),
     COMPLETE(setitimer, sys_setitimer),
     COMPLETE(alarm, sys_alarm),
-    PARTIAL(timer_create, sys_timer_create, "timers on CPU clocks run on real time"),
+    COMPLETE(timer_create, sys_timer_create),
     COMPLETE(timer_settime, sys_timer_settime),
     COMPLETE(timer_gettime, sys_timer_gettime),
     COMPLETE(timer_getoverrun, sys_timer_getoverrun),
