@@ -58,7 +58,6 @@ Result<> Walker::run() {
       TRY(step_up());
       continue;
     }
-    directory->expect(component, rest_);
     Path found = TRY(child(component));
     if (found.dentry->negative()) return Errno(ENOENT);
     const InodeRef& inode = found.dentry->inode();
@@ -81,12 +80,11 @@ Result<> Walker::step_up() {
 
 Result<Path> Walker::child(std::string_view name) {
   DentryCache& dentries = context_.space->dentries();
-  DentryRef dentry;
-  if ((resolve_ & RESOLVE_CACHED) != 0) {
+  DentryRef dentry = dentries.lookup_cached(place_.dentry, name);
+  if (dentry == nullptr) {
     if (name.size() > kNameMax) return Errno(ENAMETOOLONG);
-    dentry = dentries.lookup_cached(place_.dentry, name);
-    if (dentry == nullptr) return Errno(EAGAIN);
-  } else {
+    if ((resolve_ & RESOLVE_CACHED) != 0) return Errno(EAGAIN);
+    if (!rest_.empty()) place_.dentry->inode()->expect(name, rest_);
     dentry = TRY(dentries.lookup(place_.dentry, name));
   }
   if (!dentry->is_mountpoint()) return Path{place_.mount, std::move(dentry)};

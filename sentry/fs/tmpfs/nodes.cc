@@ -10,6 +10,7 @@
 
 #include <mutex>
 
+#include "sentry/fs/tmpfs/graveyard.h"
 #include "sentry/vfs/dentry.h"
 
 namespace sentry::fs::tmpfs {
@@ -23,31 +24,6 @@ constexpr uint64_t kPage = Quota::kPage;
 constexpr uint64_t kEntrySize = 20;
 // What statfs(2) shows as the whole where nothing limits it: programs take a file system of no blocks for a full one.
 constexpr uint64_t kNominalPages = uint64_t{1} << 24;  // 64 GiB
-
-// Inodes whose last reference went while another was being destroyed. A guest may nest directories as deep as it likes:
-// their destruction must not become a recursion.
-class Graveyard {
- public:
-  void bury(std::shared_ptr<Node> node) {
-    waiting_.push_back(std::move(node));
-    if (digging_) return;
-    digging_ = true;
-    while (!waiting_.empty()) {
-      const std::shared_ptr<Node> next = std::move(waiting_.back());
-      waiting_.pop_back();
-    }
-    digging_ = false;
-  }
-
- private:
-  std::vector<std::shared_ptr<Node>> waiting_;
-  bool digging_ = false;
-};
-
-Graveyard& graveyard() {
-  static Graveyard& instance = *new Graveyard;
-  return instance;
-}
 
 }  // namespace
 
@@ -107,6 +83,7 @@ RegularFile::RegularFile(Tmpfs& tmpfs, const NewNode& node)
     : Node(tmpfs, node),
       content_(tmpfs.memory(), tmpfs.quota(), this),
       device_(tmpfs.device()),
+      map_ino_(metadata_.attributes.ino),
       seals_(F_SEAL_SEAL),
       linkable_(node.linkable) {}
 
@@ -139,7 +116,7 @@ Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t len
 }
 
 mm::Mappable::Identity RegularFile::identity() const {
-  return {place_.text(), major(device_), minor(device_), metadata_.attributes.ino};
+  return {place_.text(), major(device_), minor(device_), map_ino_};
 }
 
 Result<> RegularFile::add_seals(int seals) {
@@ -234,51 +211,34 @@ Result<> OpenRegular::add_seals(int seals) {
 
 std::string OpenRegular::description() { return path().dentry->name(); }
 
-Directory::~Directory() {
-  names_.clear();
-  for (auto& [cookie, entry] : entries_) graveyard().bury(std::move(entry.node));
-}
+Directory::~Directory() { names_.drain(bury); }
 
 Result<vfs::Attributes> Directory::getattr() {
   vfs::Attributes attributes = metadata_.attributes;
-  attributes.size = kEntrySize * (2 + entries_.size());
+  attributes.size = kEntrySize * (2 + names_.size());
   return attributes;
-}
-
-Directory::Entry* Directory::find(std::string_view name) {
-  const auto found = names_.find(name);
-  return found == names_.end() ? nullptr : found->second;
 }
 
 void Directory::add(std::string_view name, std::shared_ptr<Node> node) {
   if (node->is_directory()) ++metadata_.attributes.nlink;
-  const uint64_t cookie = next_cookie_++;
-  Entry& entry = entries_[cookie];
-  entry = {std::string(name), std::move(node), cookie};
-  names_[entry.name] = &entry;
+  names_.add(name, std::move(node));
 }
 
 std::shared_ptr<Node> Directory::take(std::string_view name) {
-  const auto found = names_.find(name);
-  if (found == names_.end()) return nullptr;
-  Entry& entry = *found->second;
-  std::shared_ptr<Node> node = std::move(entry.node);
-  const uint64_t cookie = entry.cookie;
-  names_.erase(found);
-  entries_.erase(cookie);
-  if (node->is_directory()) --metadata_.attributes.nlink;
+  std::shared_ptr<Node> node = names_.take(name);
+  if (node != nullptr && node->is_directory()) --metadata_.attributes.nlink;
   return node;
 }
 
 Result<InodeRef> Directory::lookup(std::string_view name) {
-  const Entry* entry = find(name);
+  const auto* entry = names_.find(name);
   if (entry == nullptr) return Errno(ENOENT);
   return InodeRef(entry->node);
 }
 
 Result<InodeRef> Directory::create(std::string_view name, const NewNode& node) {
   if (removed_) return Errno(ENOENT);
-  if (find(name) != nullptr) return Errno(EEXIST);
+  if (names_.find(name) != nullptr) return Errno(EEXIST);
   std::shared_ptr<Node> made = TRY(tmpfs().make_node(node));
   add(name, made);
   changed();
@@ -287,7 +247,7 @@ Result<InodeRef> Directory::create(std::string_view name, const NewNode& node) {
 
 Result<InodeRef> Directory::mkdir(std::string_view name, const NewNode& node) {
   if (removed_) return Errno(ENOENT);
-  if (find(name) != nullptr) return Errno(EEXIST);
+  if (names_.find(name) != nullptr) return Errno(EEXIST);
   if (!tmpfs().quota()->charge_inode()) return Errno(ENOSPC);
   auto made = std::make_shared<Directory>(tmpfs(), node);
   add(name, made);
@@ -297,7 +257,7 @@ Result<InodeRef> Directory::mkdir(std::string_view name, const NewNode& node) {
 
 Result<InodeRef> Directory::symlink(std::string_view name, const NewNode& node, std::string_view target) {
   if (removed_) return Errno(ENOENT);
-  if (find(name) != nullptr) return Errno(EEXIST);
+  if (names_.find(name) != nullptr) return Errno(EEXIST);
   if (!tmpfs().quota()->charge_inode()) return Errno(ENOSPC);
   auto made = std::make_shared<SymbolicLink>(tmpfs(), node, target);
   add(name, made);
@@ -314,7 +274,7 @@ Result<InodeRef> Directory::tmpfile(const NewNode& node) {
 
 Result<> Directory::link(std::string_view name, vfs::Inode& target) {
   if (removed_) return Errno(ENOENT);
-  if (find(name) != nullptr) return Errno(EEXIST);
+  if (names_.find(name) != nullptr) return Errno(EEXIST);
   auto node = std::static_pointer_cast<Node>(target.shared_from_this());
   if (!node->linkable()) return Errno(ENOENT);
   ++node->metadata().attributes.nlink;
@@ -324,24 +284,35 @@ Result<> Directory::link(std::string_view name, vfs::Inode& target) {
   return {};
 }
 
+// What a node loses with its name.
+void Directory::drop(Node& node) {
+  if (node.is_directory()) {
+    static_cast<Directory&>(node).removed_ = true;
+    node.metadata().attributes.nlink = 0;
+  } else {
+    --node.metadata().attributes.nlink;
+  }
+  node.metadata().touch_ctime();
+}
+
 Result<> Directory::unlink(std::string_view name, vfs::Inode&) {
   const std::shared_ptr<Node> node = take(name);
   if (node == nullptr) return Errno(ENOENT);
-  --node->metadata().attributes.nlink;
-  node->metadata().touch_ctime();
+  drop(*node);
   changed();
   return {};
 }
 
+Result<> Directory::check_empty(Node& node) const {
+  return !node.is_directory() || static_cast<Directory&>(node).names_.empty() ? Result<>() : Result<>(Errno(ENOTEMPTY));
+}
+
 Result<> Directory::rmdir(std::string_view name, vfs::Inode&) {
-  Entry* entry = find(name);
+  const auto* entry = names_.find(name);
   if (entry == nullptr) return Errno(ENOENT);
   if (!entry->node->is_directory()) return Errno(ENOTDIR);
-  auto& victim = static_cast<Directory&>(*entry->node);
-  if (!victim.entries_.empty()) return Errno(ENOTEMPTY);
-  victim.removed_ = true;
-  victim.metadata_.attributes.nlink = 0;
-  victim.metadata_.touch_ctime();
+  TRY(check_empty(*entry->node));
+  drop(*entry->node);
   take(name);
   changed();
   return {};
@@ -350,28 +321,27 @@ Result<> Directory::rmdir(std::string_view name, vfs::Inode&) {
 Result<> Directory::rename(std::string_view name, vfs::Inode&, vfs::Inode& new_dir, std::string_view new_name, vfs::Inode*,
                            unsigned flags) {
   auto& target = static_cast<Directory&>(new_dir);
-  if (target.removed_ || find(name) == nullptr) return Errno(ENOENT);
-  Entry* victim = target.find(new_name);
+  if (target.removed_ || names_.find(name) == nullptr) return Errno(ENOENT);
+  auto* victim = target.names_.find(new_name);
+  // A name that stays keeps its cookie, whatever it stands for: readers of the directory go on seeing it.
+  const auto replace = [](Directory& directory, NameTable<Node>::Entry& entry, std::shared_ptr<Node>& node) {
+    directory.metadata_.attributes.nlink += (node->is_directory() ? 1u : 0u) - (entry.node->is_directory() ? 1u : 0u);
+    node->metadata().touch_ctime();
+    std::swap(entry.node, node);
+  };
   if ((flags & RENAME_EXCHANGE) != 0) {
     if (victim == nullptr) return Errno(ENOENT);
-    // The names stay where they are, and their cookies with them: what they stand for changes places.
-    Entry* mine = find(name);
-    const auto count_links = [](Directory& directory, const Node& leaves, const Node& comes) {
-      directory.metadata_.attributes.nlink += (comes.is_directory() ? 1u : 0u) - (leaves.is_directory() ? 1u : 0u);
-    };
-    count_links(*this, *mine->node, *victim->node);
-    count_links(target, *victim->node, *mine->node);
-    std::swap(mine->node, victim->node);
-    mine->node->metadata().touch_ctime();
-    victim->node->metadata().touch_ctime();
+    auto* mine = names_.find(name);
+    std::shared_ptr<Node> node = mine->node;
+    replace(target, *victim, node);
+    replace(*this, *mine, node);
+  } else if (victim != nullptr) {
+    if ((flags & RENAME_NOREPLACE) != 0) return Errno(EEXIST);
+    TRY(check_empty(*victim->node));
+    std::shared_ptr<Node> node = take(name);
+    replace(target, *victim, node);
+    drop(*node);
   } else {
-    if (victim != nullptr) {
-      if ((flags & RENAME_NOREPLACE) != 0) return Errno(EEXIST);
-      if (victim->node->is_directory())
-        TRY(target.rmdir(new_name, *victim->node));
-      else
-        TRY(target.unlink(new_name, *victim->node));
-    }
     std::shared_ptr<Node> node = take(name);
     node->metadata().touch_ctime();
     target.add(new_name, std::move(node));
@@ -387,13 +357,12 @@ Result<vfs::FileRef> Directory::open(const vfs::Path& path, int flags) {
 }
 
 bool Directory::list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end) const {
-  for (auto it = entries_.lower_bound(position); it != entries_.end() && it->first < end; ++it) {
-    const Entry& entry = it->second;
-    if (!sink.add(entry.name, entry.node->ino(), static_cast<unsigned char>(IFTODT(entry.node->type())), it->first + 1))
-      return false;
-    position = it->first + 1;
-  }
-  return true;
+  return names_.each(position, end, [&](const auto& entry) {
+    const auto type = static_cast<unsigned char>(IFTODT(entry.node->type()));
+    if (!sink.add(entry.name, entry.node->ino(), type, entry.cookie + 1)) return false;
+    position = entry.cookie + 1;
+    return true;
+  });
 }
 
 Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {

@@ -1,11 +1,9 @@
 // The inodes of a tmpfs.
 #pragma once
 
-#include <map>
-#include <unordered_map>
-
 #include "sentry/fs/tmpfs/content.h"
 #include "sentry/fs/tmpfs/metadata.h"
+#include "sentry/fs/tmpfs/name_table.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/vfs/dentry.h"
 
@@ -85,12 +83,17 @@ class RegularFile final : public Node, public mm::Mappable {
   int seals() const { return seals_; }
   Result<> add_seals(int seals);
   void set_seals(int seals) { seals_ = seals; }
-  // For /proc/PID/maps.
+  // For /proc/PID/maps: where it is, and what it is called there if that is not its own number (the overlay's files).
   void remember_place(const vfs::Path& path) { place_.remember(path); }
+  void set_identity(uint64_t device, uint64_t ino) {
+    device_ = device;
+    map_ino_ = ino;
+  }
 
  private:
   Content content_;
   uint64_t device_;
+  uint64_t map_ino_;
   int seals_;
   bool linkable_;
   bool written_through_mappings_ = false;  // a shared writable mapping was made once
@@ -139,25 +142,18 @@ class Directory final : public Node {
   Result<vfs::InodeRef> tmpfile(const vfs::NewNode& node) override;
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
 
-  // Offers entries with a cookie in [position, end); false when the sink is full. Cookies start at 2 and only grow, so
-  // that a reader sees each entry that stays exactly once, whatever comes and goes.
+  // Offers entries with a cookie in [position, end) and moves the position; false when the sink is full.
   bool list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end) const;
-  uint64_t end_cookie() const { return next_cookie_; }
+  uint64_t end_cookie() const { return names_.end_cookie(); }
 
  private:
-  struct Entry {
-    std::string name;
-    std::shared_ptr<Node> node;
-    uint64_t cookie;
-  };
-  Entry* find(std::string_view name);
   void add(std::string_view name, std::shared_ptr<Node> node);
   std::shared_ptr<Node> take(std::string_view name);
+  Result<> check_empty(Node& node) const;
+  void drop(Node& node);
   void changed() { metadata_.touch_mtime(); }
 
-  std::map<uint64_t, Entry> entries_;                         // by cookie
-  std::unordered_map<std::string_view, Entry*> names_;  // keys are the entries' names
-  uint64_t next_cookie_ = 2;
+  NameTable<Node> names_;
   bool removed_ = false;
 };
 
@@ -169,8 +165,7 @@ class OpenDirectory final : public vfs::DirectoryFile {
   Result<uint64_t> seek(int64_t offset, int whence) override;
 
  private:
-  // What has come since the open or the last seek is not listed: who renames each file that it reads would never end.
-  uint64_t end_;
+  uint64_t end_;  // what has come since the open or the last seek is not listed
 };
 
 class SymbolicLink final : public Node {
