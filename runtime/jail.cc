@@ -328,10 +328,10 @@ Identity gofer_identity() {
   return {fmt::format("{} {} 1\n", uid, uid), fmt::format("{} {} 1\n", gid, gid), uid, gid, false};
 }
 
-uint64_t gofer_capabilities() {
+uint64_t gofer_capabilities(TreeAccess access) {
   if (!may_map_ids()) return 0;
-  return bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_DAC_READ_SEARCH) | bit(CAP_FOWNER) |
-         bit(CAP_FSETID) | bit(CAP_MKNOD) | bit(CAP_SETFCAP);
+  if (access == TreeAccess::kRead) return bit(CAP_DAC_READ_SEARCH);
+  return bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FOWNER) | bit(CAP_FSETID);
 }
 
 Jailed& Jailed::operator=(Jailed&& other) noexcept {

@@ -34,8 +34,10 @@ Identity sentry_identity();
 // The gofer's: for root every id as it is, for a user the user alone.
 Identity gofer_identity();
 
-// The capabilities that serving a root-owned file tree takes; in force only on what the user namespace maps.
-uint64_t gofer_capabilities();
+// The capabilities that serving a root-owned file tree takes, to read or also to write; in force only on what
+// the user namespace maps. None for a user.
+enum class TreeAccess { kRead, kWrite };
+uint64_t gofer_capabilities(TreeAccess access);
 
 struct JailSpec {
   const char* name = "";          // "sentry" or "gofer", for messages

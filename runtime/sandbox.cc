@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 
@@ -91,7 +92,9 @@ JailSpec gofer_spec(const SandboxPlan& plan, const Program& program, int null_fd
   spec.args.push_back(std::to_string(spec.fds.size()));
   spec.fds.push_back(-1);
   spec.identity = gofer_identity();
-  spec.capabilities = gofer_capabilities();
+  const bool writes = std::any_of(plan.attaches.begin(), plan.attaches.end(),
+                                  [](const Attach& attach) { return attach.writable; });
+  spec.capabilities = gofer_capabilities(writes ? TreeAccess::kWrite : TreeAccess::kRead);
   spec.prepare = [attaches = plan.attaches](JailSpec& self) -> Outcome<> {
     // The gofer reopens descriptors by name; the clone's ".." leads nowhere. It must be taken before /proc is
     // covered.
