@@ -52,6 +52,7 @@ Result<uint64_t> PipeFile::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
 Ends make_pipe(int flags, const vfs::CredentialsRef& owner) {
   const vfs::InodeRef inode = vfs::make_anonymous_inode(S_IFIFO | 0600, "pipe", owner);
   auto pipe = std::make_shared<Pipe>();
+  inode->attachment = pipe;  // /proc/PID/fd/N opens it again, as a FIFO
   Ends ends{
       std::make_shared<PipeFile>(vfs::Path{}, inode, O_RDONLY | (flags & O_NONBLOCK), pipe),
       std::make_shared<PipeFile>(vfs::Path{}, inode, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)), pipe),
