@@ -47,13 +47,21 @@ std::string mount_options(const vfs::Mount& mount) {
 template <typename Line>
 Result<std::string> each_mount(const Snapshot& snapshot, Line line) {
   std::string text;
-  // A zombie has left its namespace.
-  if (snapshot.task == nullptr || snapshot.task->fs_context == nullptr) return Errno(EINVAL);
-  const vfs::FsContext& fs = *snapshot.task->fs_context;
-  for (const vfs::MountRef& mount : fs.space->mounts()) {
+  std::shared_ptr<vfs::MountNamespace> space;
+  vfs::Path root;
+  if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr) {
+    space = snapshot.task->fs_context->space;
+    root = snapshot.task->fs_context->root;
+  } else if (!snapshot.group->dead && snapshot.group->kernel.mount_space != nullptr) {
+    space = snapshot.group->kernel.mount_space;  // the sandbox's own init
+    root = space->root();
+  } else {
+    return Errno(EINVAL);  // a zombie has left its namespace
+  }
+  for (const vfs::MountRef& mount : space->mounts()) {
     const vfs::Path place{mount, mount->root};
-    if (!fs.space->reachable(place, fs.root)) continue;
-    text += line(*mount, escaped(fs.space->path_text(place, fs.root)));
+    if (!space->reachable(place, root)) continue;
+    text += line(*mount, escaped(space->path_text(place, root)));
   }
   return text;
 }
@@ -71,7 +79,7 @@ Result<std::string> mountinfo_text(const Snapshot& snapshot) {
     const uint64_t device = mount.superblock->device();
     std::string super = mount.superblock->read_only ? "ro" : "rw";
     if (!mount.options.empty()) super += "," + mount.options;
-    return fmt::format("{} {} {}:{} {} {} {} - {} {} {}\n", mount.id, mount.parent != nullptr ? mount.parent->id : 1,
+    return fmt::format("{} {} {}:{} {} {} {} - {} {} {}\n", mount.id, mount.parent != nullptr ? mount.parent->id : 0,
                        major(device), minor(device), escaped(root_within(mount)), place, mount_options(mount),
                        type_of(mount), source_of(mount), super);
   });

@@ -64,6 +64,11 @@ class RootDirectory final : public pseudo::Directory {
       entries.push_back({fmt::format("{}", pid), static_cast<uint64_t>(pid) << 32 | 1, DT_DIR});
     return entries;
   }
+  // As create(): Linux does not get as far as asking who wants to make it.
+  Result<vfs::InodeRef> mkdir(std::string_view, const vfs::NewNode&) override { return Errno(ENOENT); }
+  Result<vfs::InodeRef> symlink(std::string_view, const vfs::NewNode&, std::string_view) override {
+    return Errno(ENOENT);
+  }
   Result<vfs::Attributes> getattr() override {
     vfs::Attributes attributes = TRY(Directory::getattr());
     attributes.nlink = static_cast<uint32_t>(2 + kernel_.groups().size());

@@ -146,13 +146,16 @@ Result<vfs::Path> executable_of(const Snapshot& snapshot) {
   if (memory == nullptr || memory->executable == nullptr) return Errno(ENOENT);
   return *std::static_pointer_cast<vfs::Path>(memory->executable);
 }
-Result<vfs::Path> cwd_of(const Snapshot& snapshot) {
-  if (snapshot.task == nullptr || snapshot.task->fs_context == nullptr) return Errno(ENOENT);
-  return snapshot.task->fs_context->cwd;
-}
 Result<vfs::Path> root_of(const Snapshot& snapshot) {
-  if (snapshot.task == nullptr || snapshot.task->fs_context == nullptr) return Errno(ENOENT);
-  return snapshot.task->fs_context->root;
+  if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr) return snapshot.task->fs_context->root;
+  const kernel::Kernel& kernel = snapshot.group->kernel;
+  // The sandbox's own init is at the root of everything; a zombie has let go of it.
+  if (snapshot.group->dead || kernel.mount_space == nullptr) return Errno(ENOENT);
+  return kernel.mount_space->root();
+}
+Result<vfs::Path> cwd_of(const Snapshot& snapshot) {
+  if (snapshot.task == nullptr || snapshot.task->fs_context == nullptr) return root_of(snapshot);
+  return snapshot.task->fs_context->cwd;
 }
 
 // ns/: the sandbox has one namespace of each kind, with the numbers that Linux gives its first ones.

@@ -29,7 +29,7 @@ class TextFile final : public vfs::File {
   }
 
   Result<size_t> write(mm::Source& source, const IoOptions& options) override {
-    if (!writer_) return Errno(EINVAL);
+    if (!writer_) return Errno(EIO);  // as proc and sysfs answer who may write by capability alone
     std::string text(static_cast<size_t>(std::min<uint64_t>(source.remaining(), kLongestWrite)), '\0');
     text.resize(TRY(source.get(text.data(), text.size())));
     TRY(writer_(text));
