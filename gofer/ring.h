@@ -63,6 +63,9 @@ class Ring {
   // Gives the place back.
   void release(Transfer& transfer);
 
+  // For the test that tries what the restrictions must refuse.
+  io_uring& host_ring() { return ring_; }
+
  private:
   Ring() = default;
   io_uring_sqe* next_entry(Transfer& transfer);

@@ -62,6 +62,14 @@ bool is_kernel_interface(int fd) {
          std::end(kMagics);
 }
 
+// Takes back a name that was made a moment ago, unless it stands for another file by now.
+void remove_made(int directory, const char* name, const struct statx& made) {
+  struct statx there;
+  if (::statx(directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_INO | STATX_TYPE, &there) == 0 &&
+      there.stx_ino == made.stx_ino && device_of(there) == device_of(made))
+    ::unlinkat(directory, name, S_ISDIR(made.stx_mode) ? AT_REMOVEDIR : 0);
+}
+
 }  // namespace
 
 Result<Node> Server::adopt(const Entry& below, Fd fd, const struct statx& status) {
@@ -180,7 +188,7 @@ Result<> Server::create(const RequestHeader& header, Decoder& in, Reply& reply) 
   auto path = owned.ok() ? host_fd(::openat(AT_FDCWD, FdPath(file.get()).c_str(), O_PATH | O_CLOEXEC))
                          : Result<Fd>(owned.error());
   if (!path.ok()) {
-    ::unlinkat(directory->fd.get(), name.c_str(), 0);
+    remove_made(directory->fd.get(), name.c_str(), status);
     return path.error();
   }
   const Node node = TRY(adopt(*directory, std::move(*path), status));
@@ -194,17 +202,17 @@ Result<Node> Server::lookup_made(const Entry& directory, const char* name, const
                                  uint32_t type) {
   Node node = TRY(lookup(directory, name));
   const Entry* made = TRY(ids_.node(node.id));
+  auto status = status_of(made->fd.get());
+  Result<> owned = status.ok() ? Result<>() : status.error();
   // Somebody else may already have put another file in its place: that one's owner is not ours to set.
-  Result<> owned = Errno(ESTALE);
-  if (made->type == type) {
-    auto status = status_of(made->fd.get());
-    owned = status.ok() ? own(made->fd.get(), *status, request.uid, request.gid, request.mode)
-                        : Result<>(status.error());
+  if (owned.ok() && made->type != type) owned = Errno(ESTALE);
+  if (owned.ok()) {
+    owned = own(made->fd.get(), *status, request.uid, request.gid, request.mode);
     if (owned.ok()) {
       node.attr = to_attr(*status);
       return node;
     }
-    ::unlinkat(directory.fd.get(), name, type == S_IFDIR ? AT_REMOVEDIR : 0);
+    remove_made(directory.fd.get(), name, *status);
   }
   ids_.release(node.id);
   return owned.error();
