@@ -46,7 +46,7 @@ struct JailSpec {
   std::vector<int> fds;           // fds[i] becomes descriptor i of the program, -1 leaves it closed; borrowed
   Identity identity;
   uint64_t capabilities = 0;  // bit mask of those kept
-  bool own_clocks = false;    // a time namespace whose clocks start at zero: hides the host's uptime
+  bool own_clocks = false;    // a time namespace whose clocks start near zero: hides the host's uptime
   // Runs in the jail while the caller's mount tree is still the root (a private copy of it), with every
   // capability of the new namespaces; may fill in fds. Descriptors that it opens live until exec.
   std::function<Outcome<>(JailSpec&)> prepare;

@@ -42,7 +42,7 @@ std::string Surface::to_text() const {
 }
 
 void enter_surface(const Surface& surface) {
-  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+  scmp_filter_ctx filter = seccomp_init(surface.otherwise == Surface::Otherwise::kKill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_TRAP);
   BULKHEAD_CHECK(filter != nullptr, "cannot build the seccomp filter of {}", surface.program);
   for (const HostCall& call : surface.calls) {
     std::vector<scmp_arg_cmp> comparisons;

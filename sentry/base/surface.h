@@ -45,6 +45,8 @@ struct HostCall {
 struct Surface {
   const char* program;
   std::vector<HostCall> calls;
+  // What anything else gets: the end of the process, or for stubs a SIGSYS that the sentry sees (SECCOMP_RET_TRAP).
+  enum class Otherwise { kKill, kTrap } otherwise = Otherwise::kKill;
 
   // What the filter answers for a call, worked out from the list alone (the test's oracle).
   bool admits(int nr, const uint64_t (&args)[6]) const;
@@ -55,7 +57,7 @@ struct Surface {
 };
 
 // Puts the calling thread (and all it creates) under the surface: anything else kills the process
-// (SECCOMP_RET_KILL_PROCESS). Requires no_new_privs. Aborts with a message if the host refuses.
+// (SECCOMP_RET_KILL_PROCESS) or traps. Requires no_new_privs. Aborts with a message if the host refuses.
 void enter_surface(const Surface& surface);
 
 }  // namespace sentry

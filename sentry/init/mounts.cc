@@ -5,7 +5,11 @@
 
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/gofer/gofer_fs.h"
+#include "sentry/fs/mqueue/mqueue.h"
+#include "sentry/fs/overlay/overlay.h"
 #include "sentry/fs/proc/proc.h"
+#include "sentry/fs/sys/cgroup.h"
+#include "sentry/fs/sys/sysfs.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::init {
@@ -78,6 +82,7 @@ class Mounter {
       return mount;
     };
     if (!listed(dev + "/pts")) TRY(add(own(boot::MountKind::kDevpts, dev + "/pts", "devpts", 0755)));
+    if (!listed(dev + "/mqueue")) TRY(add(own(boot::MountKind::kMqueue, dev + "/mqueue", "mqueue", 01777)));
     if (!listed(dev + "/shm")) TRY(add(own(boot::MountKind::kTmpfs, dev + "/shm", "tmpfs", 01777)));
     return {};
   }
@@ -90,7 +95,9 @@ class Mounter {
         options.attach = mount.attach;
         options.exclusive = mount.exclusive || mount.overlay;
         options.type = mount.type;
-        return fs::gofer::make_tree(context_.kernel, context_.gofer, options);
+        auto tree = TRY(fs::gofer::make_tree(context_.kernel, context_.gofer, options));
+        if (!mount.overlay) return tree;
+        return fs::overlay::make_overlay(std::move(tree), context_.kernel.memory_file, {});
       }
       case boot::MountKind::kProc: return fs::proc::make_proc(context_.kernel);
       case boot::MountKind::kDev: {
@@ -99,10 +106,10 @@ class Mounter {
         return superblock;
       }
       case boot::MountKind::kDevpts: return std::shared_ptr<vfs::Superblock>(context_.devpts);
-      case boot::MountKind::kTmpfs:
-      case boot::MountKind::kSysfs:
-      case boot::MountKind::kMqueue:
-      case boot::MountKind::kCgroup: return make_tmpfs(mount, mount.mode);
+      case boot::MountKind::kSysfs: return fs::sys::make_sysfs(context_.kernel);
+      case boot::MountKind::kCgroup: return fs::sys::make_cgroup(context_.kernel);
+      case boot::MountKind::kMqueue: return fs::mqueue::superblock_of(context_.kernel);
+      case boot::MountKind::kTmpfs: return make_tmpfs(mount, mount.mode);
     }
     return Errno(EINVAL);
   }
@@ -113,7 +120,6 @@ class Mounter {
     options.mode = mode;
     options.uid = mount.uid;
     options.gid = mount.gid;
-    options.budget = context_.budget;
     return fs::tmpfs::make_tmpfs(context_.kernel.memory_file, options);
   }
 

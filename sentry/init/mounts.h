@@ -21,7 +21,6 @@ struct Failure {
 struct MountContext {
   kernel::Kernel& kernel;
   std::shared_ptr<fs::gofer::Client> gofer;          // null: no gofer
-  std::shared_ptr<fs::tmpfs::Budget> budget;         // of all sentry memory files
   std::shared_ptr<fs::tty::Devpts> devpts;           // one instance for the sandbox
 };
 

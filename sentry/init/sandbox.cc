@@ -68,8 +68,7 @@ class Sandbox {
       const auto attach_points = gofer_->hello();
       if (!attach_points.ok()) return fail({attach_points.error().value(), "greeting the gofer"});
     }
-    auto budget = std::make_shared<fs::tmpfs::Budget>();
-    budget->limit_bytes = boot_.memory_limit_bytes;
+    fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot_.memory_limit_bytes;
     auto devpts = fs::tty::Devpts::create();
     if (boot_.process.terminal) {
       auto console = fs::tty::Console::create(loop_, devpts, Fd(boot_.process.console_fd), boot_.process.uid,
@@ -78,7 +77,7 @@ class Sandbox {
       console_ = std::move(*console);
     }
     fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts, console_ ? console_->terminal() : nullptr);
-    if (auto failure = mount_all({kernel_, gofer_, budget, devpts}, boot_)) return fail(*failure);
+    if (auto failure = mount_all({kernel_, gofer_, devpts}, boot_)) return fail(*failure);
     if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
     control_.send(Control{.kind = Control::Kind::kStarted});
   }

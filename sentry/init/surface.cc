@@ -11,7 +11,7 @@
 namespace sentry::init {
 
 Surface sentry_surface(std::string_view platform) {
-  Surface list{"bulkhead-sentry", {}};
+  Surface list{.program = "bulkhead-sentry", .calls = {}};
   list.calls = {
       // Waiting.
       HOST_CALL(epoll_pwait2, "the one place where the sentry sleeps"),

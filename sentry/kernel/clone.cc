@@ -6,6 +6,7 @@
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/timers.h"
 #include "sentry/kernel/sysv_semaphore.h"
 
 namespace sentry::kernel {
@@ -45,6 +46,7 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   group->oom_score_adj = old.oom_score_adj;
   group->nice = old.nice;
   group->exit_signal = request.exit_signal;
+  group->creator = parent.tid;
   if ((request.flags & CLONE_SIGHAND) != 0) {
     group->handlers = old.handlers;
   } else {
@@ -66,6 +68,7 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   group->process_group = old.process_group;
   if (group->process_group != nullptr) group->process_group->members.insert(group.get());
   kernel.add(group);
+  if (group->limits[RLIMIT_CPU].rlim_cur != RLIM_INFINITY) group->cpu_limit = std::make_unique<CpuLimit>(*group);
   return group;
 }
 
@@ -120,6 +123,7 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   child->comm = parent.comm;
   child->mask = parent.saved_mask ? *parent.saved_mask : parent.mask;
   child->timer_slack = parent.timer_slack;
+  child->personality = parent.personality;
   child->scheduling = parent.scheduling.inherited();
   if ((flags & CLONE_SYSVSEM) != 0) {
     if (parent.semaphore_undo == nullptr)

@@ -54,6 +54,8 @@ struct FpSoftware {
 };
 static_assert(sizeof(FpSoftware) == 48);
 constexpr size_t kFpSoftwareAt = 464;
+constexpr size_t kXsaveHeaderAt = 512;      // XSTATE_BV is its first word
+constexpr uint64_t kLegacyFeatures = 3;     // x87 and SSE
 constexpr uint32_t kMagic1 = 0x46505853, kMagic2 = 0x46505845;
 
 uint64_t enabled_features() {
@@ -62,7 +64,9 @@ uint64_t enabled_features() {
   return uint64_t{high} << 32 | low;
 }
 
-uint64_t trap_number(int signo) {
+uint64_t trap_number(int signo, int code) {
+  constexpr uint64_t kGeneralProtection = 13;
+  if (signo == SIGSEGV && code == SI_KERNEL) return kGeneralProtection;
   switch (signo) {
     case SIGFPE: return 0;
     case SIGTRAP: return 3;
@@ -109,6 +113,11 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   software.features = enabled_features();
   software.state_size = static_cast<uint32_t>(fp_size);
   std::memcpy(&fp[kFpSoftwareAt], &software, sizeof software);
+  // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the same).
+  uint64_t in_use = 0;
+  std::memcpy(&in_use, &fp[kXsaveHeaderAt], sizeof in_use);
+  in_use |= kLegacyFeatures;
+  std::memcpy(&fp[kXsaveHeaderAt], &in_use, sizeof in_use);
   std::memcpy(&fp[fp_size], &kMagic2, sizeof kMagic2);
 
   SignalFrame frame;
@@ -126,10 +135,14 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   saved.rip = registers.rip, saved.eflags = registers.eflags;
   saved.cs = static_cast<uint16_t>(registers.cs), saved.ss = static_cast<uint16_t>(registers.ss);
   saved.oldmask = old_mask.bits();
-  saved.trapno = trap_number(info.si_signo);
-  if (info.si_signo == SIGSEGV || info.si_signo == SIGBUS) {
+  saved.trapno = trap_number(info.si_signo, info.si_code);
+  if ((info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0 && info.si_code != SI_KERNEL) {
     saved.cr2 = reinterpret_cast<uint64_t>(info.si_addr);
-    saved.err = info.si_code == SEGV_MAPERR ? 4 : 5;  // user mode; the host does not tell whether it was a write
+    // User mode; present where the mapping is. Whether it was a write the host does not tell: what is mapped readable was
+    // written to.
+    const mm::Vma* vma = memory().find(saved.cr2);
+    const bool written = info.si_code == SEGV_ACCERR && vma != nullptr && (vma->prot & 1) != 0;
+    saved.err = 4u | (info.si_code == SEGV_ACCERR ? 1u : 0u) | (written ? 2u : 0u);
   }
   saved.fpstate = fp_place;
   frame.user.mask = old_mask.bits();
@@ -176,16 +189,14 @@ bool restore_frame(Task& task) {
     return true;
   }
   std::vector<std::byte> fp(task.kernel.platform.fpstate_size());
-  constexpr size_t kLegacy = 512;
-  if (!task.memory().read(saved.fpstate, fp.data(), kLegacy).ok()) return false;
+  if (!task.memory().read(saved.fpstate, fp.data(), kXsaveHeaderAt).ok()) return false;
   FpSoftware software;
   std::memcpy(&software, &fp[kFpSoftwareAt], sizeof software);
   if (software.magic1 == kMagic1 && software.state_size == fp.size()) {
     if (!task.memory().read(saved.fpstate, fp.data(), fp.size()).ok()) return false;
   } else {
     // Only the legacy area is there: x87 and SSE.
-    constexpr uint64_t kLegacyFeatures = 3;
-    std::memcpy(&fp[kLegacy], &kLegacyFeatures, sizeof kLegacyFeatures);
+    std::memcpy(&fp[kXsaveHeaderAt], &kLegacyFeatures, sizeof kLegacyFeatures);
   }
   std::memset(&fp[kFpSoftwareAt], 0, sizeof software);
   return task.context->write_fpstate(fp).ok();

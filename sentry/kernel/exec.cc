@@ -30,8 +30,12 @@ constexpr size_t kScriptLine = 256;         // BINPRM_BUF_SIZE
 constexpr size_t kMaxString = 32 * kPageSize;  // MAX_ARG_STRLEN
 constexpr uint64_t kPieBase = 0x5555'5555'4000;  // where Linux puts position-independent programs (ELF_ET_DYN_BASE)
 
-uint64_t random_pages(uint64_t mask) {
+// ADDR_NO_RANDOMIZE, personality(2).
+bool randomizes(const Task& task) { return (task.personality & 0x0040000) == 0; }
+
+uint64_t random_pages(const Task& task, uint64_t mask) {
   uint64_t value = 0;
+  if (!randomizes(task)) return 0;
   if (::getrandom(&value, sizeof value, GRND_NONBLOCK) < 0) value = 0;
   return (value & mask) * kPageSize;
 }
@@ -149,7 +153,7 @@ struct Placed {
 Result<Placed> build_stack(Task& task, mm::AddressSpaceMap& memory, const ExecRequest& request,
                            const vfs::Credentials& credentials, bool secure, const ElfImage& image,
                            const LoadedElf& program, uint64_t interpreter_base, bool executable_stack) {
-  const uint64_t top = kGuestEnd - kPageSize - random_pages(0x3fff);
+  const uint64_t top = kGuestEnd - kPageSize - random_pages(task, 0x3fff);
   uint64_t size = 0;
   for (const auto& text : request.args) size += text.size() + 1 + 8;
   for (const auto& text : request.env) size += text.size() + 1 + 8;
@@ -255,7 +259,7 @@ Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfIm
   platform::AddressSpace::Forked fresh = TRY(kernel.platform.new_address_space());
   NewImage result;
   result.context = std::move(fresh.context);
-  result.memory = std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), kernel.memory_file);
+  result.memory = std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), kernel.memory_file, randomizes(task));
   mm::AddressSpaceMap& memory = *result.memory;
   mm::AddressSpaceMap::Limits limits;
   limits.address_space = task.group->limit(RLIMIT_AS);
@@ -263,9 +267,9 @@ Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfIm
   limits.stack = task.group->limit(RLIMIT_STACK);
   limits.memlock = task.group->limit(RLIMIT_MEMLOCK);
   memory.set_limits(limits);
-  const uint64_t base = image.header.e_type == ET_DYN ? kPieBase + random_pages(0xfff'ffff) : 0;
+  const uint64_t base = image.header.e_type == ET_DYN ? kPieBase + random_pages(task, 0xfff'ffff) : 0;
   const LoadedElf program = TRY(map_elf(memory, image, base));
-  memory.set_heap(page_ceil(program.end) + random_pages(0x1fff));
+  memory.set_heap(page_ceil(program.end) + random_pages(task, 0x1fff));
   result.entry = program.entry;
   uint64_t interpreter_base = 0;
   if (interpreter) {
@@ -370,6 +374,7 @@ Result<> exec(Task& task, ExecRequest request) {
   group.posix_timers.reset();
   group.has_executed = true;
   if (identity.secure) task.parent_death_signal = 0;
+  if (identity.secure) task.personality &= ~uint32_t{0x0040000};
   task.comm = std::move(name);
   task.registers = platform::Registers{};
   task.registers.cs = 0x33;

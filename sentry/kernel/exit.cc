@@ -140,6 +140,7 @@ void finish_process(ThreadGroup& group, Task& last) {
   group.uid = last.credentials->uid;
   group.interval_timers.reset();
   group.posix_timers.reset();
+  group.cpu_limit.reset();
   end_session(group);
   const auto process_group = group.process_group;
   const bool was_orphaned = process_group == nullptr || process_group->orphaned();
@@ -242,6 +243,7 @@ bool selects(const Task& task, const WaitRequest& request, const ThreadGroup& ch
       if (child.process_group != task.group->process_group) return false;
       break;
   }
+  if ((request.options & __WNOTHREAD) != 0 && child.creator != task.tid) return false;
   if ((request.options & __WALL) != 0) return true;
   const bool clone_child = child.exit_signal != SIGCHLD;
   return clone_child == ((request.options & static_cast<int>(__WCLONE)) != 0);

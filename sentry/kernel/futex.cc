@@ -11,15 +11,15 @@ namespace sentry::kernel {
 Result<FutexKey> FutexTable::key(Task& task, uint64_t address, bool is_private) const {
   if (address % sizeof(uint32_t) != 0) return Errno(EINVAL);
   if (address >= mm::kGuestEnd) return Errno(EFAULT);
-  if (is_private) return FutexKey{&task.memory(), address};
+  if (is_private) return FutexKey{&task.memory(), address, false};
   const auto& vmas = task.memory().vmas();
   auto next = vmas.upper_bound(address);
   if (next == vmas.begin()) return Errno(EFAULT);
   --next;
   const mm::Vma& vma = next->second;
   if (address >= vma.end) return Errno(EFAULT);
-  if (!vma.shared || vma.file == nullptr) return FutexKey{&task.memory(), address};
-  return FutexKey{vma.file.get(), vma.offset + (address - next->first)};
+  if (!vma.shared || vma.file == nullptr) return FutexKey{&task.memory(), address, true};
+  return FutexKey{vma.file.get(), vma.offset + (address - next->first), true};
 }
 
 void FutexTable::remove(Sleeper& sleeper) {

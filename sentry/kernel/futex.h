@@ -16,6 +16,7 @@ namespace sentry::kernel {
 struct FutexKey {
   const void* object = nullptr;  // an AddressSpaceMap or a Mappable
   uint64_t offset = 0;
+  bool shared = false;
   friend auto operator<=>(const FutexKey&, const FutexKey&) = default;
 };
 

@@ -16,7 +16,6 @@ Kernel::Kernel(EventLoop& loop_in, platform::Platform& platform_in, mm::MemoryFi
       platform(platform_in),
       memory_file(memory_file_in),
       dispatch(dispatch_in),
-      boot_time(monotonic_now()),
       futexes(std::make_unique<FutexTable>()),
       ipc(std::make_unique<SysvIpc>()) {}
 

@@ -41,7 +41,7 @@ class Kernel {
   unsigned cpus = 1;
   std::vector<boot::IdMapping> uid_mappings, gid_mappings;
   std::shared_ptr<vfs::MountNamespace> mount_space;
-  Nanoseconds boot_time = 0;           // CLOCK_MONOTONIC at start: uptime's zero
+  Nanoseconds boot_time = 0;           // CLOCK_MONOTONIC when this kernel's uptime was zero: the sandbox has clocks of its own
   uint64_t forks = 0;                  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<SysvIpc> ipc;

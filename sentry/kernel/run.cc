@@ -14,7 +14,7 @@ void Task::run_loop() {
     if (exited || group->exiting) break;
     const platform::Trap trap = context->run(registers);
     switch (trap.kind) {
-      case platform::Trap::Kind::kSyscall: handle_syscall(); break;
+      case platform::Trap::Kind::kSyscall: handle_syscall(trap.foreign); break;
       case platform::Trap::Kind::kFault: handle_fault(trap.info); break;
       case platform::Trap::Kind::kInterrupted: break;
       case platform::Trap::Kind::kExited: exit_group(*group, SIGKILL); break;  // somebody outside killed the stub
@@ -23,12 +23,10 @@ void Task::run_loop() {
   finish_exit(*this);
 }
 
-void Task::handle_syscall() {
-  const uint64_t number = registers.orig_rax;
+void Task::handle_syscall(bool foreign) {
+  const auto number = static_cast<uint32_t>(registers.orig_rax);  // the kernel looks at eax alone
   registers.orig_rax = ~uint64_t{0};
-  // `syscall` leaves the next address in rcx; int 0x80 and sysenter, the 32-bit entries, do not. There is no 32-bit
-  // interface here.
-  if (registers.cs != 0x33 || registers.rcx != registers.rip) {
+  if (foreign) {  // there is no 32-bit interface here
     registers.rax = static_cast<uint64_t>(-ENOSYS);
     return;
   }

@@ -139,7 +139,7 @@ bool may_signal(const Task& sender, const ThreadGroup& target, int signo) {
   const vfs::Credentials& own = *sender.credentials;
   if (own.capable(CAP_KILL) || sender.group.get() == &target) return true;
   const Task* task = target.any_task();
-  if (task == nullptr) return true;  // a zombie: kill(2) succeeds without effect
+  if (task == nullptr) return own.euid == target.uid || own.uid == target.uid;  // a zombie, or the sandbox's own pid 1
   const vfs::Credentials& other = *task->credentials;
   if (own.euid == other.suid || own.euid == other.uid || own.uid == other.suid || own.uid == other.uid) return true;
   return signo == SIGCONT && target.process_group->session == sender.group->process_group->session;
@@ -152,8 +152,25 @@ void signal_process_group(ProcessGroup& group, const SignalInfo& info) {
   for (const auto& member : alive) member->send(info);
 }
 
+size_t queued_signals(const Kernel& kernel, uid_t uid) {
+  size_t sum = 0;
+  for (const auto& [id, group] : kernel.groups()) {
+    bool counted = false;
+    for (const Task* task : group->tasks) {
+      if (task->credentials->uid != uid) continue;
+      sum += task->pending.size() + (counted ? 0 : group->pending.size());
+      counted = true;
+    }
+  }
+  return sum;
+}
+
 Result<> kill(Task& sender, pid_t pid, int signo, const SignalInfo* given) {
   if (signo < 0 || signo > kSignals) return Errno(EINVAL);
+  // sigqueue(3): EAGAIN at RLIMIT_SIGPENDING, for what would have to be queued.
+  if (given != nullptr && signo >= kFirstRealtime &&
+      queued_signals(sender.kernel, sender.credentials->uid) >= sender.group->limit(RLIMIT_SIGPENDING))
+    return Errno(EAGAIN);
   const SignalInfo info =
       given != nullptr ? *given : make_signal(signo, SI_USER, sender.group->id, sender.credentials->uid);
   Kernel& kernel = sender.kernel;

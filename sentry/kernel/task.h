@@ -31,6 +31,7 @@ class Task;
 class IntervalTimers;
 class SemaphoreUndo;
 struct PosixTimers;
+class CpuLimit;
 
 // A process: tasks that share a thread group id, and what outlives them until the parent reaps it.
 class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
@@ -48,6 +49,7 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::shared_ptr<ProcessGroup> process_group;
   bool child_subreaper = false;
   bool has_executed = false;            // setpgid(2): EACCES for the parent
+  pid_t creator = 0;                    // the parent's thread that made it, for __WNOTHREAD
   int exit_signal = SIGCHLD;            // sent to the parent
 
   SignalQueue pending;                  // process-directed
@@ -73,6 +75,7 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::string command_line_name;        // comm of the leader after death
   std::unique_ptr<IntervalTimers> interval_timers;
   std::unique_ptr<PosixTimers> posix_timers;
+  std::unique_ptr<CpuLimit> cpu_limit;  // while RLIMIT_CPU is finite
   int oom_score_adj = 0;
   int nice = 0;
   bool protected_init = false;          // pid 1 of a container: unhandled signals from inside do nothing
@@ -140,6 +143,7 @@ class Task {
   int exit_code = 0;
   Fiber* fiber = nullptr;
   uint64_t timer_slack = 50'000;
+  uint32_t personality = 0;             // personality(2)
   Scheduling scheduling;
   std::shared_ptr<SemaphoreUndo> semaphore_undo;  // SEM_UNDO, semop(2); null until first used
   bool in_syscall = false;
@@ -172,7 +176,7 @@ class Task {
   Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
 
  private:
-  void handle_syscall();
+  void handle_syscall(bool foreign);
   void handle_fault(const siginfo_t& info);
   // Delivers what is pending, until there is nothing more to do before guest code runs. kernel/deliver.cc.
   void deliver_signals();

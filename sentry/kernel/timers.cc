@@ -66,6 +66,35 @@ Result<Nanoseconds> monotonic_deadline(Task& task, int clock, Nanoseconds deadli
   return mono + (deadline - now);
 }
 
+CpuLimit::CpuLimit(ThreadGroup& group) : group_(group), timer_(group.kernel.loop, [this] { look(); }) { update(); }
+
+void CpuLimit::update() {
+  const rlimit& limit = group_.limits[RLIMIT_CPU];
+  timer_.disarm();
+  if (limit.rlim_cur == RLIM_INFINITY && limit.rlim_max == RLIM_INFINITY) return;
+  next_signal_ = limit.rlim_cur > INT64_MAX / kSecond ? INT64_MAX : static_cast<Nanoseconds>(limit.rlim_cur) * kSecond;
+  look();
+}
+
+void CpuLimit::look() {
+  const rlimit& limit = group_.limits[RLIMIT_CPU];
+  const Nanoseconds spent = process_cpu_time(group_);
+  const Nanoseconds hard =
+      limit.rlim_max > INT64_MAX / kSecond ? INT64_MAX : static_cast<Nanoseconds>(limit.rlim_max) * kSecond;
+  if (spent >= hard) {
+    group_.send(make_signal(SIGKILL));
+    return;
+  }
+  if (spent >= next_signal_) {
+    group_.send(make_signal(SIGXCPU));
+    next_signal_ += kSecond;
+  }
+  // CPU time passes at most as fast as all threads running.
+  const auto threads = static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
+  const Nanoseconds rest = (std::min(next_signal_, hard) - spent) / threads;
+  timer_.arm(monotonic_now() + std::max(rest, 10 * kMillisecond));
+}
+
 IntervalTimers::IntervalTimers(ThreadGroup& group) : group_(group) {
   for (int which = 0; which < 3; ++which)
     timers_[static_cast<size_t>(which)].timer =

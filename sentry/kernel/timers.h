@@ -42,6 +42,20 @@ class IntervalTimers {
   std::array<One, 3> timers_;
 };
 
+// RLIMIT_CPU: SIGXCPU at the soft limit and each second after it, SIGKILL at the hard one.
+class CpuLimit {
+ public:
+  explicit CpuLimit(ThreadGroup& group);
+  // The limit has changed.
+  void update();
+
+ private:
+  void look();
+  ThreadGroup& group_;
+  Timer timer_;
+  Nanoseconds next_signal_ = 0;
+};
+
 struct PosixTimer {
   int id = 0;
   int clock = 0;

@@ -48,10 +48,10 @@ void Mappable::invalidate(uint64_t offset, uint64_t length) {
   for (AddressSpaceMap* map : maps) map->invalidate(*this, offset, length);
 }
 
-AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file)
+AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file, bool randomize)
     : space_(std::move(space)), memory_file_(memory_file) {
   uint64_t random = 0;
-  if (::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
+  if (randomize && ::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
   // 16 MiB to 4 GiB below the top, as a stack of ordinary size leaves them.
   mmap_top_ = kGuestEnd - (uint64_t{16} << 20) - ((random & 0xfffff) << 12);
 }
@@ -96,7 +96,7 @@ bool AddressSpaceMap::covered(uint64_t start, uint64_t end) const {
   return true;
 }
 
-Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint) const {
+Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint, uint64_t limit) const {
   const auto free_at = [&](uint64_t start) {
     if (start < kGuestStart || start > kGuestEnd || length > kGuestEnd - start) return false;
     const auto next = vmas_.lower_bound(start);
@@ -108,7 +108,7 @@ Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint) const
   };
   if (hint != 0 && free_at(page_floor(hint))) return page_floor(hint);
   // Top down, as Linux does.
-  for (const uint64_t top : {mmap_top_, kGuestEnd}) {
+  for (const uint64_t top : {std::min(mmap_top_, limit), limit}) {
     uint64_t ceiling = top;
     auto next = vmas_.upper_bound(ceiling);
     // A mapping that spans the top lowers it.
@@ -216,7 +216,9 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   const bool shared = (request.flags & MAP_SHARED) != 0;
   if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull && data_bytes() + length > limits_.data)
     return Errno(ENOMEM);
-  if (!fixed) start = TRY(find_gap(length, request.address));
+  constexpr uint64_t kLow = uint64_t{1} << 31;
+  const bool low = (request.flags & MAP_32BIT) != 0;
+  if (!fixed) start = TRY(find_gap(length, low ? 0 : request.address, low ? kLow : kGuestEnd));
 
   Vma vma;
   vma.end = start + length;
@@ -374,7 +376,7 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
   }
 
   if (vmas_.size() + 3 >= kMaxVmas) return Errno(ENOMEM);
-  const uint64_t target = fixed ? new_address : TRY(find_gap(new_size, keep ? new_address : 0));
+  const uint64_t target = fixed ? new_address : TRY(find_gap(new_size, keep ? new_address : 0, kGuestEnd));
   if (fixed) TRY(munmap(target, new_size));
   vma.end = target + new_size;
   if (duplicate) {
@@ -621,7 +623,10 @@ bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
 
 AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info, uint64_t stack_pointer) {
   const FaultAnswer as_it_is{false, info.si_signo, info.si_code};
-  if (info.si_signo != SIGSEGV && info.si_signo != SIGBUS) return as_it_is;
+  // General protection and alignment faults are not about mappings.
+  const bool page_fault = info.si_signo == SIGSEGV ? info.si_code == SEGV_MAPERR || info.si_code == SEGV_ACCERR
+                                                   : info.si_signo == SIGBUS && info.si_code == BUS_ADRERR;
+  if (!page_fault) return as_it_is;
   if (address >= kGuestEnd) return as_it_is;
   const auto found = vmas_.upper_bound(address);
   const bool inside = found != vmas_.begin() && std::prev(found)->second.end > address;

@@ -61,7 +61,7 @@ class AddressSpaceMap {
     uint64_t memlock = ~0ull;        // RLIMIT_MEMLOCK
   };
 
-  AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file);
+  AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file, bool randomize = true);
   ~AddressSpaceMap();
 
   // fork(2): the same mappings over a copy. The context is the caller's host thread.
@@ -144,7 +144,8 @@ class AddressSpaceMap {
  private:
   friend class Mappable;
   using Iterator = std::map<uint64_t, Vma>::iterator;
-  Result<uint64_t> find_gap(uint64_t length, uint64_t hint) const;
+  // Room for `length` bytes below `top`, at `hint` if it is free.
+  Result<uint64_t> find_gap(uint64_t length, uint64_t hint, uint64_t top) const;
   Result<> split_at(uint64_t address);
   Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
   void forget(uint64_t start, uint64_t end);  // drops VMAs that lie wholly inside

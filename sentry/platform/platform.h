@@ -37,7 +37,8 @@ struct Trap {
     kExited,       // the host thread is gone (killed from outside): the context can only be destroyed
   };
   Kind kind;
-  siginfo_t info{};  // kFault: si_signo, si_code, si_addr as the host reports them
+  siginfo_t info{};       // kFault: si_signo, si_code, si_addr as the host reports them
+  bool foreign = false;   // kSyscall: by an entry that is not x86-64's (int 0x80)
 };
 
 // One mapping to make: always at a fixed place, replacing what is there.

@@ -16,6 +16,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
 #include "sentry/syscalls/names.h"
+#include "sentry/syscalls/process_vm.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::syscalls {
@@ -296,6 +297,12 @@ Result<> set_limit(Task& task, ThreadGroup& group, int resource, const rlimit& w
   if (resource == RLIMIT_NOFILE && wanted.rlim_max > vfs::FdTable::kMaximum) return Errno(EPERM);
   if (wanted.rlim_max > now.rlim_max && !task.credentials->capable(CAP_SYS_RESOURCE)) return Errno(EPERM);
   now = wanted;
+  if (resource == RLIMIT_CPU) {
+    if (group.cpu_limit == nullptr)
+      group.cpu_limit = std::make_unique<kernel::CpuLimit>(group);
+    else
+      group.cpu_limit->update();
+  }
   for (Task* member : group.tasks) {
     if (member->memory_map == nullptr) continue;
     mm::AddressSpaceMap::Limits limits = member->memory().limits();
@@ -498,13 +505,12 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
   }
 }
 
-constexpr int kPersonalityQuery = -1;
-Result<int> sys_personality(Task&, unsigned persona) {
-  // PER_LINUX, and ADDR_NO_RANDOMIZE accepted without effect: what debuggers and builds set.
-  constexpr unsigned kNoRandomize = 0x0040000;
-  if (static_cast<int>(persona) == kPersonalityQuery) return 0;
-  if ((persona & ~kNoRandomize) != 0) return Errno(EINVAL);
-  return 0;
+Result<uint32_t> sys_personality(Task& task, unsigned persona) {
+  constexpr unsigned kQuery = 0xffffffff;
+  const uint32_t old = task.personality;
+  // Any value is kept, as Linux does; only ADDR_NO_RANDOMIZE has an effect here.
+  if (persona != kQuery) task.personality = persona;
+  return old;
 }
 
 Result<> sys_unshare(Task& task, Flags<kCloneNames> flags) {
@@ -546,12 +552,12 @@ constexpr Entry kCalls[] = {
     COMPLETE(set_tid_address, sys_set_tid_address),
     PARTIAL(arch_prctl, sys_arch_prctl, "FS and GS bases"),
     PARTIAL(prctl, sys_prctl, "no PR_SET_MM, PR_SET_SECCOMP, speculation and other controls"),
-    PARTIAL(personality, sys_personality, "PER_LINUX; ADDR_NO_RANDOMIZE without effect"),
+    PARTIAL(personality, sys_personality, "of the flags only ADDR_NO_RANDOMIZE has an effect"),
     PARTIAL(unshare, sys_unshare, "no new namespaces"),
     ABSENT(setns, EPERM, "one sandbox, one set of namespaces"),
     ABSENT(ptrace, EPERM, "no guest debuggers yet"),
-    ABSENT(process_vm_readv, EPERM, "no guest debuggers yet"),
-    ABSENT(process_vm_writev, EPERM, "no guest debuggers yet"),
+    COMPLETE(process_vm_readv, sys_process_vm_readv),
+    COMPLETE(process_vm_writev, sys_process_vm_writev),
     ABSENT(kcmp, EPERM, "no guest debuggers yet"),
     ABSENT(seccomp, EINVAL, "filters of guests are not enforced yet"),
     ABSENT(acct, EPERM, "process accounting is the host's"),

@@ -25,6 +25,8 @@ Nanoseconds nanoseconds(const timeval& time) {
 
 char state_letter(const Snapshot& snapshot) {
   if (snapshot.zombie() || (snapshot.task != nullptr && snapshot.task->exited)) return 'Z';
+  // A leader that went before its threads stays as a zombie until they end.
+  if (!snapshot.thread_only && snapshot.group->leader == nullptr && !snapshot.group->tasks.empty()) return 'Z';
   if (snapshot.group->stopped) return 'T';
   const Task* task = snapshot.task;
   if (task == nullptr) return 'S';

@@ -147,9 +147,20 @@ Trap PtraceContext::run(Registers& registers) {
       interrupt_ = false;
       return {Trap::Kind::kInterrupted};
     }
-    if (signo == (SIGTRAP | 0x80)) return {Trap::Kind::kSyscall};
+    if (signo == (SIGTRAP | 0x80)) {
+      // `syscall` leaves the next address in rcx; int 0x80 and sysenter, the 32-bit entries, do not.
+      return {.kind = Trap::Kind::kSyscall, .foreign = registers.cs != 0x33 || registers.rcx != registers.rip};
+    }
     Trap trap{Trap::Kind::kFault};
-    if (::ptrace(PTRACE_GETSIGINFO, tid_, 0, &trap.info) == 0 && trap.info.si_code > 0) return trap;
+    if (::ptrace(PTRACE_GETSIGINFO, tid_, 0, &trap.info) == 0 && trap.info.si_code > 0) {
+      // A call through the vsyscall page: the host has emulated its return, and asks the stub's filter instead of us.
+      constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
+      if (signo == SIGSYS && (reinterpret_cast<uint64_t>(trap.info.si_call_addr) & ~0xfffull) == kVsyscallPage) {
+        registers.orig_rax = static_cast<uint64_t>(trap.info.si_syscall);
+        return {Trap::Kind::kSyscall};
+      }
+      return trap;
+    }
     registers.orig_rax = ~uint64_t{0};  // somebody outside sent the stub a signal: not the guest's business
   }
 }

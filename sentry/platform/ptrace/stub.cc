@@ -56,7 +56,7 @@ Surface surface() {
   constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
   constexpr uint64_t kThreadFlags =
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-  Surface list{"stub (ptrace)", {}};
+  Surface list{.program = "stub (ptrace)", .calls = {}, .otherwise = Surface::Otherwise::kTrap};
   list.calls = {
       HOST_CALL(mmap, "maps guest memory, by the sentry's order"),
       HOST_CALL(munmap, "unmaps guest memory, by order"),
