@@ -333,6 +333,8 @@ Result<> write_oom_score_adj(const Subject& subject, std::string_view text) {
   return set_oom_adjustment(subject, value);
 }
 
+constexpr uint32_t kThreadOffset = 0x100;
+
 class ProcessDirectory final : public Owned<pseudo::Directory> {
  public:
   ProcessDirectory(const Subject& subject, vfs::Superblock& superblock, Net net)
@@ -359,7 +361,7 @@ class ProcessDirectory final : public Owned<pseudo::Directory> {
     return {};
   }
   uint64_t number(uint32_t code) const {
-    return node_number(subject_.id(), (subject_.thread_only() ? 0x100u : 0u) + code);
+    return node_number(subject_.id(), (subject_.thread_only() ? kThreadOffset : 0) + code);
   }
   std::shared_ptr<Node> text(uint32_t code, uint32_t permissions, Access access,
                              Result<std::string> (*generate)(const Snapshot&), pseudo::Writer writer = nullptr) {
@@ -369,9 +371,9 @@ class ProcessDirectory final : public Owned<pseudo::Directory> {
         std::move(writer));
   }
   std::shared_ptr<Node> make(std::string_view name);
-  std::shared_ptr<Node> make_threads();
-  std::shared_ptr<Node> make_namespaces();
-  std::shared_ptr<Node> make_attributes();
+  std::shared_ptr<Node> make_threads(uint64_t own);
+  std::shared_ptr<Node> make_namespaces(uint64_t own);
+  std::shared_ptr<Node> make_attributes(uint64_t own);
 
   Net net_;
 };
@@ -388,13 +390,17 @@ constexpr OtherEntry kOthers[] = {
     {"ns", DT_DIR, false},     {"oom_adj", DT_REG, false}, {"oom_score_adj", DT_REG, false},
     {"root", DT_LNK, false},   {"task", DT_DIR, true},
 };
-constexpr uint32_t kProcessOnlyCodes = 40, kThreadOnlyCodes = 48, kOtherCodes = 56;
-static_assert(2 + std::size(kTexts) <= kProcessOnlyCodes);
+// Where each kind's inode numbers begin; a thread's are kThreadOffset higher.
+constexpr uint32_t kTextCodes = 2, kProcessOnlyCodes = 40, kThreadOnlyCodes = 48, kOtherCodes = 56, kNamespaceCodes = 80,
+                   kAttributeCodes = 96;
+static_assert(kTextCodes + std::size(kTexts) <= kProcessOnlyCodes);
+static_assert(kOtherCodes + std::size(kOthers) <= kNamespaceCodes);
+static_assert(kNamespaceCodes + std::size(kNamespaces) <= kAttributeCodes && kAttributeCodes < kThreadOffset / 2);
 
 Result<std::vector<pseudo::Directory::Entry>> ProcessDirectory::list() {
   TRY(gone());
   std::vector<Entry> entries;
-  uint32_t code = 2;
+  uint32_t code = kTextCodes;
   for (const TextEntry& entry : kTexts) entries.push_back({entry.name, number(code++), DT_REG});
   if (subject_.thread_only()) {
     code = kThreadOnlyCodes;
@@ -414,7 +420,7 @@ Result<std::vector<pseudo::Directory::Entry>> ProcessDirectory::list() {
 }
 
 std::shared_ptr<pseudo::Node> ProcessDirectory::make(std::string_view name) {
-  uint32_t code = 2;
+  uint32_t code = kTextCodes;
   for (const TextEntry& entry : kTexts) {
     if (name == entry.name) return text(code, entry.permissions, entry.access, entry.text);
     ++code;
@@ -462,16 +468,16 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make(std::string_view name) {
   if (name == "fd") return make_fd_directory(superblock(), subject_, number(code));
   if (name == "fdinfo") return make_fdinfo_directory(superblock(), subject_, number(code));
   if (name == "net") return net_;
-  if (name == "ns") return make_namespaces();
-  if (name == "attr") return make_attributes();
-  if (name == "task" && !subject_.thread_only()) return make_threads();
+  if (name == "ns") return make_namespaces(number(code));
+  if (name == "attr") return make_attributes(number(code));
+  if (name == "task" && !subject_.thread_only()) return make_threads(number(code));
   return nullptr;
 }
 
 class ThreadsDirectory final : public Owned<pseudo::Directory> {
  public:
-  ThreadsDirectory(const Subject& subject, vfs::Superblock& superblock, Net net)
-      : Owned(subject, superblock, node_number(subject.id(), 0x200), 0555u), net_(std::move(net)) {}
+  ThreadsDirectory(const Subject& subject, vfs::Superblock& superblock, uint64_t number, Net net)
+      : Owned(subject, superblock, number, 0555u), net_(std::move(net)) {}
 
   Result<vfs::InodeRef> lookup(std::string_view name) override {
     pid_t tid = 0;
@@ -505,8 +511,8 @@ class ThreadsDirectory final : public Owned<pseudo::Directory> {
   Net net_;
 };
 
-std::shared_ptr<pseudo::Node> ProcessDirectory::make_threads() {
-  return std::make_shared<ThreadsDirectory>(subject_, superblock(), net_);
+std::shared_ptr<pseudo::Node> ProcessDirectory::make_threads(uint64_t own) {
+  return std::make_shared<ThreadsDirectory>(subject_, superblock(), own, net_);
 }
 
 // A directory of nodes that are made with it.
@@ -522,18 +528,18 @@ class OwnedFixedDirectory final : public Owned<pseudo::Directory> {
   pseudo::FixedDirectory children_;
 };
 
-std::shared_ptr<pseudo::Node> ProcessDirectory::make_namespaces() {
-  auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), number(0x40), 0511u);
-  uint32_t code = 0x41;
+std::shared_ptr<pseudo::Node> ProcessDirectory::make_namespaces(uint64_t own) {
+  auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), own, 0511u);
+  uint32_t code = kNamespaceCodes;
   for (const Namespace& space : kNamespaces)
     directory->add(space.name, std::make_shared<NamespaceLink>(subject_, superblock(), number(code++), space));
   return directory;
 }
 
 // attr/: there is no security module, and Linux without one answers EINVAL.
-std::shared_ptr<pseudo::Node> ProcessDirectory::make_attributes() {
-  auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), number(0x50), 0555u);
-  uint32_t code = 0x51;
+std::shared_ptr<pseudo::Node> ProcessDirectory::make_attributes(uint64_t own) {
+  auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), own, 0555u);
+  uint32_t code = kAttributeCodes;
   for (const char* name : {"current", "exec", "fscreate", "keycreate", "prev", "sockcreate"})
     directory->add(name, text(code++, 0666, Access::kAll,
                               [](const Snapshot&) -> Result<std::string> { return Errno(EINVAL); },
