@@ -194,9 +194,7 @@ Step notify(Answer answer) {
 }
 
 Step map_unmap() {
-  return [] {
-    MUST(munmap(anonymous(16 * kPage), 16 * kPage));
-  };
+  return [] { MUST(munmap(anonymous(16 * kPage), 16 * kPage)); };
 }
 
 Step protect() {

@@ -49,6 +49,9 @@ inline constexpr char kDoneLine[] = "hap: done";
 // Runs it. Throws std::runtime_error with what was wrong (no tracer, the command ended early, out of time).
 Recording record(const Request& request);
 
+// Throws if this kernel does not let the function tracer run (none built in, locked down, not root).
+void probe(const std::string& tracefs);
+
 // Leaves the tracer and removes the instance. Absent is fine.
 void remove_instance(const std::string& tracefs, const std::string& instance);
 

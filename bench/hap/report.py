@@ -106,7 +106,8 @@ def terminal(run):
             parts.append(detail_table(run, workload))
     for (runtime, workload), row in run.rows.items():
         if row.error:
-            parts.append(f"FAILED {runtime} {workload}: {row.error.splitlines()[-1][:300]}")
+            words = " | ".join(line.strip() for line in row.error.splitlines() if line.strip())
+            parts.append(f"FAILED {runtime} {workload}: {words[:400]}")
     for runtime in run.runtimes():
         for workload in columns(run):
             for text in missed(run, runtime, workload):
@@ -142,7 +143,7 @@ def bars_svg(run, workload, width=760):
     left, line = 250, 30
     height = 62 + line * len(entries)
     longest = max((len(row.functions) for _, row in entries), default=1)
-    scale = (width - left - 150) / longest
+    scale = (width - left - 200) / longest
     title = ("Host kernel functions reached: " +
              (f"union of {', '.join(UNION)}" if workload == "union" else WORKLOADS[workload].name
               if workload in WORKLOADS else workload))
@@ -152,7 +153,8 @@ def bars_svg(run, workload, width=760):
     for at, (runtime, row) in enumerate(entries):
         y = 42 + at * line
         size = len(row.functions) * scale
-        out.append(text(left - 10, y + 15, label(run, runtime), "end"))
+        out.append(text(left - 10, y + 15, label(run, runtime), "end",
+                        weight="bold" if runtime.startswith("bulkhead") else "normal"))
         out.append(f'<rect x="{left}" y="{y}" width="{size:.1f}" height="20" fill="{PROVIDER_KERNEL}"/>')
         always = len(row.always) * scale
         if size - always > 0.5:  # what only some repetitions reached

@@ -4,6 +4,7 @@
 //                    [--filters FILE] [--kill-at-end yes] [--user-names A,B --user-out FILE] [--external
 //                    COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
 //   hap_trace remove [--tracefs DIR] [--instance NAME]
+//   hap_trace probe [--tracefs DIR]
 //   hap_trace filters PID…
 #include <linux/seccomp.h>
 #include <sys/ptrace.h>
@@ -170,6 +171,10 @@ int run(int argc, char** argv) {
     hap::remove_instance(request.tracefs, request.instance);
     return 0;
   }
+  if (verb == "probe") {
+    hap::probe(request.tracefs);
+    return 0;
+  }
   if (verb == "filters") {
     std::vector<pid_t> pids;
     for (const std::string& word : request.command) pids.push_back(std::stoi(word));
@@ -177,7 +182,7 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (verb != "record" || request.command.empty())
-    throw std::runtime_error("usage: hap_trace record|remove|filters …, see the head of trace_main.cc");
+    throw std::runtime_error("usage: hap_trace record|remove|probe|filters …, see the head of trace_main.cc");
   if (!filters_path.empty()) {
     request.at_done = [&](pid_t root) {
       std::ofstream filters(filters_path);

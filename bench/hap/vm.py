@@ -169,6 +169,14 @@ class VirtualMachine:
         with open(self.profile, "wb") as file:
             file.write(content)
 
+    @staticmethod
+    def function_tracer_here(program):
+        """Whether this host's kernel lets the function tracer run; hap_trace's own word if not."""
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tracefs tracefs /mnt && exec "$0" probe '
+                               '--tracefs /mnt', program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        return done.returncode == 0, done.stdout.strip()
+
     def run_here(self, inputs, job, out):
         """The same on this host, in namespaces of its own: nothing outside of the scratch folder is written to, no
         process and no mount remains. Needs root."""

@@ -39,7 +39,8 @@ class Runtime:
     kind: str  # native, bwrap, oci, qemu
     label: str
     program: str = ""      # host path of an OCI runtime that is not in the image
-    options: tuple = ()    # global options of an OCI runtime
+    options: tuple = ()    # global options of an OCI runtime; qemu: the accelerator, then the runtime inside
+    run_options: tuple = ()  # options of its verb "run"
     seccomp: bool = False  # Docker's default profile in the bundle
     network: bool = True   # whether redis-ext can reach it
     above: str = ""        # names of the provider's programs between tenant and host kernel, comma-separated
@@ -60,8 +61,8 @@ RUNTIMES = {r.name: r for r in (
             model="hypervisor"),
     Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False,
             above="qemu-system", model="nested"),
-    Runtime("bulkhead", "oci", "bulkhead, trap", program="build/bin/bulkhead", options=("--platform=trap",),
+    Runtime("bulkhead", "oci", "bulkhead, trap", program="build/bin/bulkhead", run_options=("--platform=trap",),
             network=False, above="bulkhead", model="sandbox"),
     Runtime("bulkhead-ptrace", "oci", "bulkhead, ptrace", program="build/bin/bulkhead",
-            options=("--platform=ptrace",), network=False, above="bulkhead", model="sandbox"),
+            run_options=("--platform=ptrace",), network=False, above="bulkhead", model="sandbox"),
 )}

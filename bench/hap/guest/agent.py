@@ -78,7 +78,7 @@ class Machine:
                 options.append("--network=" + ("sandbox" if workload.external else "none"))
             elif runtime.name == "runc-seccomp":
                 program = "runc"
-            return [program, *options, "run", "--bundle", bundle, identity], EXT_ADDRESS
+            return [program, *options, "run", *runtime.run_options, "--bundle", bundle, identity], EXT_ADDRESS
         if runtime.kind == "qemu":
             accelerator = runtime.options[0]
             inner = "runc" if "runc" in runtime.options else "native"
@@ -158,7 +158,8 @@ def main():
         job = json.load(file)
     machine = Machine(job)
     machine.prepare()
-    runtimes = [Runtime(**{**r, "options": tuple(r["options"])}) for r in job["runtimes"]]
+    runtimes = [Runtime(**{**r, "options": tuple(r["options"]),
+                           "run_options": tuple(r["run_options"])}) for r in job["runtimes"]]
     workloads = [Workload(**{**w, "argv": tuple(w["argv"])}) for w in job["workloads"]]
     pairs = [(r, w) for w in workloads for r in runtimes if r.network or not w.external]
     broken = {}
