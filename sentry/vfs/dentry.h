@@ -40,8 +40,8 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
   DentryRef find_child(std::string_view name) const;
 
   // Held shared by lookups in this directory that ask the file system, exclusively by changes of its names: what the
-  // file system answered is thus what the cache records, however long the answer took. Where two directories are locked,
-  // the ancestor comes first, else the lower address, under Superblock::rename_lock.
+  // file system answered is thus what the cache records, however long the answer took. Where several directories are
+  // locked, ancestors come first; unrelated ones only under Superblock::rename_lock.
   FiberLock& names_lock();
 
  private:

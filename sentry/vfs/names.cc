@@ -63,10 +63,11 @@ class RenameLock {
       first_ = std::unique_lock(one->names_lock());
       return;
     }
-    // Only renames hold two directories, and they take turns: any order will do.
+    // Renames between directories take turns; who else holds two goes from a directory to one in it.
     tree_ = std::unique_lock(one->inode()->superblock().rename_lock);
-    first_ = std::unique_lock(one->names_lock());
-    second_ = std::unique_lock(other->names_lock());
+    const bool above = other->is_ancestor_of(*one);
+    first_ = std::unique_lock((above ? other : one)->names_lock());
+    second_ = std::unique_lock((above ? one : other)->names_lock());
   }
 
  private:
@@ -228,6 +229,9 @@ Result<> rename(const Caller& from, std::string_view old_path, const Caller& to,
     if (exchange && target->inode()->is_directory()) TRY(target->inode()->permission(credentials, W_OK));
   }
   if (source->is_mountpoint() || target->is_mountpoint()) return Errno(EBUSY);
+  // An empty directory that is replaced must stay empty.
+  std::unique_lock<FiberLock> below;
+  if (!exchange && moves_directory && !target->negative()) below = std::unique_lock(target->names_lock());
   TRY(old_parent.rename(old_walk.last, *source->inode(), new_parent, new_walk.last, target->inode().get(), flags));
   if (exchange)
     dentries.exchange(source, target);

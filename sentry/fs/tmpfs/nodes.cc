@@ -63,6 +63,11 @@ Result<std::shared_ptr<Node>> Tmpfs::make_node(const NewNode& node) {
   return std::make_shared<Node>(*this, node);
 }
 
+Result<std::shared_ptr<Node>> Tmpfs::make_symlink(const NewNode& node, std::string_view target) {
+  if (!quota_->charge_inode()) return Errno(ENOSPC);
+  return std::shared_ptr<Node>(std::make_shared<SymbolicLink>(*this, node, target));
+}
+
 Node::Node(Tmpfs& tmpfs, const NewNode& node)
     : Inode(tmpfs), metadata_(tmpfs.next_inode(), node), quota_(tmpfs.quota()) {}
 
@@ -258,8 +263,7 @@ Result<InodeRef> Directory::mkdir(std::string_view name, const NewNode& node) {
 Result<InodeRef> Directory::symlink(std::string_view name, const NewNode& node, std::string_view target) {
   if (removed_) return Errno(ENOENT);
   if (names_.find(name) != nullptr) return Errno(EEXIST);
-  if (!tmpfs().quota()->charge_inode()) return Errno(ENOSPC);
-  auto made = std::make_shared<SymbolicLink>(tmpfs(), node, target);
+  std::shared_ptr<Node> made = TRY(tmpfs().make_symlink(node, target));
   add(name, made);
   changed();
   return InodeRef(std::move(made));

@@ -24,8 +24,9 @@ class Tmpfs final : public vfs::Superblock {
   mm::MemoryFile& memory() { return memory_; }
   const std::shared_ptr<Quota>& quota() { return quota_; }
   uint64_t next_inode() { return ++last_inode_; }
-  // Any type but directories and links, whose makers know more. ENOSPC.
+  // Nodes without a name. Directories and links made by make_node() are attributes only. ENOSPC.
   Result<std::shared_ptr<Node>> make_node(const vfs::NewNode& node);
+  Result<std::shared_ptr<Node>> make_symlink(const vfs::NewNode& node, std::string_view target);
 
  private:
   mm::MemoryFile& memory_;

@@ -10,15 +10,14 @@
 namespace sentry::vfs_test {
 namespace {
 
-class Content : public testing::Test {
+class Content : public OnEachFilesystem {
  protected:
   FileRef make(std::string_view path = "/f") { return tree.open(path, O_CREAT | O_RDWR).value(); }
   uint64_t blocks(vfs::File& file) { return file.inode()->getattr()->blocks; }
   uint64_t size(vfs::File& file) { return file.inode()->getattr()->size; }
-  Tree tree;
 };
 
-TEST_F(Content, MatchesAModelUnderRandomChanges) {
+TEST_P(Content, MatchesAModelUnderRandomChanges) {
   std::mt19937 random(20250107);
   for (const uint64_t span : {3'000u, 60'000u, 300'000u, 3'000'000u}) {
     const FileRef file = tree.open("/random", O_CREAT | O_TRUNC | O_RDWR).value();
@@ -58,7 +57,7 @@ TEST_F(Content, MatchesAModelUnderRandomChanges) {
   }
 }
 
-TEST_F(Content, HolesTakeNoMemory) {
+TEST_P(Content, HolesTakeNoMemory) {
   const FileRef file = make();
   ASSERT_EQ(code(file->truncate(1 << 30)), 0);
   EXPECT_EQ(blocks(*file), 0u);
@@ -84,7 +83,7 @@ TEST_F(Content, HolesTakeNoMemory) {
   EXPECT_EQ(small->seek(0, SEEK_HOLE).value(), 4096u);
 }
 
-TEST_F(Content, WhatWasCutOffDoesNotComeBack) {
+TEST_P(Content, WhatWasCutOffDoesNotComeBack) {
   for (const uint64_t length : {1'000u, 100'000u}) {
     const FileRef file = tree.open("/cut", O_CREAT | O_TRUNC | O_RDWR).value();
     put(*file, std::string(length, 'x')).value();
@@ -96,7 +95,7 @@ TEST_F(Content, WhatWasCutOffDoesNotComeBack) {
   }
 }
 
-TEST_F(Content, TheMountsLimitHolds) {
+TEST_P(Content, TheMountsLimitHolds) {
   fs::tmpfs::Options options;
   options.size_bytes = 20 * 4096;
   Tree small(fs::tmpfs::make_tmpfs(memory(), options));
@@ -118,7 +117,7 @@ TEST_F(Content, TheMountsLimitHolds) {
   EXPECT_EQ(small.write("/g", std::string(20 * 4096, 'z')), 0);
 }
 
-TEST_F(Content, TheSandboxesBudgetHolds) {
+TEST_P(Content, TheSandboxesBudgetHolds) {
   auto budget = std::make_shared<fs::tmpfs::Budget>();
   budget->limit_bytes = 64 * 4096;
   fs::tmpfs::Options options;
@@ -135,7 +134,7 @@ TEST_F(Content, TheSandboxesBudgetHolds) {
   EXPECT_EQ(budget->used_bytes, 0u);
 }
 
-TEST_F(Content, SizesAreLimited) {
+TEST_P(Content, SizesAreLimited) {
   const FileRef file = make();
   EXPECT_EQ(code(file->truncate(uint64_t{1} << 43)), 0);
   EXPECT_EQ(code(file->truncate((uint64_t{1} << 43) + 1)), EFBIG);
@@ -145,7 +144,7 @@ TEST_F(Content, SizesAreLimited) {
   EXPECT_EQ(code(file->fallocate(0, uint64_t{1} << 62, 1)), EFBIG);
 }
 
-TEST_F(Content, MappingsSeeTheFile) {
+TEST_P(Content, MappingsSeeTheFile) {
   const FileRef file = make();
   put(*file, "hello").value();
   const auto mappable = file->mmap(PROT_READ | PROT_WRITE, MAP_SHARED).value();
@@ -180,7 +179,7 @@ TEST_F(Content, MappingsSeeTheFile) {
   ::munmap(memory, 4096);
 }
 
-TEST_F(Content, PagesTouchedThroughMappingsAreCounted) {
+TEST_P(Content, PagesTouchedThroughMappingsAreCounted) {
   const FileRef file = make();
   ASSERT_EQ(code(file->truncate(1 << 20)), 0);
   const auto mappable = file->mmap(PROT_READ | PROT_WRITE, MAP_SHARED).value();
@@ -191,7 +190,7 @@ TEST_F(Content, PagesTouchedThroughMappingsAreCounted) {
   EXPECT_EQ(file->seek(0, SEEK_DATA).value(), 5u * 4096);
 }
 
-TEST_F(Content, Appends) {
+TEST_P(Content, Appends) {
   const FileRef one = tree.open("/log", O_CREAT | O_WRONLY | O_APPEND).value();
   const FileRef other = tree.open("/log", O_WRONLY | O_APPEND).value();
   put(*one, "a").value();
@@ -201,7 +200,7 @@ TEST_F(Content, Appends) {
   EXPECT_EQ(one->position, 1u);
 }
 
-TEST_F(Content, AFaultingSourceLeavesWhatCameBefore) {
+TEST_P(Content, AFaultingSourceLeavesWhatCameBefore) {
   class Faulting final : public mm::Source {
    public:
     Faulting(size_t size, size_t good) : Source(size), good_(good) {}
@@ -229,7 +228,7 @@ TEST_F(Content, AFaultingSourceLeavesWhatCameBefore) {
   }
 }
 
-TEST_F(Content, SealsOfMemfds) {
+TEST_P(Content, SealsOfMemfds) {
   const auto owner = root_user();
   const FileRef plain = fs::tmpfs::make_memfd(memory(), {.name = "plain"}, owner).value();
   EXPECT_EQ(plain->seals().value(), F_SEAL_SEAL);
@@ -253,7 +252,7 @@ TEST_F(Content, SealsOfMemfds) {
   EXPECT_EQ(code(file->add_seals(0)), EPERM);
 }
 
-TEST_F(Content, SmallFilesCostNoSlice) {
+TEST_P(Content, SmallFilesCostNoSlice) {
   // Not a promise to guests, but what keeps the host out of the creation of most files.
   const FileRef file = make();
   struct stat before {}, after {};
@@ -262,6 +261,8 @@ TEST_F(Content, SmallFilesCostNoSlice) {
   ASSERT_EQ(::fstat(memory().host_fd(), &after), 0);
   EXPECT_EQ(before.st_blocks, after.st_blocks);
 }
+
+INSTANTIATE_TEST_SUITE_P(, Content, testing::ValuesIn(kFilesystems), [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sentry::vfs_test

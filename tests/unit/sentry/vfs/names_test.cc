@@ -7,12 +7,11 @@
 namespace sentry::vfs_test {
 namespace {
 
-class Names : public testing::Test {
+class Names : public OnEachFilesystem {
  protected:
-  Tree tree;
 };
 
-TEST_F(Names, Open) {
+TEST_P(Names, Open) {
   EXPECT_EQ(code(tree.open("/f")), ENOENT);
   EXPECT_EQ(code(tree.open("/f", O_CREAT | O_WRONLY, 0666)), 0);
   EXPECT_EQ(tree.stat("/f").mode, uint32_t{S_IFREG | 0644});
@@ -29,7 +28,7 @@ TEST_F(Names, Open) {
   EXPECT_EQ(code(tree.open("/new", O_CREAT | O_DIRECTORY)), EINVAL);
 }
 
-TEST_F(Names, OpenAndLinks) {
+TEST_P(Names, OpenAndLinks) {
   tree.write("/target", "text");
   tree.symlink("target", "/link");
   tree.symlink("fresh", "/dangling");
@@ -46,7 +45,7 @@ TEST_F(Names, OpenAndLinks) {
   EXPECT_FALSE(place->readable());
 }
 
-TEST_F(Names, OpenChecksPermissions) {
+TEST_P(Names, OpenChecksPermissions) {
   tree.write("/secret", "s");
   tree.chmod("/secret", 0640);
   tree.chown("/secret", 0, 50);
@@ -63,14 +62,14 @@ TEST_F(Names, OpenChecksPermissions) {
   EXPECT_EQ(code(tree.open("/secret", O_NOATIME)), EPERM);
 }
 
-TEST_F(Names, AReadOnlyFileMadeForWritingIsOpenForWriting) {
+TEST_P(Names, AReadOnlyFileMadeForWritingIsOpenForWriting) {
   tree.credentials = user(1000);
   const FileRef file = tree.open("/mine", O_CREAT | O_WRONLY, 0400).value();
   EXPECT_EQ(put(*file, "x").value(), 1u);
   EXPECT_EQ(code(tree.open("/mine", O_WRONLY)), EACCES);
 }
 
-TEST_F(Names, TheGroupOfADirectoryIsInherited) {
+TEST_P(Names, TheGroupOfADirectoryIsInherited) {
   tree.mkdir("/shared", 0777);
   tree.chown("/shared", 0, 77);
   tree.chmod("/shared", 02777);
@@ -86,7 +85,7 @@ TEST_F(Names, TheGroupOfADirectoryIsInherited) {
   EXPECT_EQ(tree.stat("/shared/s").mode, uint32_t{S_IFREG | 0755});
 }
 
-TEST_F(Names, MkdirAndRmdir) {
+TEST_P(Names, MkdirAndRmdir) {
   EXPECT_EQ(tree.mkdir("/d/"), 0);
   EXPECT_EQ(tree.mkdir("/d"), EEXIST);
   EXPECT_EQ(tree.mkdir("/d/."), EEXIST);
@@ -110,7 +109,7 @@ TEST_F(Names, MkdirAndRmdir) {
   EXPECT_FALSE(tree.exists("/d"));
 }
 
-TEST_F(Names, Unlink) {
+TEST_P(Names, Unlink) {
   tree.mkdir("/d");
   tree.write("/f", "kept while open");
   const FileRef open = tree.open("/f").value();
@@ -128,7 +127,7 @@ TEST_F(Names, Unlink) {
   EXPECT_EQ(vfs::full_path(open->path()), "/f (deleted)");
 }
 
-TEST_F(Names, StickyDirectories) {
+TEST_P(Names, StickyDirectories) {
   tree.mkdir("/tmp");
   tree.chmod("/tmp", 01777);
   tree.credentials = user(1000);
@@ -143,7 +142,7 @@ TEST_F(Names, StickyDirectories) {
   EXPECT_EQ(tree.unlink("/tmp/mine"), 0);
 }
 
-TEST_F(Names, HardLinks) {
+TEST_P(Names, HardLinks) {
   tree.write("/f", "one");
   tree.mkdir("/d");
   tree.symlink("f", "/l");
@@ -165,7 +164,7 @@ TEST_F(Names, HardLinks) {
   EXPECT_EQ(tree.read("/g"), "two");
 }
 
-TEST_F(Names, UnnamedFiles) {
+TEST_P(Names, UnnamedFiles) {
   tree.mkdir("/d");
   EXPECT_EQ(code(tree.open("/d", O_TMPFILE | O_RDONLY)), EINVAL);
   EXPECT_EQ(code(tree.open("/none", O_TMPFILE | O_RDWR)), ENOENT);
@@ -184,7 +183,7 @@ TEST_F(Names, UnnamedFiles) {
   EXPECT_EQ(code(vfs::link(from, "", tree.caller(), "/d/other", AT_EMPTY_PATH)), ENOENT);
 }
 
-TEST_F(Names, Rename) {
+TEST_P(Names, Rename) {
   tree.write("/f", "f");
   tree.write("/g", "g");
   tree.mkdir("/d");
@@ -212,7 +211,7 @@ TEST_F(Names, Rename) {
   EXPECT_TRUE(tree.exists("/g"));
 }
 
-TEST_F(Names, RenameMovesDirectoriesWithWhatIsCachedBelow) {
+TEST_P(Names, RenameMovesDirectoriesWithWhatIsCachedBelow) {
   tree.mkdir("/a");
   tree.mkdir("/a/b");
   tree.mkdir("/c");
@@ -228,7 +227,7 @@ TEST_F(Names, RenameMovesDirectoriesWithWhatIsCachedBelow) {
   EXPECT_FALSE(tree.exists("/a/b/f"));
 }
 
-TEST_F(Names, RenameFlags) {
+TEST_P(Names, RenameFlags) {
   tree.write("/f", "f");
   tree.mkdir("/d");
   tree.mkdir("/e");
@@ -247,7 +246,7 @@ TEST_F(Names, RenameFlags) {
   EXPECT_EQ(tree.rename("/e/d", "/e", RENAME_EXCHANGE), EINVAL);
 }
 
-TEST_F(Names, ReadOnlyMounts) {
+TEST_P(Names, ReadOnlyMounts) {
   tree.write("/f", "text");
   tree.symlink("f", "/l");
   tree.context.space->root_mount()->read_only = true;
@@ -267,7 +266,7 @@ TEST_F(Names, ReadOnlyMounts) {
   EXPECT_EQ(code(vfs::access(*tree.credentials, tree.find("/f").value(), 4)), 0);
 }
 
-TEST_F(Names, SpecialFiles) {
+TEST_P(Names, SpecialFiles) {
   EXPECT_EQ(tree.mknod("/fifo", S_IFIFO | 0666), 0);
   EXPECT_EQ(tree.mknod("/sock", S_IFSOCK | 0666), 0);
   EXPECT_EQ(tree.mknod("/dev", S_IFCHR | 0666, 0x103), 0);
@@ -282,7 +281,7 @@ TEST_F(Names, SpecialFiles) {
   EXPECT_EQ(tree.mknod("/dev2", S_IFCHR | 0666, 0x103), EPERM);
 }
 
-TEST_F(Names, AttributesAndTheirOwners) {
+TEST_P(Names, AttributesAndTheirOwners) {
   tree.write("/f", "x");
   tree.chmod("/f", 06777);
   EXPECT_EQ(tree.stat("/f").mode & 07777, 06777u);
@@ -306,7 +305,7 @@ TEST_F(Names, AttributesAndTheirOwners) {
   EXPECT_EQ(tree.stat("/f").mode & 07777, 0777u);
 }
 
-TEST_F(Names, Times) {
+TEST_P(Names, Times) {
   tree.write("/f", "x");
   const vfs::Path place = tree.find("/f").value();
   vfs::TimeChange change;
@@ -326,7 +325,7 @@ TEST_F(Names, Times) {
   EXPECT_GT(tree.stat("/f").mtime, 123'456'789'012);
 }
 
-TEST_F(Names, ExecutingAndWritingExcludeEachOther) {
+TEST_P(Names, ExecutingAndWritingExcludeEachOther) {
   tree.write("/prog", "x");
   const vfs::InodeRef inode = tree.find("/prog")->dentry->inode();
   {
@@ -342,7 +341,7 @@ TEST_F(Names, ExecutingAndWritingExcludeEachOther) {
   }
 }
 
-TEST_F(Names, ReaddirSeesWhatStaysExactlyOnce) {
+TEST_P(Names, ReaddirSeesWhatStaysExactlyOnce) {
   tree.mkdir("/d");
   for (int i = 0; i < 100; ++i) tree.write("/d/" + std::to_string(i), "");
   const FileRef file = tree.open("/d", O_DIRECTORY).value();
@@ -373,7 +372,7 @@ TEST_F(Names, ReaddirSeesWhatStaysExactlyOnce) {
   EXPECT_EQ(rest.names, again.names);
 }
 
-TEST_F(Names, FullNamespace) {
+TEST_P(Names, FullNamespace) {
   fs::tmpfs::Options options;
   options.max_inodes = 4;  // the root and three more
   Tree small(fs::tmpfs::make_tmpfs(memory(), options));
@@ -387,7 +386,7 @@ TEST_F(Names, FullNamespace) {
   EXPECT_EQ(small.mkdir("/e"), 0);
 }
 
-TEST_F(Names, Xattrs) {
+TEST_P(Names, Xattrs) {
   tree.write("/f", "");
   vfs::Inode& inode = *tree.find("/f")->dentry->inode();
   EXPECT_EQ(code(inode.getxattr("user.a")), ENODATA);
@@ -402,6 +401,8 @@ TEST_F(Names, Xattrs) {
   EXPECT_EQ(code(inode.removexattr("user.a")), 0);
   EXPECT_EQ(code(inode.removexattr("user.a")), ENODATA);
 }
+
+INSTANTIATE_TEST_SUITE_P(, Names, testing::ValuesIn(kFilesystems), [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sentry::vfs_test

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "sentry/fs/overlay/overlay.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/vfs/fd_table.h"
 #include "sentry/vfs/operations.h"
@@ -121,6 +122,19 @@ class Tree {
 
   vfs::FsContext context;
   vfs::CredentialsRef credentials;
+};
+
+// Writable file systems: what is true of one is true of all.
+inline const std::string kFilesystems[] = {"tmpfs", "overlay"};
+
+inline std::shared_ptr<vfs::Superblock> make_empty(std::string_view name) {
+  auto tmpfs = fs::tmpfs::make_tmpfs(memory(), {});
+  return name == "tmpfs" ? tmpfs : fs::overlay::make_overlay(tmpfs, memory(), {});
+}
+
+class OnEachFilesystem : public testing::TestWithParam<std::string> {
+ protected:
+  Tree tree{make_empty(GetParam())};
 };
 
 inline Result<size_t> put(vfs::File& file, std::string_view text, std::optional<uint64_t> offset = std::nullopt) {
