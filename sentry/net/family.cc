@@ -1,6 +1,7 @@
 // socket(2) and socketpair(2): which families, types and protocols there are.
 #include <linux/capability.h>
 
+#include "sentry/net/netlink_socket.h"
 #include "sentry/net/socket.h"
 #include "sentry/net/tcp_socket.h"
 #include "sentry/net/udp_socket.h"
@@ -45,6 +46,10 @@ Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, 
     case AF_INET:
     case AF_INET6:
       return make_internet_socket(family, type, protocol, flags, caller);
+    case AF_NETLINK:
+      if (type != SOCK_RAW && type != SOCK_DGRAM) return Errno(ESOCKTNOSUPPORT);
+      if (protocol != NETLINK_ROUTE) return Errno(EPROTONOSUPPORT);
+      return std::shared_ptr<Socket>(std::make_shared<NetlinkSocket>(type, flags, caller.files.credentials));
     default:
       return Errno(EAFNOSUPPORT);
   }

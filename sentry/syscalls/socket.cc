@@ -438,7 +438,7 @@ Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
 }
 
 constexpr Entry kEntries[] = {
-    PARTIAL(socket, sys_socket, "AF_UNIX; AF_INET and AF_INET6 over the sandbox's own loopback: TCP and UDP"),
+    PARTIAL(socket, sys_socket, "AF_UNIX; AF_INET and AF_INET6 over the sandbox's own loopback: TCP and UDP; AF_NETLINK: NETLINK_ROUTE, to look at the loopback"),
     COMPLETE(socketpair, sys_socketpair),
     COMPLETE(bind, sys_bind),
     COMPLETE(listen, sys_listen),

@@ -66,6 +66,8 @@ Result<vfs::FileRef> open_fifo(const vfs::Path& path, const vfs::InodeRef& inode
   if (pipe == nullptr) pipe = std::make_shared<Pipe>();
   const bool waits = (flags & O_NONBLOCK) == 0;
   const int mode = flags & O_ACCMODE;
+  // A pipe(2) that is opened again through /proc has had its partner.
+  if (!vfs::anonymous_name(*inode).empty()) return vfs::FileRef(std::make_shared<PipeFile>(path, inode, flags, pipe));
   if (mode == O_WRONLY && !waits && pipe->readers() == 0) return Errno(ENXIO);
   inode->attachment = pipe;
   // From here on the file's destructor undoes everything.

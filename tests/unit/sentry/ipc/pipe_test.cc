@@ -160,8 +160,32 @@ TEST(Pipe, TakenBytesCanBePutBack) {
   EXPECT_EQ(taken.substr(0, 5) + read(*ends.reader, 4 * kPage).value(), sent);
 }
 
+TEST(Pipe, CanBeOpenedAgain) {
+  Ends ends = make();
+  write(*ends.writer, "left").value();
+  ends.writer.reset();
+  const vfs::FileRef again = open_fifo({}, ends.reader->inode(), O_RDONLY).value();
+  ends.reader.reset();
+  EXPECT_EQ(read(*again, 10).value(), "left");
+  EXPECT_EQ(read(*again, 10).value(), "");
+  EXPECT_NE(again->poll() & EPOLLHUP, 0u);
+}
+
+// A FIFO's node: like a file system's, it has no name of the anonymous kind.
+class FifoNode final : public vfs::Inode {
+ public:
+  explicit FifoNode(vfs::Superblock& superblock) : Inode(superblock) {}
+  Result<vfs::Attributes> getattr() override { return vfs::Attributes{}; }
+  uint32_t type() const override { return S_IFIFO; }
+};
+vfs::InodeRef make_node() {
+  // The superblock of some anonymous inode serves: nothing asks it.
+  static const vfs::InodeRef neighbour = vfs::make_anonymous_inode(S_IFIFO, "fifo", fiber_test::root());
+  return std::make_shared<FifoNode>(neighbour->superblock());
+}
+
 TEST(Fifo, OpenWaitsForThePartner) {
-  const auto inode = vfs::make_anonymous_inode(S_IFIFO | 0600, "fifo", fiber_test::root());
+  const auto inode = make_node();
   Result<vfs::FileRef> reader = Errno(EIO), writer = Errno(EIO);
   bool reader_waited = false;
   fiber_test::run({[&] { reader = open_fifo({}, inode, O_RDONLY); },
@@ -179,7 +203,7 @@ TEST(Fifo, OpenWaitsForThePartner) {
 }
 
 TEST(Fifo, NonblockingOpen) {
-  const auto inode = vfs::make_anonymous_inode(S_IFIFO | 0600, "fifo", fiber_test::root());
+  const auto inode = make_node();
   EXPECT_TRUE(open_fifo({}, inode, O_WRONLY | O_NONBLOCK).is(ENXIO));
   EXPECT_EQ(inode->attachment, nullptr);
   vfs::FileRef reader = open_fifo({}, inode, O_RDONLY | O_NONBLOCK).value();
