@@ -200,7 +200,7 @@ TEST(alarm_seconds) {
 
 TEST(a_very_short_period_starves_nobody) {
   signal(SIGALRM, count_alarm);
-  itimerval timer = {{0, 1}, {0, 1}};
+  itimerval timer = {{0, 500}, {0, 500}};
   OK(setitimer(ITIMER_REAL, &timer, nullptr));
   WAIT_UNTIL(alarms >= 10);
   timer = {};
