@@ -276,13 +276,19 @@ TEST_F(Overlay, BehavesLikeAPlainCopy) {
     Tree plain;
     populate(plain);
     Tree over(fs::overlay::make_overlay(lower_superblock, memory(), {}));
+    // Mostly names that exist, so that most calls do something.
     const std::vector<std::string> names{"etc", "usr", "lib", "share", "empty", "libc", "libc.6", "passwd", "1", "new"};
     const auto path = [&] {
       std::string text;
-      for (uint64_t depth = random() % 3 + 1; depth > 0; --depth) text += "/" + names[random() % names.size()];
+      for (uint64_t depth = random() % 4 + 1; depth > 0; --depth) {
+        std::vector<std::string> present;
+        if (random() % 4 != 0 && plain.find(text + "/.").ok()) present = plain.list(text + "/");
+        const std::vector<std::string>& choice = present.empty() ? names : present;
+        text += "/" + choice[random() % choice.size()];
+      }
       return text;
     };
-    for (int step = 0; step < 150; ++step) {
+    for (int step = 0; step < 300; ++step) {
       const std::string one = path(), two = path();
       const uint64_t kind = random() % 12;
       const auto flags = static_cast<unsigned>(random() % 3 == 0 ? random() % 3 : 0);
