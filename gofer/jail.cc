@@ -84,31 +84,18 @@ std::string check_descriptors(const Jail& jail) {
   return {};
 }
 
-// Whether the user namespace maps more ids than our own. If it does not, every file that we could change by a
-// capability is our own already.
-bool maps_other_ids() {
-  const uid_t own = ::geteuid();
-  const uid_t other = own == 0 ? 1 : 0;
-  // setfsuid(2) reports no errors: it returns the previous value, and changes nothing to an id that is not
-  // mapped or not allowed.
-  ::setfsuid(other);
-  return static_cast<uid_t>(::setfsuid(own)) == other;
-}
-
 std::string drop_capabilities(bool all_read_only) {
+  // The runtime has left these where the gofer serves a tree of many owners, and none to an ordinary user's.
   std::vector<unsigned> wanted;
-  if (maps_other_ids()) {
-    if (all_read_only) {
-      wanted = {CAP_DAC_READ_SEARCH};  // read what root may read
-    } else {
-      wanted = {
-          CAP_DAC_OVERRIDE,  // act in directories and on files of any owner: the sentry has checked the
-                             // guest's rights
-          CAP_CHOWN,         // new files belong to the guest's ids
-          CAP_FOWNER,        // chmod and utimes of files of any owner
-          CAP_FSETID,        // keep set-group-ID bits that the sentry decided on
-      };
-    }
+  if (all_read_only) {
+    wanted = {CAP_DAC_READ_SEARCH};  // read what root may read
+  } else {
+    wanted = {
+        CAP_DAC_OVERRIDE,  // act in directories and on files of any owner: the sentry has checked the guest's rights
+        CAP_CHOWN,         // new files belong to the guest's ids
+        CAP_FOWNER,        // chmod and utimes of files of any owner
+        CAP_FSETID,        // keep set-group-ID bits that the sentry decided on
+    };
   }
   // Not wanted: CAP_MKNOD (devices are refused), CAP_SETFCAP (security.* is read-only), CAP_DAC_READ_SEARCH
   // beside CAP_DAC_OVERRIDE (its other use is open_by_handle_at(2), which leaves the tree).
