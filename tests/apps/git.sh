@@ -67,7 +67,7 @@ git push -q ../bare.git main
 git -C ../bare.git log -1 --format=%s main
 git -C ../repo pull -q ../bare.git main
 git -C ../repo log -1 --format=%s
-git grep -c line -- dir1 | head -3
+git grep -c line -- dir1 | sed -n 1,3p
 git archive HEAD | tar t | wc -l
 git bisect start HEAD "HEAD~20" >/dev/null && git bisect run sh -c 'test ! -e both' 2>/dev/null | grep -c 'first bad commit'
 git worktree add -q ../tree v1 && ls ../tree | wc -l
