@@ -4,6 +4,7 @@
 
 #include <sys/ipc.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <ctime>
 #include <map>
@@ -59,7 +60,7 @@ class IpcTable {
     if (index < 0 || found == slots_.end()) return Errno(EINVAL);
     auto object = found->second.weak.lock();
     if (object == nullptr) {
-      slots_.erase(found);
+      erase(found);
       return Errno(EINVAL);
     }
     return object;
@@ -91,7 +92,7 @@ class IpcTable {
   void remove(T& object) {
     retire(object);
     object.removed = true;
-    slots_.erase(object.id % kIndexes);
+    if (const auto found = slots_.find(object.id % kIndexes); found != slots_.end()) erase(found);
   }
   // Its key is free, its identifier stays good for as long as somebody else holds the object.
   void retire(T& object) {
@@ -110,6 +111,7 @@ class IpcTable {
     sweep();
     return slots_.size();
   }
+  bool full() { return slots_.size() >= maximum_ && size() >= maximum_; }
   // The highest index in use, 0 if there is none: what IPC_INFO answers.
   int highest() {
     sweep();
@@ -124,12 +126,9 @@ class IpcTable {
   };
 
   Result<int> add(std::shared_ptr<T> object) {
-    if (slots_.size() >= maximum_ && size() >= maximum_) return Errno(ENOSPC);
-    int index = 0;
-    for (const auto& [used, slot] : slots_) {
-      if (used != index) break;
-      ++index;
-    }
+    if (full()) return Errno(ENOSPC);
+    while (slots_.contains(lowest_free_)) ++lowest_free_;
+    const int index = lowest_free_;
     // A new round of sequence numbers whenever an index below the last one is taken again.
     if (index <= last_index_) sequence_ = (sequence_ + 1) % (INT32_MAX / kIndexes);
     last_index_ = index;
@@ -141,7 +140,11 @@ class IpcTable {
     return id;
   }
   void sweep() {
-    std::erase_if(slots_, [](const auto& entry) { return entry.second.weak.expired(); });
+    for (auto next = slots_.begin(); next != slots_.end();) next = next->second.weak.expired() ? erase(next) : std::next(next);
+  }
+  typename std::map<int, Slot>::iterator erase(typename std::map<int, Slot>::iterator slot) {
+    lowest_free_ = std::min(lowest_free_, slot->first);
+    return slots_.erase(slot);
   }
 
   const size_t maximum_;
@@ -149,6 +152,7 @@ class IpcTable {
   std::map<key_t, int> keys_;
   int sequence_ = 0;
   int last_index_ = -1;
+  int lowest_free_ = 0;  // none below
 };
 
 // The sandbox's System V IPC: one namespace.

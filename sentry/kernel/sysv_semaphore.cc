@@ -39,7 +39,7 @@ Result<int> SemaphoreTable::get(Task& task, key_t key, int count, int flags) {
   };
   const auto make = [&]() -> Result<std::shared_ptr<SemaphoreSet>> {
     if (wanted == 0) return Errno(EINVAL);
-    if (size() >= kMaximum || count_ + wanted > kMaxSemaphores) return Errno(ENOSPC);
+    if (full() || count_ + wanted > kMaxSemaphores) return Errno(ENOSPC);
     count_ += wanted;
     return std::make_shared<SemaphoreSet>(wanted);
   };
