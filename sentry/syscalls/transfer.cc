@@ -4,6 +4,7 @@
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/iovec.h"
 #include "sentry/vfs/bounce_buffer.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::syscalls {
@@ -44,7 +45,9 @@ Result<size_t> do_read(File& file, mm::Sink& sink, std::optional<uint64_t> offse
   File::IoOptions options;
   options.offset = offset;
   options.nonblocking = file.nonblocking() || (flags & kRwfNowait) != 0;
-  return file.read(sink, options);
+  const Result<size_t> count = file.read(sink, options);
+  if (count.ok() && *count != 0) vfs::notify(file.path(), IN_ACCESS);
+  return count;
 }
 
 // What RLIMIT_FSIZE leaves of a write of `count` bytes to a regular file (generic_write_check_limits).
@@ -66,6 +69,7 @@ Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optiona
   options.nonblocking = file.nonblocking() || (flags & kRwfNowait) != 0;
   options.append = (flags & kRwfAppend) != 0;
   const Result<size_t> count = file.write(source, options);
+  if (count.ok() && *count != 0) vfs::notify(file.path(), IN_MODIFY);
   if (count.is(EPIPE)) task.send(kernel::make_signal(SIGPIPE));
   return count;
 }
@@ -275,6 +279,8 @@ Result<size_t> sys_copy_file_range(Task& task, FdNumber in, GuestPtr<int64_t> in
   if (from->inode()->is_directory() || to->inode()->is_directory()) return Errno(EISDIR);
   if (!S_ISREG(from->inode()->type()) || !S_ISREG(to->inode()->type())) return Errno(EINVAL);
   if (!from->readable() || !to->writable() || (to->flags() & O_APPEND) != 0) return Errno(EBADF);
+  // As between file systems that cannot: callers go on with read(2) and write(2).
+  if (from->host_position() || to->host_position()) return Errno(EXDEV);
   const bool moves_in = !in_place, moves_out = !out_place;
   const uint64_t start = in_place.value_or(from->position), target = out_place.value_or(to->position);
   uint64_t count = std::min<uint64_t>(length, kMaximumTransfer);

@@ -94,6 +94,8 @@ class File : public std::enable_shared_from_this<File> {
   // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]", "anon_inode:[eventfd]".
   virtual std::string description();
 
+  // Whether the position is the host's, shared with whoever opened the file outside: then `position` means nothing.
+  virtual bool host_position() const { return false; }
   // The position, for files that keep one; shared by duplicates. Directories use it as a cookie.
   uint64_t position = 0;
   // Who opened it, for later checks (sockets, /proc).

@@ -111,6 +111,7 @@ class HostFile final : public vfs::File {
   Result<size_t> read(mm::Sink& sink, const IoOptions& options) override;
   Result<size_t> write(mm::Source& source, const IoOptions& options) override;
   bool seekable() const override { return host_.regular(); }
+  bool host_position() const override { return !own_position_; }
   Result<uint64_t> seek(int64_t offset, int whence) override;
   Events poll() override { return host_.ready_events(); }
   WaitQueue* wait_queue() override { return host_.queue(); }
