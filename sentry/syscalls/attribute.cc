@@ -4,6 +4,7 @@
 
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/place.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -70,7 +71,9 @@ Result<> sys_ftruncate(Task& task, FdNumber fd, int64_t size) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
   if (!S_ISREG(file->inode()->type()) || !file->writable()) return Errno(EINVAL);
   TRY(check_file_limit(task, static_cast<uint64_t>(size)));
-  return file->truncate(static_cast<uint64_t>(size));
+  TRY(file->truncate(static_cast<uint64_t>(size)));
+  vfs::notify(file->path(), IN_MODIFY);
+  return {};
 }
 
 Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_t length) {

@@ -40,6 +40,11 @@ Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags);
 Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> info, unsigned flags);
 Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target, unsigned flags);
 
+Result<int> sys_inotify_init(Task& task);
+Result<int> sys_inotify_init1(Task& task, int flags);
+Result<int> sys_inotify_add_watch(Task& task, FdNumber fd, GuestPath path, uint32_t mask);
+Result<> sys_inotify_rm_watch(Task& task, FdNumber fd, int descriptor);
+
 // splice.cc
 Result<size_t> sys_splice(Task& task, FdNumber in, GuestPtr<int64_t> in_offset, FdNumber out,
                           GuestPtr<int64_t> out_offset, size_t length, unsigned flags);

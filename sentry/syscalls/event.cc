@@ -1,4 +1,4 @@
-// Descriptors that stand for events: eventfd(2), timerfd_create(2), signalfd(2), pidfd_open(2).
+// Descriptors that stand for events: eventfd(2), timerfd_create(2), signalfd(2), inotify(7), pidfd_open(2).
 #include <linux/capability.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -7,14 +7,17 @@
 #include <limits>
 
 #include "sentry/fs/eventfd/eventfd.h"
+#include "sentry/fs/inotify/inotify.h"
 #include "sentry/fs/pidfd/pidfd.h"
 #include "sentry/fs/signalfd/signalfd.h"
 #include "sentry/fs/timerfd/timerfd.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/descriptor.h"
+#include "sentry/syscalls/place.h"
 
 namespace sentry::syscalls {
 
+using fs::inotify::InotifyFile;
 using fs::pidfd::PidFile;
 using fs::signalfd::SignalFile;
 using fs::timerfd::TimerFile;
@@ -87,6 +90,38 @@ Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> plac
 
 Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size) {
   return sys_signalfd4(task, fd, signals, size, 0);
+}
+
+// inotify(7) ------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+Result<std::shared_ptr<InotifyFile>> inotify_at(Task& task, FdNumber fd) {
+  auto file = std::dynamic_pointer_cast<InotifyFile>(TRY(task.fds().get_io(fd.value)));
+  if (file == nullptr) return Errno(EINVAL);
+  return file;
+}
+
+}  // namespace
+
+Result<int> sys_inotify_init1(Task& task, int flags) {
+  if ((flags & ~(IN_CLOEXEC | IN_NONBLOCK)) != 0) return Errno(EINVAL);
+  return task.install_fd(TRY(fs::inotify::make_inotify(flags, task.credentials)), (flags & IN_CLOEXEC) != 0);
+}
+
+Result<int> sys_inotify_init(Task& task) { return sys_inotify_init1(task, 0); }
+
+Result<int> sys_inotify_add_watch(Task& task, FdNumber fd, GuestPath path, uint32_t mask) {
+  const auto file = TRY(inotify_at(task, fd));
+  const vfs::Path place = TRY(find_place(task, AT_FDCWD, path, 0, (mask & IN_DONT_FOLLOW) == 0));
+  const vfs::InodeRef inode = place.dentry->inode();
+  if ((mask & IN_ONLYDIR) != 0 && !inode->is_directory()) return Errno(ENOTDIR);
+  TRY(inode->permission(*task.credentials, R_OK));
+  return file->add(place, mask);
+}
+
+Result<> sys_inotify_rm_watch(Task& task, FdNumber fd, int descriptor) {
+  return TRY(inotify_at(task, fd))->remove(descriptor);
 }
 
 // pidfd_open(2) --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "sentry/vfs/lock.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::vfs {
@@ -20,7 +21,9 @@ Result<> chmod(const Credentials& credentials, const Path& path, uint32_t mode) 
   AttributeChange change;
   change.mode = mode & 07777;
   if (!credentials.in_group(attributes.gid) && !credentials.capable(CAP_FSETID)) *change.mode &= ~uint32_t{S_ISGID};
-  return inode.setattr(change);
+  TRY(inode.setattr(change));
+  notify(path, IN_ATTRIB);
+  return {};
 }
 
 Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_t gid) {
@@ -43,7 +46,9 @@ Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_
     // A new owner does not inherit what the old one's program was trusted with (security_inode_killpriv).
     if (change.uid || change.gid) (void)inode.removexattr("security.capability");
   }
-  return inode.setattr(change);
+  TRY(inode.setattr(change));
+  notify(path, IN_ATTRIB);
+  return {};
 }
 
 Result<> truncate(const Credentials& credentials, const Path& path, uint64_t size) {
@@ -57,7 +62,9 @@ Result<> truncate(const Credentials& credentials, const Path& path, uint64_t siz
   change.size = size;
   const Attributes attributes = TRY(inode.getattr());
   if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode) change.mode = mode & 07777;
-  return inode.setattr(change);
+  TRY(inode.setattr(change));
+  notify(path, IN_MODIFY);
+  return {};
 }
 
 Result<> utimens(const Credentials& credentials, const Path& path, const TimeChange& change) {
@@ -74,7 +81,9 @@ Result<> utimens(const Credentials& credentials, const Path& path, const TimeCha
   AttributeChange times;
   times.atime = change.atime_now ? std::optional(now) : change.atime;
   times.mtime = change.mtime_now ? std::optional(now) : change.mtime;
-  return inode.setattr(times);
+  TRY(inode.setattr(times));
+  notify(path, IN_ATTRIB);
+  return {};
 }
 
 Result<> access(const Credentials& credentials, const Path& path, int mask) {

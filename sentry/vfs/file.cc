@@ -1,37 +1,49 @@
 #include "sentry/vfs/file.h"
 
 #include <dirent.h>
+#include <linux/magic.h>
 #include <unistd.h>
 
 #include <mutex>
 
 #include "sentry/vfs/dentry.h"
 #include "sentry/vfs/lock.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::vfs {
 namespace {
 
-// The superblock of what has no name.
+// The superblocks of what has no name: pipefs, sockfs, anon_inodefs.
 class NamelessSuperblock final : public Superblock {
  public:
-  const char* type() const override { return "anon_inodefs"; }
+  NamelessSuperblock(const char* type, long magic) : type_(type), magic_(magic) {}
+  const char* type() const override { return type_; }
   InodeRef root() override { return nullptr; }
+  Result<struct statfs> statfs() override {
+    struct statfs answer = TRY(Superblock::statfs());
+    answer.f_type = magic_;
+    return answer;
+  }
   uint64_t next_inode() { return ++last_; }
 
  private:
+  const char* type_;
+  long magic_;
   uint64_t last_ = 0;
 };
 
-NamelessSuperblock& nameless() {
-  // Outlives every inode: descriptors may close while the process ends.
-  static NamelessSuperblock& superblock = *new NamelessSuperblock;
-  return superblock;
+// They outlive every inode: descriptors may close while the process ends.
+NamelessSuperblock& nameless(uint32_t mode) {
+  static NamelessSuperblock& pipes = *new NamelessSuperblock("pipefs", PIPEFS_MAGIC);
+  static NamelessSuperblock& sockets = *new NamelessSuperblock("sockfs", SOCKFS_MAGIC);
+  static NamelessSuperblock& others = *new NamelessSuperblock("anon_inodefs", ANON_INODE_FS_MAGIC);
+  return S_ISFIFO(mode) ? pipes : S_ISSOCK(mode) ? sockets : others;
 }
 
 class NamelessInode final : public Inode {
  public:
-  NamelessInode(uint32_t mode, std::string name, const CredentialsRef& owner) : Inode(nameless()), name_(std::move(name)) {
-    attributes_.ino = nameless().next_inode();
+  NamelessInode(uint32_t mode, std::string name, const CredentialsRef& owner) : Inode(nameless(mode)), name_(std::move(name)) {
+    attributes_.ino = nameless(mode).next_inode();
     attributes_.mode = mode;
     if (owner != nullptr) {
       attributes_.uid = owner->fsuid;
@@ -69,6 +81,7 @@ class NamelessInode final : public Inode {
 }  // namespace
 
 File::~File() {
+  if ((flags_ & O_PATH) == 0) notify(path_, writable() ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
   if (inode_ == nullptr || !inode_->has_locks()) return;
   if (counts_as_writer) --inode_->locks().writers;
   release_locks(*inode_, this);

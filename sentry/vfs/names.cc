@@ -6,6 +6,7 @@
 
 #include <mutex>
 
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::vfs {
@@ -52,7 +53,9 @@ Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, 
   TRY(parent.permission(*caller.credentials, W_OK | X_OK));
   const NewNode node = prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), mode);
   InodeRef inode = TRY(make(parent, walked.last, node));
-  return Path{walked.path.mount, dentries.instantiate(directory, walked.last, std::move(inode))};
+  const Path made{walked.path.mount, dentries.instantiate(directory, walked.last, std::move(inode))};
+  notify_created(*directory, walked.last, *made.dentry->inode());
+  return made;
 }
 
 // Both directories of a rename, locked.
@@ -136,6 +139,7 @@ Result<> link(const Caller& from, std::string_view old_path, const Caller& to, s
     if (&parent.superblock() != &target->superblock()) return Errno(EXDEV);
     if (target->is_directory()) return Errno(EPERM);
     TRY(parent.link(name, *target));
+    notify_link_count(*target);
     return target;
   }));
   return {};
@@ -154,8 +158,10 @@ Result<> unlink(const Caller& caller, std::string_view path) {
   if (walked.trailing_slash) return Errno(victim->inode()->is_directory() ? EISDIR : ENOTDIR);
   TRY(may_delete(*caller.credentials, *directory->inode(), *victim->inode(), false));
   if (victim->is_mountpoint()) return Errno(EBUSY);
-  TRY(directory->inode()->unlink(walked.last, *victim->inode()));
+  const InodeRef object = victim->inode();
+  TRY(directory->inode()->unlink(walked.last, *object));
   dentries.remove(victim);
+  notify_removed(*directory, walked.last, *object);
   return {};
 }
 
@@ -175,8 +181,10 @@ Result<> rmdir(const Caller& caller, std::string_view path) {
   if (victim->is_mountpoint()) return Errno(EBUSY);
   // The victim's names stay as they are until it is gone or has turned out not to be empty.
   const std::unique_lock below(victim->names_lock());
-  TRY(directory->inode()->rmdir(walked.last, *victim->inode()));
+  const InodeRef object = victim->inode();
+  TRY(directory->inode()->rmdir(walked.last, *object));
   dentries.remove(victim);
+  notify_removed(*directory, walked.last, *object);
   return {};
 }
 
@@ -232,11 +240,16 @@ Result<> rename(const Caller& from, std::string_view old_path, const Caller& to,
   // An empty directory that is replaced must stay empty.
   std::unique_lock<FiberLock> below;
   if (!exchange && moves_directory && !target->negative()) below = std::unique_lock(target->names_lock());
-  TRY(old_parent.rename(old_walk.last, *source->inode(), new_parent, new_walk.last, target->inode().get(), flags));
-  if (exchange)
+  const InodeRef moved = source->inode(), replaced = target->inode();
+  TRY(old_parent.rename(old_walk.last, *moved, new_parent, new_walk.last, replaced.get(), flags));
+  if (exchange) {
     dentries.exchange(source, target);
-  else
+    notify_moved(*new_directory, new_walk.last, *old_directory, old_walk.last, *replaced, nullptr);
+  } else {
     dentries.move(source, new_directory, new_walk.last);
+  }
+  notify_moved(*old_directory, old_walk.last, *new_directory, new_walk.last, *moved,
+               exchange ? nullptr : replaced.get());
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "sentry/vfs/lock.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 #include "sentry/vfs/walker.h"
 
@@ -75,7 +76,11 @@ Result<FileRef> make_file(const Caller& caller, const Path& path, int flags, boo
     ++inode->locks().writers;
     file->counts_as_writer = true;
   }
-  if (truncate) TRY(cut_to_nothing(*inode));
+  if (truncate) {
+    TRY(cut_to_nothing(*inode));
+    notify(path, IN_MODIFY);
+  }
+  notify(path, IN_OPEN);
   return file;
 }
 
@@ -126,7 +131,9 @@ Result<Created> create_last(const Caller& caller, const Walker& walker, uint32_t
   const NewNode node =
       prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), S_IFREG | (mode & 07777));
   InodeRef inode = TRY(parent.create(walker.last(), node));
-  return Created{{directory.mount, dentries.instantiate(directory.dentry, walker.last(), std::move(inode))}, false};
+  Created created{{directory.mount, dentries.instantiate(directory.dentry, walker.last(), std::move(inode))}, false};
+  notify_created(*directory.dentry, walker.last(), *created.path.dentry->inode());
+  return created;
 }
 
 }  // namespace

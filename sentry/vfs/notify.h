@@ -1,0 +1,63 @@
+// What inotify(7) hears of. Operations call the functions below after their success; where nobody watches anything they
+// cost a comparison.
+#pragma once
+
+#include <sys/inotify.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "sentry/vfs/dentry.h"
+
+namespace sentry::vfs {
+
+// Somebody who watches an inode, and keeps it alive meanwhile.
+class InodeWatch {
+ public:
+  virtual ~InodeWatch() = default;
+  // IN_* bits with IN_ISDIR where the object is a directory. `name`: the entry of a watched directory that it happened
+  // to, empty for the watched object itself. `unlinked`: the object has no name any more (IN_EXCL_UNLINK). Must not park;
+  // may unwatch().
+  virtual void notify(uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked) = 0;
+};
+void watch(Inode& inode, InodeWatch& watch);
+void unwatch(Inode& inode, InodeWatch& watch);
+
+namespace detail {
+extern size_t watches;
+void notify(const Dentry& dentry, uint32_t mask);
+void notify_entry(const Dentry& directory, std::string_view name, const Inode& object, uint32_t mask);
+void notify_link_count(const Inode& object);
+void notify_removed(const Dentry& directory, std::string_view name, Inode& object);
+void notify_moved(const Dentry& old_directory, std::string_view old_name, const Dentry& new_directory,
+                  std::string_view new_name, Inode& object, Inode* replaced);
+}  // namespace detail
+
+// IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_OPEN, IN_CLOSE_*: something happened to the object at this place; its own watchers
+// and those of its directory are told.
+inline void notify(const Dentry& dentry, uint32_t mask) {
+  if (detail::watches != 0) detail::notify(dentry, mask);
+}
+inline void notify(const Path& path, uint32_t mask) {
+  if (detail::watches != 0 && path) detail::notify(*path.dentry, mask);
+}
+// IN_CREATE: a name for `object` has come into `directory`.
+inline void notify_created(const Dentry& directory, std::string_view name, const Inode& object) {
+  if (detail::watches != 0) detail::notify_entry(directory, name, object, IN_CREATE);
+}
+// link(2): IN_ATTRIB for the object's own watchers.
+inline void notify_link_count(const Inode& object) {
+  if (detail::watches != 0) detail::notify_link_count(object);
+}
+// unlink(2), rmdir(2): IN_DELETE, and IN_ATTRIB or IN_DELETE_SELF for the object, whose attributes are looked at.
+inline void notify_removed(const Dentry& directory, std::string_view name, Inode& object) {
+  if (detail::watches != 0) detail::notify_removed(directory, name, object);
+}
+// rename(2): IN_MOVED_FROM and IN_MOVED_TO with one cookie, IN_MOVE_SELF; the replaced object, if any, has lost a name.
+inline void notify_moved(const Dentry& old_directory, std::string_view old_name, const Dentry& new_directory,
+                         std::string_view new_name, Inode& object, Inode* replaced) {
+  if (detail::watches != 0)
+    detail::notify_moved(old_directory, old_name, new_directory, new_name, object, replaced);
+}
+
+}  // namespace sentry::vfs
