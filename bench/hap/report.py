@@ -7,7 +7,7 @@ from workloads import UNION, WORKLOADS
 # What bulkhead's trap platform has to meet: {what: limit}.
 FUNCTION_TARGETS = {"union": 800, "python": 620, "redis": 450, "sweep": 720, "sweep-nofork": 450}
 SYSCALL_TARGETS = {"union": 22}
-REACH_TARGETS = {"stub": 4, "sentry": 24, "gofer": 36}
+REACH_TARGETS = {"/stub": 4, "sentry": 24, "gofer": 36}  # by the end of the process's name
 TARGET_RUNTIME = "bulkhead"
 
 # Figures measured before with the same method (stock Debian 12 kernel in TCG), to check a run against:
@@ -56,7 +56,7 @@ def missed(run, runtime, workload):
     if workload == "union":
         for process in sets.inside(row.processes):
             for part, limit in REACH_TARGETS.items():
-                if part in process.name and not process.unreadable:
+                if process.name.endswith(part) and not process.unreadable:
                     reach = len(run.names) if process.allowed is None else len(process.allowed)
                     if reach > limit:
                         found.append(f"{process.name} reaches {reach} syscalls, wanted at most {limit}")
@@ -212,6 +212,14 @@ def ownership_svg(run, workload, width=760):
     return "\n".join(out + ["</svg>"])
 
 
+def reach_words(process):
+    if process.unreadable:
+        return f"cannot be read ({process.unreadable})"
+    if process.allowed is None:
+        return "unfiltered"
+    return f"may issue {len(process.allowed)}" + (f", asks about {len(process.consulted)}" if process.consulted else "")
+
+
 def html_page(run):
     shown = [name for name in columns(run) if any(run.row(r, name) is not None for r in run.runtimes())]
     best = shown[-1] if shown else columns(run)[-1]
@@ -250,8 +258,10 @@ def html_page(run):
             row = run.row(runtime, workload)
             if row is None:
                 continue
+            filters = sorted({f"{p.name} {reach_words(p)}" for p in sets.inside(row.processes)})
             calls = ", ".join(run.names.get(number, str(number)) for number in sorted(row.syscalls))
             parts.append(f"<details><summary>{html.escape(label(run, runtime))}</summary><p>Syscalls: {html.escape(calls)}</p>"
+                         f"<p>Filters: {html.escape('; '.join(filters))}</p>"
                          f"<p>Repetitions: {html.escape(str(row.per_pass))}</p>"
                          f"<pre>{html.escape(' '.join(sorted(row.functions)))}</pre></details>")
     parts.append("</body></html>")

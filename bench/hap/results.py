@@ -84,7 +84,7 @@ def read_recording(text, symbols):
 @dataclasses.dataclass
 class Process:
     """One process of a sandbox and what its seccomp filters let through."""
-    name: str
+    name: str            # comm; a process that the like-named one started (a stub of a sentry) has "/stub" behind it
     depth: int           # how many pid namespaces it is in
     allowed: object      # a set of numbers; None where there is no filter
     consulted: set
@@ -93,9 +93,12 @@ class Process:
 
 def read_filters(text):
     processes = []
+    names = dict(re.findall(r"^process (\d+) (\S+) ", text, re.MULTILINE))
     for line in text.splitlines():
-        found = re.match(r"process \d+ (\S+) depth (\d+) seccomp \S+ (.*)", line)
-        name, depth, rest = found.group(1), int(found.group(2)), found.group(3)
+        found = re.match(r"process \d+ (\S+) parent (\d+) depth (\d+) seccomp \S+ (.*)", line)
+        name, depth, rest = found.group(1), int(found.group(3)), found.group(4)
+        if names.get(found.group(2)) == name:
+            name += "/stub"
         if rest == "unfiltered":
             processes.append(Process(name, depth, None, set()))
         elif rest.startswith("unreadable"):

@@ -69,8 +69,8 @@ std::string joined(const std::vector<uint32_t>& numbers) {
   return text.empty() ? "-" : text;
 }
 
-// One line a process: `process PID COMM depth N seccomp MODE filters N allowed a,b,c consulted d,e`, or after
-// the mode `unfiltered` or `unreadable WHY`. Depth: how many pid namespaces it is in.
+// One line a process: `process PID COMM parent PID depth N seccomp MODE filters N allowed a,b,c consulted
+// d,e`, or after the mode `unfiltered` or `unreadable WHY`. Depth: how many pid namespaces it is in.
 void print_filters(const std::vector<pid_t>& pids, std::ostream& out) {
   for (const pid_t pid : pids) {
     std::string name = status_field(pid, "Name");
@@ -80,7 +80,7 @@ void print_filters(const std::vector<pid_t>& pids, std::ostream& out) {
     const std::string mode = status_field(pid, "Seccomp");
     const std::string pids_inside = status_field(pid, "NSpid");
     if (mode.empty() || mode == "?") continue;  // gone since
-    out << "process " << pid << ' ' << name << " depth "
+    out << "process " << pid << ' ' << name << " parent " << status_field(pid, "PPid") << " depth "
         << 1 + std::count(pids_inside.begin(), pids_inside.end(), '\t') << " seccomp " << mode;
     if (mode != "2") {
       out << " unfiltered\n";

@@ -122,14 +122,14 @@ class ResultsTest(unittest.TestCase):
 
 
 class FiltersTest(unittest.TestCase):
-    TEXT = ("process 10 runsc depth 1 seccomp 0 unfiltered\n"
-            "process 11 exe depth 2 seccomp 2 filters 1 allowed 0,1,400 consulted 5\n"
-            "process 12 exe depth 2 seccomp 2 filters 2 allowed - consulted -\n"
-            "process 13 stub depth 2 seccomp 2 unreadable PTRACE_SEIZE: Operation not permitted\n")
+    TEXT = ("process 10 runsc parent 1 depth 1 seccomp 0 unfiltered\n"
+            "process 11 exe parent 10 depth 2 seccomp 2 filters 1 allowed 0,1,400 consulted 5\n"
+            "process 12 exe parent 10 depth 2 seccomp 2 filters 2 allowed - consulted -\n"
+            "process 13 exe parent 12 depth 2 seccomp 2 unreadable PTRACE_SEIZE: Operation not permitted\n")
 
     def test_only_what_is_inside_counts(self):
         processes = results.read_filters(self.TEXT)
-        self.assertEqual([p.name for p in results.inside(processes)], ["exe", "exe", "stub"])
+        self.assertEqual([p.name for p in results.inside(processes)], ["exe", "exe", "exe/stub"])
         self.assertEqual(results.reachable(processes, {n: str(n) for n in range(300)}), {0, 1})
         self.assertEqual(processes[1].consulted, {5})
 
