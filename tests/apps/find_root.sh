@@ -13,7 +13,7 @@ for folder in $folders; do
   echo "== $folder"
   find "$folder" -xdev 2>&1 | LC_ALL=C sort | sha256sum
   find "$folder" -xdev -type f ! -name '*shadow*' ! -name opasswd -printf '%m %s %T@ %p\n' 2>&1 | LC_ALL=C sort | sha256sum
-  find "$folder" -xdev -type d -printf '%m %p\n' 2>&1 | LC_ALL=C sort | sha256sum
+  find "$folder" -xdev -type d ! -name private -printf '%m %p\n' 2>&1 | LC_ALL=C sort | sha256sum
   find "$folder" -xdev -type l -printf '%l %p\n' 2>&1 | LC_ALL=C sort | sha256sum
   find "$folder" -xdev -printf '%y\n' 2>&1 | sort | uniq -c
 done
