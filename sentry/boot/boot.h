@@ -30,7 +30,7 @@ enum class MountKind : uint8_t {
 
 struct Mount {
   MountKind kind = MountKind::kTmpfs;
-  std::string destination;      // absolute guest path; created if missing (in the sentry's memory, never on the tree)
+  std::string destination;      // absolute guest path; created if missing: in the overlay, or on a tree that is writable
   uint32_t attach = 0;          // kGofer: index of the gofer's attach point
   bool overlay = false;         // kGofer: reads fall through, writes stay in sentry memory and are dropped at exit
   bool read_only = false, nosuid = false, nodev = false, noexec = false;
