@@ -2,6 +2,7 @@
 import hashlib
 import io
 import json
+import lzma
 import os
 import re
 import shutil
@@ -75,18 +76,30 @@ def module_order(dependencies, wanted):
     return order
 
 
+def unpack_kernel(image):
+    """The ELF kernel inside a bzImage, which qemu can start as it is (PVH): an emulated CPU takes many seconds to unpack
+    it by itself. Kernels that are not packed with xz are left as they are."""
+    at = image.find(b"\xfd7zXZ\0")
+    if at < 0:
+        return image
+    kernel = lzma.LZMADecompressor(format=lzma.FORMAT_XZ).decompress(image[at:])
+    if kernel[:4] != b"\x7fELF":
+        raise VmError("the kernel image holds no ELF kernel")
+    return kernel
+
+
 class VirtualMachine:
     def __init__(self, cache, here):
         self.cache = cache
         self.here = here
-        self.kernel = os.path.join(cache, "vmlinuz")
+        self.kernel = os.path.join(cache, "vmlinux")
         self.initramfs = os.path.join(cache, "initramfs")
         self.image = os.path.join(cache, "root.ext4")
         self.profile = os.path.join(cache, "docker-seccomp.json")
 
     # What the image is made of: another list makes another image.
     def stamp(self):
-        return hashlib.sha256(json.dumps([SUITE, PACKAGES, MODULES, IMAGE_BYTES]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([SUITE, PACKAGES, MODULES, IMAGE_BYTES, "vmlinux"]).encode()).hexdigest()
 
     def ensure(self):
         """Makes what is missing; minutes the first time."""
@@ -124,7 +137,8 @@ class VirtualMachine:
             kernels = [name for name in os.listdir(boot) if name.startswith("vmlinuz-")]
             if len(kernels) != 1:
                 raise VmError(f"expected one kernel in the root, found {kernels}")
-            shutil.copy(os.path.join(boot, kernels[0]), self.kernel)
+            with open(os.path.join(boot, kernels[0]), "rb") as packed, open(self.kernel, "wb") as unpacked:
+                unpacked.write(unpack_kernel(packed.read()))
             release = kernels[0].removeprefix("vmlinuz-")
             modules = os.path.join(root, "lib/modules", release)
             with open(os.path.join(modules, "modules.dep")) as file:
@@ -199,15 +213,19 @@ class VirtualMachine:
                          "sh", os.path.join(self.here, "guest/here.sh"), scratch], scratch, False, 3600)
             shutil.copytree(os.path.join(stage, "out"), out, dirs_exist_ok=True)
 
-    def run(self, inputs, out, accelerator="tcg", verbose=False, limit_s=6 * 3600):
+    def guest(self):
+        """What the machine needs to run a machine itself."""
+        return {"kernel": self.kernel, "initramfs": self.initramfs}
+
+    def run(self, inputs, out, accelerator="tcg", guests=False, verbose=False, limit_s=6 * 3600):
         """Boots, gives the machine `inputs` ({path below /hap: host path or bytes}), waits for it to finish and
         unpacks what it brought out into `out`. The image is left as it was."""
         self.ensure()
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
             given = os.path.join(scratch, "input.tar")
             with tarfile.open(given, "w", dereference=True) as tar:
-                for path, content in {**inputs, "vmlinuz": self.kernel, "initramfs": self.initramfs,
-                                      "docker-seccomp.json": self.profile}.items():
+                for path, content in {**inputs, "docker-seccomp.json": self.profile,
+                                      **(self.guest() if guests else {})}.items():
                     if isinstance(content, bytes):
                         info = tarfile.TarInfo(path)
                         info.size = len(content)

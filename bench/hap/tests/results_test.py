@@ -1,5 +1,6 @@
 """The arithmetic of the figures, on made-up recordings."""
 import json
+import lzma
 import os
 import sys
 import unittest
@@ -142,6 +143,13 @@ class MachineTest(unittest.TestCase):
     def test_modules_come_after_what_they_need(self):
         dependencies = "fs/ext4.ko: fs/jbd2.ko lib/crc16.ko\nfs/jbd2.ko: lib/crc16.ko\nlib/crc16.ko:\nnet/x.ko:\n"
         self.assertEqual(vm.module_order(dependencies, ["ext4", "built_in"]), ["lib/crc16.ko", "fs/jbd2.ko", "fs/ext4.ko"])
+
+    def test_kernels_are_unpacked(self):
+        kernel = b"\x7fELF and more"
+        self.assertEqual(vm.unpack_kernel(b"loader" + lzma.compress(kernel) + b"behind"), kernel)
+        self.assertEqual(vm.unpack_kernel(b"packed otherwise"), b"packed otherwise")
+        with self.assertRaises(vm.VmError):
+            vm.unpack_kernel(b"loader" + lzma.compress(b"no kernel"))
 
     def test_cpio(self):
         archive = vm.cpio([("a", 0o100644, b"12345")])
