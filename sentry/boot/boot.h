@@ -91,7 +91,7 @@ struct Boot {
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths, readonly_paths;
   uint64_t memory_limit_bytes = 0;     // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
-  uint32_t max_tasks = 0;              // 0: the sentry's default (32,768). fork answers EAGAIN beyond.
+  uint32_t max_tasks = 0;              // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
   uint32_t cpus = 0;                   // CPUs that the guest sees; 0: as many as the host lends
   bool own_init = false;               // pid 1 is the sentry's own (it reaps orphans); else the first process is
   bool strace = false;                 // print calls as strace does, to log_fd

@@ -248,9 +248,19 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   return start;
 }
 
-Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end) {
-  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14
-  return space_->advise(start, end - start, kPopulateRead);
+// A piece at a time: the sentry waits for each, and others want to be served in between.
+Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end, bool write) {
+  constexpr int kPopulateRead = 22, kPopulateWrite = 23;  // Linux 5.14
+  constexpr uint64_t kPiece = 16 << 20;
+  for (uint64_t at = start; at < end; at += kPiece) {
+    TRY(space_->advise(at, std::min(kPiece, end - at), write ? kPopulateWrite : kPopulateRead));
+    if (Fiber::current() == nullptr || end - at <= kPiece) continue;
+    Fiber::yield();
+    if (Fiber::current()->interrupted()) return Errno(kErestartNoIntr);
+    // Others may have unmapped what is left.
+    if (!covered(at + kPiece, end)) return Errno(ENOMEM);
+  }
+  return {};
 }
 
 Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
@@ -442,8 +452,6 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
   switch (advice) {
     case MADV_DONTNEED:
     case MADV_FREE:
-    case kPopulateRead:
-    case kPopulateWrite:
     case MADV_HUGEPAGE:
     case MADV_NOHUGEPAGE:
     case MADV_COLD:
@@ -457,7 +465,9 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     case MADV_WIPEONFORK:
     case MADV_KEEPONFORK:
     case MADV_DONTDUMP:
-    case MADV_DODUMP: break;
+    case MADV_DODUMP:
+    case kPopulateRead:
+    case kPopulateWrite:
     case MADV_REMOVE: break;
     // No page merging between tenants (a side channel), no hole punching into what others map, no collapse, no guards.
     case MADV_MERGEABLE:
@@ -472,7 +482,11 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
   length = page_ceil(length);
   if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
   const uint64_t end = address + length;
-  bool hole = !covered(address, end);
+  const bool hole = !covered(address, end);
+  if (advice == kPopulateRead || advice == kPopulateWrite) {
+    if (hole) return Errno(ENOMEM);
+    return populate(address, end, advice == kPopulateWrite);
+  }
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK || advice == MADV_KEEPONFORK) {
     TRY(split_at(address));
     TRY(split_at(end));
@@ -533,13 +547,12 @@ Result<> AddressSpaceMap::msync(uint64_t address, uint64_t length, int flags) {
   return {};
 }
 
-Result<> AddressSpaceMap::mincore(uint64_t address, uint64_t length, std::vector<uint8_t>& residency) {
+Result<uint64_t> AddressSpaceMap::mincore(uint64_t address, uint64_t length) const {
   if (address % kPageSize != 0) return Errno(EINVAL);
   length = page_ceil(length);
   if (address > kGuestEnd || length > kGuestEnd - address || !covered(address, address + length)) return Errno(ENOMEM);
   // The host's page tables are not the sentry's to read; every mapped page counts as resident.
-  residency.assign(length / kPageSize, 1);
-  return {};
+  return length / kPageSize;
 }
 
 Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {

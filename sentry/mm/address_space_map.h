@@ -80,7 +80,8 @@ class AddressSpaceMap {
   Result<uint64_t> brk(uint64_t address);
   Result<> madvise(uint64_t address, uint64_t length, int advice);
   Result<> msync(uint64_t address, uint64_t length, int flags);
-  Result<> mincore(uint64_t address, uint64_t length, std::vector<uint8_t>& residency);
+  // How many pages there are to tell of; ENOMEM for a hole.
+  Result<uint64_t> mincore(uint64_t address, uint64_t length) const;
   Result<> mlock(uint64_t address, uint64_t length, bool lock);
   // Anonymous shared memory (MAP_SHARED | MAP_ANONYMOUS): a Mappable over a slice.
   Result<std::shared_ptr<Mappable>> shared_anonymous(uint64_t length);
@@ -156,7 +157,7 @@ class AddressSpaceMap {
   bool covered(uint64_t start, uint64_t end) const;
   bool resolve_fault(uint64_t address);
   bool try_grow_stack(uint64_t address, uint64_t stack_pointer);
-  Result<> populate(uint64_t start, uint64_t end);
+  Result<> populate(uint64_t start, uint64_t end, bool write = false);
 
   std::unique_ptr<platform::AddressSpace> space_;
   MemoryFile& memory_file_;

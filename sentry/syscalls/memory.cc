@@ -2,6 +2,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/names.h"
 #include "sentry/syscalls/table.h"
@@ -82,9 +84,12 @@ Result<> sys_msync(Task& task, GuestPtr<void> address, uint64_t length, Flags<kM
 }
 
 Result<> sys_mincore(Task& task, GuestPtr<void> address, uint64_t length, GuestPtr<uint8_t> residency) {
-  std::vector<uint8_t> pages;
-  TRY(task.memory().mincore(address.address(), length, pages));
-  return task.memory().write(residency.address(), pages.data(), pages.size());
+  uint64_t pages = TRY(task.memory().mincore(address.address(), length));
+  const std::vector<uint8_t> resident(4096, 1);
+  for (uint64_t done = 0; done < pages; done += resident.size())
+    TRY(task.memory().write(residency.address() + done, resident.data(),
+                            static_cast<size_t>(std::min<uint64_t>(pages - done, resident.size()))));
+  return {};
 }
 
 Result<> sys_mlock(Task& task, GuestPtr<void> address, uint64_t length) {
