@@ -23,7 +23,9 @@ Result<int> do_open(Task& task, int directory, GuestPath path, int flags, unsign
   const std::string text = TRY(read_path(task, path));
   // Linux takes the descriptor before it opens: nothing is created where none is left.
   TRY(task.fds().check_room(task.group->limit(RLIMIT_NOFILE)));
-  const vfs::Caller caller = TRY(caller_at(task, directory, text));
+  // RESOLVE_IN_ROOT: the directory is where absolute paths begin as well.
+  const bool in_root = (resolve & RESOLVE_IN_ROOT) != 0;
+  const vfs::Caller caller = TRY(caller_at(task, directory, in_root ? std::string_view() : text));
   vfs::FileRef file = TRY(vfs::open(caller, text, flags & ~O_ASYNC, mode, resolve));
   return task.install_fd(std::move(file), (flags & O_CLOEXEC) != 0);
 }

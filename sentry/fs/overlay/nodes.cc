@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "sentry/vfs/bounce_buffer.h"
+#include "sentry/vfs/dentry.h"
 
 namespace sentry::fs::overlay {
 namespace {
@@ -20,23 +21,20 @@ bool all_zeros(const std::byte* data, size_t size) {
   return size == 0 || (data[0] == std::byte{0} && std::memcmp(data, data + 1, size - 1) == 0);
 }
 
-// A lower file in guest memory: the lower backing under the overlay's name and numbers. A mapping may outlive the mount.
+// A lower file in guest memory: the lower backing under the overlay's name and numbers.
 class LowerMapping final : public mm::Mappable {
  public:
-  LowerMapping(std::shared_ptr<vfs::Superblock> superblock, std::shared_ptr<mm::Mappable> lower, uint64_t device,
-               uint64_t ino)
-      : superblock_(std::move(superblock)), lower_(std::move(lower)), device_(device), ino_(ino) {}
+  LowerMapping(const vfs::Path& path, std::shared_ptr<mm::Mappable> lower, uint64_t device, uint64_t ino)
+      : path_(path), lower_(std::move(lower)), device_(device), ino_(ino) {}
   Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override {
     return lower_->backing(offset, length, shared_write);
   }
-  Identity identity() const override { return {place_.text(), major(device_), minor(device_), ino_}; }
-  void remember_place(const vfs::Path& path) { place_.remember(path); }
+  Identity identity() const override { return {vfs::full_path(path_), major(device_), minor(device_), ino_}; }
 
  private:
-  std::shared_ptr<vfs::Superblock> superblock_;  // outlives the lower mapping, which may want it
+  vfs::Path path_;  // keeps the mount, and with it the lower file system
   std::shared_ptr<mm::Mappable> lower_;
   uint64_t device_, ino_;
-  vfs::PlaceHint place_;
 };
 
 }  // namespace
@@ -255,9 +253,7 @@ Result<std::shared_ptr<mm::Mappable>> RegularFile::map_lower(vfs::File& lower, i
                                                              const vfs::Path& path) {
   if (auto living = lower_mapping_.lock()) return living;
   const uint64_t ino = TRY(getattr()).ino;
-  auto mapping =
-      std::make_shared<LowerMapping>(overlay().lower(), TRY(lower.mmap(prot, flags)), superblock().device(), ino);
-  mapping->remember_place(path);
+  auto mapping = std::make_shared<LowerMapping>(path, TRY(lower.mmap(prot, flags)), superblock().device(), ino);
   lower_mapping_ = mapping;
   return std::shared_ptr<mm::Mappable>(mapping);
 }

@@ -167,8 +167,13 @@ Result<std::shared_ptr<mm::Mappable>> OpenRegular::mmap(int prot, int flags) {
   const bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
   if (shared && (node_->seals() & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0 && (prot & PROT_WRITE) != 0)
     return Errno(EPERM);
+  // A mapping holds on to the place, not only to the file: the mount stays in use, the name stays known.
+  struct Mapped {
+    vfs::Path path;
+    std::shared_ptr<RegularFile> node;
+  };
   node_->remember_place(path());
-  return std::shared_ptr<mm::Mappable>(node_);
+  return std::shared_ptr<mm::Mappable>(std::make_shared<Mapped>(Mapped{path(), node_}), node_.get());
 }
 
 Result<> OpenRegular::truncate(uint64_t size) {

@@ -36,7 +36,7 @@ class Tmpfs final : public vfs::Superblock {
   std::shared_ptr<Directory> root_;
 };
 
-// What all types have. A mapped file may outlive its superblock: what mappings need does not look there.
+// What all types have.
 class Node : public vfs::Inode {
  public:
   // The inode is charged already.
