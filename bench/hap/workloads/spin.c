@@ -13,6 +13,7 @@ int main(void) {
   if (read(0, line, sizeof line) <= 0) return 1;
   volatile uint64_t sum = 0;
   for (uint64_t i = 0; i < 20u * 1000 * 1000; ++i) sum += i;
+  if (sum == 0) return 1;
   say("hap: done\n");
   while (read(0, line, sizeof line) > 0) {
   }

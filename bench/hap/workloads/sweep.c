@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   if (timer_settime(timer, 0, &every, NULL) != 0) return 1;
   for (int set = kZeros; set <= kFileAndBuffer; ++set) {
     for (long number = 0; number <= kLastNumber; ++number) {
-      if (left_out(number, set)) continue;
+      if (left_out(number, (enum Set)set)) continue;
       if (forks(number)) {
         if (!nofork && set == kZeros) fork_like(number);
         continue;
