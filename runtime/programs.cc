@@ -15,7 +15,8 @@ Outcome<Program> find_program(const std::string& name) {
     return system_failure(errno, "cannot read /proc/self/exe to find {}", name);
   const std::string command(self.data(), static_cast<size_t>(size));
   const std::string folder = command.substr(0, command.rfind('/'));
-  for (const std::string& path : {folder + "/" + name, folder + "/../libexec/bulkhead/" + name}) {
+  for (const std::string& path :
+       {fmt::format("{}/{}", folder, name), fmt::format("{}/../libexec/bulkhead/{}", folder, name)}) {
     sentry::Fd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
     if (fd) return Program{path, std::move(fd)};
     if (errno != ENOENT && errno != ENOTDIR) return system_failure(errno, "cannot open {}", path);

@@ -351,6 +351,7 @@ int be_sentry(const Words& arguments) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what a test asks wrongly may end it.
 int main(int argc, char** argv) {
   const Words arguments(argv + 1, argv + argc);
   if (!arguments.empty() && arguments[0] == "--surface") {
