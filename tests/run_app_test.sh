@@ -5,7 +5,7 @@
 # A script prints nothing that may differ between two correct runs; its sandboxed output and exit status must be
 # those of its native run, which comes first. Run in the folder that holds the script: `do` shows the sandbox that.
 set -eu
-mode=$1 size=$2 script=$3 results=$4 bulkhead=$5
+mode=$1 size=$2 script=$(realpath "$3") results=$4 bulkhead=$5
 shift 5
 name=$(basename "$script")-$size
 mkdir -p "$results"

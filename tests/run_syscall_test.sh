@@ -44,7 +44,8 @@ sandboxed)
   "$bulkhead" do "$@" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 overlay)
-  "$bulkhead" do "$@" --env TMPDIR=/var/tmp -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
+  [ "$(id -u)" = 0 ] || { echo "only root may write in /srv"; exit 77; }
+  "$bulkhead" do "$@" --env TMPDIR=/srv -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 writable)
   scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/bulkhead-writable-XXXXXX")

@@ -1,6 +1,7 @@
 // A guest that tries to get out. Each case asserts the denial. run_hostile.sh tells it what there is on the host to
-// reach (HOST_… in the environment), checks the host afterwards, and runs the cases that are harmless natively first:
-// there the reaching must succeed, so that a case that cannot fail is noticed.
+// reach (HOST_… in the environment), checks the host afterwards, and runs a few named cases natively first, those that
+// touch nothing but what the runner made: there the reaching must succeed, so that a case that cannot fail is noticed.
+// Everything else refuses to run outside a sandbox.
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <linux/netlink.h>
@@ -206,7 +207,7 @@ TEST(host_files_keep_their_content) {
   (void)link(canary.c_str(), (canary + ".linked").c_str());
   (void)rename(canary.c_str(), (canary + ".renamed").c_str());
   (void)unlink(canary.c_str());
-  (void)symlink("/etc/passwd", canary.c_str());
+  (void)symlink("nowhere", canary.c_str());
   (void)mkdir((canary + ".dir").c_str(), 0777);
   Fd made(open((canary + ".made").c_str(), O_CREAT | O_WRONLY, 0666));
   // A writable shared mapping is another way to write.
@@ -219,6 +220,7 @@ TEST(host_files_keep_their_content) {
 }
 
 TEST(device_nodes_open_nothing) {
+  only_in_the_sandbox();
   struct stat st;
   OK(stat("/", &st));
   struct Device {
@@ -250,11 +252,15 @@ TEST(dev_holds_only_the_harmless) {
   closedir(dir);
 }
 
-TEST(kernel_files_cannot_be_written_or_read) {
+TEST(kernel_files_are_not_the_hosts) {
+  only_in_the_sandbox();
+  // What may be opened and written here is the sandbox's own; the runner compares the host's before and after.
   for (const char* path : {"/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
-                           "/proc/sys/vm/panic_on_oom", "/sys/kernel/uevent_helper", "/sys/power/state",
-                           "/sys/kernel/mm/ksm/run", "/sys/fs/cgroup/cgroup.procs", "/proc/irq/default_smp_affinity"}) {
-    CHECK(open(path, O_WRONLY) == -1);
+                           "/proc/sys/vm/panic_on_oom", "/proc/sys/kernel/hostname", "/sys/kernel/uevent_helper",
+                           "/sys/power/state", "/sys/kernel/mm/ksm/run", "/sys/fs/cgroup/cgroup.procs",
+                           "/proc/irq/default_smp_affinity"}) {
+    Fd fd(open(path, O_WRONLY));
+    if (fd >= 0) (void)!write(fd, "1", 1);
   }
   for (const char* path : {"/proc/kcore", "/proc/kmsg", "/dev/mem", "/dev/kmsg", "/sys/kernel/debug/tracing/trace",
                            "/sys/firmware/acpi/tables/DSDT"}) {
@@ -296,18 +302,25 @@ TEST(privileged_ports_of_hardware_fault) {
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);
 }
 
-// Runs `body` in a child that is killed after `seconds`: whatever happens to it, the sandbox must go on.
+// Runs `body` in a child that is killed after `seconds`: whatever it does to itself, the sandbox must go on and
+// SIGKILL must end it.
 void survive(unsigned seconds, const std::function<void()>& body) {
-  pid_t child = check::fork_child([&] {
-    rlimit limit = {8, 8};
-    setrlimit(RLIMIT_CPU, &limit);
-    alarm(seconds);
-    body();
-  });
-  WAIT_STATUS(child);
+  pid_t child = check::fork_child(body);
+  uint64_t deadline = check::now_ns() + seconds * 1'000'000'000ull;
+  auto gone = [&] { return waitpid(child, nullptr, WNOHANG) == child; };
+  while (!gone()) {
+    if (check::now_ns() > deadline) {
+      OK(kill(child, SIGKILL));
+      WAIT_UNTIL(gone());
+      return;
+    }
+    timespec pause = {0, 2'000'000};
+    nanosleep(&pause, nullptr);
+  }
 }
 
 TEST(x32_calls) {
+  only_in_the_sandbox();
   survive(10, [] {
     for (long number = 0; number < 600; ++number) {
       if (number == SYS_exit || number == SYS_exit_group || number == SYS_pause || number == SYS_rt_sigreturn) continue;
@@ -317,6 +330,7 @@ TEST(x32_calls) {
 }
 
 TEST(int80_calls) {
+  only_in_the_sandbox();
   for (long number = 0; number < 460; ++number) {
     if (number == 29) continue;  // pause
     survive(2, [&] {
@@ -354,7 +368,7 @@ uint64_t hostile_argument(char* memory) {
 TEST(random_calls) {
   only_in_the_sandbox();
   for (uint64_t round = 0; round < 60; ++round) {
-    survive(3, [&] {
+    survive(2, [&] {
       seed += round * 0x1234'5678'9abc'def1;
       next_random();
       char* memory = static_cast<char*>(
@@ -377,6 +391,7 @@ TEST(random_calls) {
 }
 
 TEST(forged_signal_frames) {
+  only_in_the_sandbox();
   for (uint64_t round = 0; round < 100; ++round) {
     survive(2, [&] {
       seed += round * 0x1234'5678'9abc'def1;
@@ -388,6 +403,7 @@ TEST(forged_signal_frames) {
 }
 
 TEST(unmapping_everything) {
+  only_in_the_sandbox();
   survive(3, [] {
     asm volatile(
         "xor %%edi, %%edi\n mov $0x7ffffffff000, %%rsi\n mov $11, %%eax\n syscall\n"
@@ -402,6 +418,7 @@ TEST(unmapping_everything) {
 }
 
 TEST(mapping_over_everything) {
+  only_in_the_sandbox();
   for (uint64_t at : {0x1000ul, 0x40'0000ul, 0x7fff'ffff'0000ul, 0x7000'0000'0000ul, 0x5555'5555'0000ul,
                       0xffff'ffff'ff60'0000ul, 0x7fff'f7ff'0000ul}) {
     survive(3, [&] {
@@ -470,10 +487,12 @@ int run_image(const std::string& image, const char* name) {
     rlimit cpu = {2, 2}, memory = {1u << 30, 1u << 30};
     setrlimit(RLIMIT_CPU, &cpu);
     setrlimit(RLIMIT_AS, &memory);
-    alarm(3);
+    alarm(1);
     int null = open("/dev/null", O_RDWR);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-    execl(name, name, nullptr);
+    // As `true`, which busybox answers to as well; and with no environment, for a mutant may be anything.
+    const char* args[] = {"true", nullptr};
+    execve(name, const_cast<char**>(args), const_cast<char**>(args + 1));
     _exit(126);
   });
   return WAIT_STATUS(child);
@@ -481,6 +500,7 @@ int run_image(const std::string& image, const char* name) {
 
 // Mutations of the parts that the loader reads: the header, the program headers, and the interpreter's name.
 void mutate_and_run(const char* path, int count) {
+  only_in_the_sandbox();
   const std::string original = READ_FILE(path);
   int refused = 0, killed = 0, exited = 0;
   for (int i = 0; i < count; ++i) {
@@ -523,11 +543,10 @@ void mutate_and_run(const char* path, int count) {
 
 TEST(mutated_dynamic_images) { mutate_and_run("/bin/true", 60); }
 
-CHILD(nothing) { return 0; }
-
-TEST(mutated_static_images) { mutate_and_run(check::self(), 60); }
+TEST(mutated_static_images) { mutate_and_run("/bin/busybox", 60); }
 
 TEST(hostile_scripts) {
+  only_in_the_sandbox();
   auto attempt = [](const std::string& content) { (void)run_image(content, "script"); };
   attempt("#!");
   attempt("#! \t \n");
@@ -543,14 +562,14 @@ TEST(hostile_scripts) {
 
 TEST(namespaces_lead_nowhere) {
   // Whatever the sandbox lets a guest make of these, the host's files and mounts stay as they were.
+  only_in_the_sandbox();
   std::string secret = host("SECRET"), marker = host("MARKER");
   survive(5, [&] {
     (void)unshare(CLONE_NEWUSER);
     (void)unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
     (void)mount("proc", "/proc", "proc", 0, nullptr);
-    CHECK(content_of(secret).find(marker) == std::string::npos || !check::in_sandbox());
+    CHECK(content_of(secret).find(marker) == std::string::npos);
   });
-  only_in_the_sandbox();
   for (const char* kind : {"user", "mnt", "pid", "net", "uts", "ipc", "cgroup"}) {
     Fd fd(open(("/proc/1/ns/" + std::string(kind)).c_str(), O_RDONLY));
     if (fd >= 0) survive(5, [&] {

@@ -51,6 +51,7 @@ while True:
         with open(hidden + "/connections", "a") as f:
             f.write(sockets[s] + "\n")
 PYTHON
+  disown "$victim" "$listener"
   until [ -s "$hidden/port" ]; do sleep 0.01; done
   until grep -q "victim $marker" "/proc/$victim/cmdline"; do sleep 0.01; done
   facts=("HOST_MARKER=$marker" "HOST_PID=$victim" "HOST_SECRET=$hidden/secret" "HOST_ABSTRACT=$marker"
@@ -60,27 +61,23 @@ PYTHON
 
 stop_host() {
   kill -9 "$victim" "$listener" 2>/dev/null || :
-  wait "$victim" "$listener" 2>/dev/null || :
   victim= listener=
   rm -rf "${hidden:?}"/* "${shown:?}"/*
 }
 
-# The second argument's lines that are "FAIL NAME".
-failures() { sed -n 's/^FAIL \([a-z0-9_]*\).*/\1/p' "$1"; }
-
-# 1. Natively each attempt must get through, or it proves nothing.
+# 1. Natively each of these must get through, or it proves nothing. Only these: the rest would harm a host.
 start_host
-env "${facts[@]}" "$hostile" >"$shown/native.out" 2>&1 </dev/null || :
-cp "$shown/native.out" "$hidden/native.out"
 reachable="host_processes_are_not_listed host_processes_cannot_be_signalled hidden_files_cannot_be_opened
   host_abstract_sockets_are_out_of_reach host_sockets_in_a_shown_folder_are_out_of_reach
   host_sockets_in_a_hidden_folder_are_out_of_reach host_ports_are_out_of_reach host_files_keep_their_content"
 if [ "$(id -u)" = 0 ]; then
-  reachable="$reachable host_process_memory_is_out_of_reach leaving_the_root_by_chroot
-    kernel_files_cannot_be_written_or_read"
+  reachable="$reachable host_process_memory_is_out_of_reach leaving_the_root_by_chroot"
 fi
 for name in $reachable; do
-  failures "$hidden/native.out" | grep -qx "$name" || fail "natively, $name does not get through: the case is blind"
+  status=0
+  (cd "$hidden" && env "${facts[@]}" TMPDIR="$hidden" "$hostile" --run "$name") >"$hidden/native.out" 2>&1 \
+    </dev/null || status=$?
+  [ "$status" = 101 ] || fail "natively, $name does not get through: the case is blind"
 done
 if [ "$(cat "$shown/canary" 2>/dev/null)" = untouched ]; then fail "natively, the canary is untouched"; fi
 [ "$(sort -u "$hidden/connections" | wc -l)" = 4 ] || fail "natively, not every listener was reached"
@@ -88,12 +85,13 @@ stop_host
 
 # 2. In the sandbox none may.
 start_host
-hostname_before=$(hostname) mounts_before=$(cat /proc/self/mounts) date_before=$(date +%s)
+settings() { (cd /proc/sys/kernel && head -v core_pattern modprobe hostname ../vm/panic_on_oom) 2>&1; }
+settings_before=$(settings) mounts_before=$(cat /proc/self/mounts) date_before=$(date +%s)
 pass=()
 for fact in "${facts[@]}"; do pass+=(--env "$fact"); done
 status=0
-timeout 280 "$bulkhead" do "$@" --env BULKHEAD_TEST_SANDBOXED=1 "${pass[@]}" --cwd /tmp -- "$hostile" \
-  >"$hidden/sandboxed.out" 2>&1 </dev/null || status=$?
+timeout 550 "$bulkhead" do "$@" --env BULKHEAD_TEST_SANDBOXED=1 --env CHECK_SECONDS=300 "${pass[@]}" --cwd /tmp -- \
+  "$hostile" >"$hidden/sandboxed.out" 2>&1 </dev/null || status=$?
 cat "$hidden/sandboxed.out"
 [ "$status" = 0 ] || fail "the sandbox ended with $status"
 grep -q "^ok the_last_case_still_runs" "$hidden/sandboxed.out" || fail "the sandbox did not live to the end"
@@ -104,7 +102,7 @@ if grep -q -a "$marker" "$hidden/sandboxed.out"; then fail "the secret is in the
 [ "$(cd "$shown" && echo *)" = "canary s" ] || fail "files were made on the host: $(cd "$shown" && echo *)"
 [ ! -s "$hidden/connections" ] || fail "the host's sockets were reached: $(sort -u "$hidden/connections")"
 kill -0 "$victim" 2>/dev/null || fail "the host's process is gone"
-[ "$(hostname)" = "$hostname_before" ] || fail "the host's name was changed"
+[ "$(settings)" = "$settings_before" ] || fail "the host's kernel settings were changed: $(settings)"
 [ "$(cat /proc/self/mounts)" = "$mounts_before" ] || fail "the host's mounts were changed"
 [ $(($(date +%s) - date_before)) -lt 600 ] || fail "the host's clock was changed"
 exit "$failed"
