@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -91,7 +90,8 @@ std::string drop_capabilities(bool all_read_only) {
     wanted = {CAP_DAC_READ_SEARCH};  // read what root may read
   } else {
     wanted = {
-        CAP_DAC_OVERRIDE,  // act in directories and on files of any owner: the sentry has checked the guest's rights
+        CAP_DAC_OVERRIDE,  // act in directories and on files of any owner: the sentry has checked the guest's
+                           // rights
         CAP_CHOWN,         // new files belong to the guest's ids
         CAP_FOWNER,        // chmod and utimes of files of any owner
         CAP_FSETID,        // keep set-group-ID bits that the sentry decided on

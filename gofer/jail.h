@@ -31,9 +31,8 @@ struct Jail {
 };
 
 // Confines the process for good: afterwards it holds the descriptors named in `inherited` and no others,
-// works in /proc/self/fd, has the capabilities that the attach points need (none if the user namespace maps a
-// single id) and is under surface(). An empty message means success; otherwise it says what was wrong and
-// what to do.
+// works in /proc/self/fd, has of its capabilities those that the attach points need and is under surface().
+// An empty message means success; otherwise it says what was wrong and what to do.
 std::string confine(const Inherited& inherited, Jail& jail);
 
 }  // namespace gofer

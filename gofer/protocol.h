@@ -35,8 +35,11 @@
 // gofer (after the last fork, before the root goes away), best as open_tree(AT_FDCWD, "/proc/self/fd",
 // OPEN_TREE_CLONE), whose ".." leads nowhere. Without it the gofer opens /proc/self/fd itself, which an empty
 // root does not have. It is how an O_PATH descriptor is reopened, changed mode of, or linked without naming a
-// path twice (see server.cc). It exits 0 at end of file on the socket, kExitProtocol after a malformed
-// request, sentry::kInternalFault on a fault of its own, kExitUsage when started wrongly.
+// path twice (see host.h). Of the capabilities that the runtime leaves it, it keeps CAP_CHOWN,
+// CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_FSETID, or CAP_DAC_READ_SEARCH alone when every attach point is
+// read-only; for an ordinary user's files the runtime leaves none. It exits 0 at end of file on the socket,
+// kExitProtocol after a malformed request, sentry::kInternalFault on a fault of its own, kExitUsage when
+// started wrongly.
 #pragma once
 
 #include <array>

@@ -113,8 +113,8 @@ GoferProcess::GoferProcess(const Launch& setup) {
 
   // The attach points are opened here: with namespaces, in the mount namespace that they must belong to.
   if (setup.confinement == Confinement::kNamespaces) {
-    const std::string uid_map = "0 " + std::to_string(::geteuid()) + " 1";
-    const std::string gid_map = "0 " + std::to_string(::getegid()) + " 1";
+    const std::string uid = std::to_string(::geteuid()), gid = std::to_string(::getegid());
+    const std::string uid_map = uid + " " + uid + " 1", gid_map = gid + " " + gid + " 1";
     if (::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) !=
         0)
       ::_exit(106);

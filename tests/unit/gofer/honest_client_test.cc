@@ -182,7 +182,7 @@ TEST_P(HonestClient, CreatesFiles) {
   const auto created = reply.as<CreateReply>();
   expect_same(created.node.attr, tree_.at("new"));
   EXPECT_EQ(created.node.attr.mode, S_IFREG | 0640u);
-  EXPECT_EQ(created.node.attr.uid, GetParam().confinement == Confinement::kPlain ? ::geteuid() : 0);
+  EXPECT_EQ(created.node.attr.uid, ::geteuid());
   EXPECT_EQ(::pwrite(reply.fd.get(), "data", 4, 0), 4);
   EXPECT_EQ(tree_.read("new"), "data");
   EXPECT_EQ(gofer.call(Op::kCreate, root_, CreateRequest{.flags = O_RDWR, .mode = 0600}, {"new"}).error,
@@ -618,8 +618,8 @@ TEST_P(HonestClient, IsConfined) {
   EXPECT_EQ(lines["Seccomp"], "2");
   EXPECT_EQ(lines["NoNewPrivs"], "1");
   const std::string none = "0000000000000000";
-  // A whole tree of root's: CHOWN, DAC_OVERRIDE, FOWNER, FSETID. A namespace of a single id: none.
-  const bool root = ::geteuid() == 0 && GetParam().confinement == Confinement::kPlain;
+  // Of all of root's: CHOWN, DAC_OVERRIDE, FOWNER, FSETID. An ordinary user's has none to keep.
+  const bool root = ::geteuid() == 0;
   EXPECT_EQ(lines["CapEff"], root ? "000000000000001b" : none);
   EXPECT_EQ(lines["CapPrm"], lines["CapEff"]);
   EXPECT_EQ(lines["CapInh"], none);
@@ -628,13 +628,18 @@ TEST_P(HonestClient, IsConfined) {
     EXPECT_EQ(lines["CapBnd"], none);
   }
 
+  // Not dumpable: its /proc files are root's.
+  struct stat status;
+  ASSERT_EQ(::stat(("/proc/" + std::to_string(pid) + "/status").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 0u);
+
   // The socket, the ring (or its placeholder), the log, the attach points. Nothing else.
   std::error_code error;
   size_t count = 0;
   for ([[maybe_unused]] const auto& fd :
        std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd", error))
     ++count;
-  if (::geteuid() == 0) {  // it is not dumpable: only root may look
+  if (::geteuid() == 0) {  // only root may look
     EXPECT_EQ(count, 5u);
   }
 }
