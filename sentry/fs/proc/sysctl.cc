@@ -233,8 +233,8 @@ std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, K
   }
   for (const auto& [key, value] : kernel.sysctl) {
     const std::string path = path_of(key);
-    if (path.empty() || path.front() == '/' || path.back() == '/' || path.find("//") != std::string::npos) continue;
-    if (!registry().contains(path)) tree.constant(path, value + "\n");
+    if (registry().contains(path)) continue;  // its owner has seen the value
+    if (!tree.constant(path, value + "\n")) log("the sysctl \"{}\" cannot be set: its name is not one", key);
   }
   return root;
 }

@@ -5,11 +5,15 @@
 
 #include <algorithm>
 
+#include "sentry/fs/pseudo/snapshot_budget.h"
+
 namespace sentry::fs::pseudo {
 namespace {
 
+// Copying to a guest may park: what is being copied from is held by a reference of its own.
+
 // A read position behind the text is its end; a write's position is counted but means nothing.
-class TextFile final : public vfs::File {
+class TextFile final : public vfs::File, private SnapshotHolder {
  public:
   TextFile(vfs::Path path, vfs::InodeRef inode, int flags, const Generator& generator, const Writer& writer)
       : File(std::move(path), std::move(inode), flags), generator_(generator), writer_(writer) {}
@@ -18,13 +22,15 @@ class TextFile final : public vfs::File {
 
   Result<size_t> read(mm::Sink& sink, const IoOptions& options) override {
     const uint64_t from = options.offset.value_or(position);
-    if (from == 0 || !generated_) {
-      text_ = TRY(generator_());
-      generated_ = true;
+    if (from == 0 || text_ == nullptr) {
+      auto made = std::make_shared<const std::string>(TRY(generator_()));
+      account(made->size());
+      text_ = std::move(made);
     }
-    if (from >= text_.size()) return size_t{0};
-    const size_t put = TRY(sink.put(text_.data() + from, text_.size() - static_cast<size_t>(from)));
-    if (!options.offset) position += put;
+    const std::shared_ptr<const std::string> text = text_;
+    if (from >= text->size()) return size_t{0};
+    const size_t put = TRY(sink.put(text->data() + from, text->size() - static_cast<size_t>(from)));
+    if (!options.offset) position = from + put;
     return put;
   }
 
@@ -51,13 +57,14 @@ class TextFile final : public vfs::File {
 
  private:
   const Generator generator_;
+  void drop() override { text_.reset(); }
+
   const Writer writer_;
-  std::string text_;
-  bool generated_ = false;
+  std::shared_ptr<const std::string> text_;
 };
 
 // Lists what there was at the last rewind; positions are indexes into that.
-class DirectoryFile final : public vfs::File {
+class DirectoryFile final : public vfs::File, private SnapshotHolder {
  public:
   DirectoryFile(vfs::Path path, std::shared_ptr<Directory> directory, int flags)
       : File(std::move(path), directory, flags), directory_(*directory) {}
@@ -65,10 +72,12 @@ class DirectoryFile final : public vfs::File {
   bool seekable() const override { return true; }
 
   Result<> readdir(vfs::DirectorySink& sink) override {
-    if (position == 0 || !listed_) {
-      entries_ = TRY(directory_.list());
-      listed_ = true;
+    if (position == 0 || entries_ == nullptr) {
+      auto made = std::make_shared<const std::vector<Directory::Entry>>(TRY(directory_.list()));
+      account(made->size() * sizeof(Directory::Entry));
+      entries_ = std::move(made);
     }
+    const auto entries = entries_;
     for (;;) {
       const uint64_t at = position;
       if (at == 0) {
@@ -76,8 +85,8 @@ class DirectoryFile final : public vfs::File {
       } else if (at == 1) {
         if (!sink.add("..", parent_number(), DT_DIR, 2)) return {};
       } else {
-        if (at - 2 >= entries_.size()) return {};
-        const Directory::Entry& entry = entries_[static_cast<size_t>(at - 2)];
+        if (at - 2 >= entries->size()) return {};
+        const Directory::Entry& entry = (*entries)[static_cast<size_t>(at - 2)];
         if (!sink.add(entry.name, entry.number, entry.type, at + 1)) return {};
       }
       position = at + 1;
@@ -104,9 +113,10 @@ class DirectoryFile final : public vfs::File {
     return attributes.ok() ? attributes->ino : directory_.number();
   }
 
+  void drop() override { entries_.reset(); }
+
   Directory& directory_;
-  std::vector<Directory::Entry> entries_;
-  bool listed_ = false;
+  std::shared_ptr<const std::vector<Directory::Entry>> entries_;
 };
 
 }  // namespace
@@ -173,40 +183,45 @@ Result<std::vector<Directory::Entry>> FixedDirectory::list() {
   return entries;
 }
 
-void TreeBuilder::node(std::string_view path, std::shared_ptr<Node> node) {
+bool TreeBuilder::node(std::string_view path, std::shared_ptr<Node> node) {
   const size_t slash = path.rfind('/');
-  if (slash == std::string_view::npos) {
-    root_->add(std::string(path), std::move(node));
-  } else {
-    directory(path.substr(0, slash))->add(std::string(path.substr(slash + 1)), std::move(node));
-  }
+  const auto parent = slash == std::string_view::npos ? root_ : directory(path.substr(0, slash));
+  const std::string_view name = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  if (parent == nullptr || name.empty()) return false;
+  if (const Node* old = parent->find(name); old != nullptr && old->is_directory()) return false;
+  parent->add(std::string(name), std::move(node));
+  return true;
 }
 
 std::shared_ptr<FixedDirectory> TreeBuilder::directory(std::string_view path) {
   std::shared_ptr<FixedDirectory> at = root_;
-  while (!path.empty()) {
+  for (bool more = true; more;) {
     const size_t slash = path.find('/');
+    more = slash != std::string_view::npos;
     const std::string_view name = path.substr(0, slash);
-    path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
+    if (name.empty()) return nullptr;
+    if (more) path.remove_prefix(slash + 1);
     if (at->find(name) == nullptr)
       at->add(std::string(name), std::make_shared<FixedDirectory>(superblock_, superblock_.allocate_inode(), 0555));
-    at = std::static_pointer_cast<FixedDirectory>(at->find(name)->shared_from_this());
+    Node* found = at->find(name);
+    if (!found->is_directory()) return nullptr;
+    at = std::static_pointer_cast<FixedDirectory>(found->shared_from_this());
   }
   return at;
 }
 
-void TreeBuilder::text(std::string_view path, Generator generator, uint32_t permissions, Writer writer) {
-  node(path, std::make_shared<TextNode>(superblock_, superblock_.allocate_inode(), permissions, std::move(generator),
-                                        std::move(writer)));
+bool TreeBuilder::text(std::string_view path, Generator generator, uint32_t permissions, Writer writer) {
+  return node(path, std::make_shared<TextNode>(superblock_, superblock_.allocate_inode(), permissions,
+                                               std::move(generator), std::move(writer)));
 }
 
-void TreeBuilder::constant(std::string_view path, std::string value, uint32_t permissions) {
-  text(path, [value = std::move(value)]() -> Result<std::string> { return value; }, permissions);
+bool TreeBuilder::constant(std::string_view path, std::string value, uint32_t permissions) {
+  return text(path, [value = std::move(value)]() -> Result<std::string> { return value; }, permissions);
 }
 
-void TreeBuilder::link(std::string_view path, std::string target) {
-  node(path, std::make_shared<LinkNode>(superblock_, superblock_.allocate_inode(),
-                                        [target = std::move(target)]() -> Result<std::string> { return target; }));
+bool TreeBuilder::link(std::string_view path, std::string target) {
+  return node(path, std::make_shared<LinkNode>(superblock_, superblock_.allocate_inode(),
+                                               [target = std::move(target)]() -> Result<std::string> { return target; }));
 }
 
 }  // namespace sentry::fs::pseudo

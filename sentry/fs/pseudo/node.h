@@ -120,16 +120,18 @@ class FixedDirectory : public Directory {
   std::map<std::string, std::shared_ptr<Node>, std::less<>> children_;
 };
 
-// Builds a tree of fixed directories by paths: "kernel/hostname". Directories come into being on the way.
+// Builds a tree of fixed directories by paths: "kernel/hostname". Directories come into being on the way; every directory
+// below the root must have been made here. A path that leads through a file, that would replace a directory, or that has an
+// empty component is not added: false, or null.
 class TreeBuilder {
  public:
   TreeBuilder(Superblock& superblock, std::shared_ptr<FixedDirectory> root)
       : superblock_(superblock), root_(std::move(root)) {}
-  void text(std::string_view path, Generator generator, uint32_t permissions = 0444, Writer writer = nullptr);
-  void constant(std::string_view path, std::string value, uint32_t permissions = 0444);
-  void link(std::string_view path, std::string target);
+  bool text(std::string_view path, Generator generator, uint32_t permissions = 0444, Writer writer = nullptr);
+  bool constant(std::string_view path, std::string value, uint32_t permissions = 0444);
+  bool link(std::string_view path, std::string target);
   std::shared_ptr<FixedDirectory> directory(std::string_view path);
-  void node(std::string_view path, std::shared_ptr<Node> node);
+  bool node(std::string_view path, std::shared_ptr<Node> node);
 
  private:
   Superblock& superblock_;

@@ -331,10 +331,10 @@ Result<size_t> Terminal::master_read(mm::Sink& sink, bool nonblocking) {
     header = TRY(sink.put(&data, 1));
     if (sink.remaining() == 0) return header;
   }
-  const size_t want = static_cast<size_t>(std::min<uint64_t>(output_.size(), sink.remaining()));
-  const size_t put = TRY(sink.put(output_.data(), want));
-  output_taken(put);
-  return header + put;
+  // Taken before it is copied: copying may park, and another reader must not get the same.
+  const std::string taken = output_.substr(0, static_cast<size_t>(std::min<uint64_t>(output_.size(), sink.remaining())));
+  output_taken(taken.size());
+  return header + TRY(sink.put(taken.data(), taken.size()));
 }
 
 Result<size_t> Terminal::master_write(mm::Source& source, bool nonblocking) {

@@ -10,6 +10,7 @@
 
 #include "sentry/fs/proc/process_text.h"
 #include "sentry/fs/pseudo/node.h"
+#include "sentry/fs/pseudo/snapshot_budget.h"
 #include "test_kernel.h"
 
 namespace sentry::fs::proc {
@@ -141,10 +142,12 @@ TEST_F(ProcTest, OnlyPlainNumbersAreProcesses) {
 }
 
 TEST_F(ProcTest, SysctlOfTheOperator) {
-  test.kernel.sysctl = {{"net.core.somaxconn", "99"}, {"kernel.new.value", "x y"}, {".bad", "1"}, {"a..b", "1"}};
+  test.kernel.sysctl = {{"net.core.somaxconn", "99"}, {"kernel.new.value", "x y"}, {".bad", "1"}, {"a..b", "1"},
+                        {"net.core", "1"}, {"kernel.hostname.x", "1"}, {"", "1"}};
   const auto again = make_proc(test.kernel);
   root = again->root();
   EXPECT_EQ(text("sys/net/core/somaxconn"), "99\n");
+  EXPECT_TRUE((*find(root, "sys/net/core"))->is_directory());
   EXPECT_EQ(text("sys/kernel/new/value"), "x y\n");
   EXPECT_EQ(text("sys/kernel/ostype"), "Linux\n");
 }
@@ -206,6 +209,26 @@ TEST_F(ProcTest, SeekRewindsAndDoesNotGoBelowZero) {
   EXPECT_TRUE(file->seek(-1, SEEK_SET).is(EINVAL));
   EXPECT_TRUE(file->seek(INT64_MAX, SEEK_CUR).is(EINVAL));
   EXPECT_TRUE(file->seek(0, SEEK_END).is(EINVAL));
+}
+
+TEST_F(ProcTest, ManyOpenFilesKeepLittle) {
+  constexpr size_t kLong = 1 << 20, kFiles = 100;
+  const auto node = std::make_shared<pseudo::TextNode>(*proc, 1, 0444, [] { return std::string(kLong, 't') + "end"; });
+  std::vector<vfs::FileRef> files;
+  const auto read = [](vfs::File& file, size_t size) {
+    std::string piece(size, '\0');
+    mm::BufferSink sink(piece.data(), size);
+    piece.resize(file.read(sink, {}).value());
+    return piece;
+  };
+  for (size_t i = 0; i < kFiles; ++i) {
+    files.push_back(*node->open({}, O_RDONLY));
+    EXPECT_EQ(read(*files.back(), kLong), std::string(kLong, 't'));
+    EXPECT_LE(pseudo::kept_bytes(), pseudo::kKeptBytesLimit);
+  }
+  for (const vfs::FileRef& file : files) EXPECT_EQ(read(*file, 10), "end");
+  files.clear();
+  EXPECT_EQ(pseudo::kept_bytes(), 0u);
 }
 
 TEST_F(ProcTest, NothingCanBeMade) {
