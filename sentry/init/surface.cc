@@ -37,9 +37,10 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(recvfrom, "the runtime's messages, the terminal's bytes"),
       HOST_CALL(getrandom, "the guest's random numbers, address layout"),
       // The sentry's own memory.
-      HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff)}, "fd == -1", "heap, fibers' stacks"),
+      HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff), arg_masked(2, PROT_EXEC, 0)}, "fd == -1, never executable",
+                "heap, fibers' stacks"),
       HOST_CALL(munmap, "heap, fibers' stacks"),
-      HOST_CALL(mprotect, "guard pages of fibers' stacks, heap"),
+      HOST_CALL(mprotect, {arg_masked(2, PROT_EXEC, 0)}, "never executable", "guard pages of fibers' stacks, heap"),
       HOST_CALL(mremap, "large heap blocks"),
       HOST_CALL(brk, "heap"),
       HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),

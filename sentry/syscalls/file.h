@@ -12,8 +12,9 @@
 
 namespace sentry::syscalls {
 
-inline constexpr FlagName kOpenNames[] = {{O_WRONLY, "O_WRONLY"},
-                                          {O_RDWR, "O_RDWR"},
+inline constexpr FlagName kOpenNames[] = {{O_RDONLY, "O_RDONLY", O_ACCMODE},
+                                          {O_WRONLY, "O_WRONLY", O_ACCMODE},
+                                          {O_RDWR, "O_RDWR", O_ACCMODE},
                                           {O_CREAT, "O_CREAT"},
                                           {O_EXCL, "O_EXCL"},
                                           {O_NOCTTY, "O_NOCTTY"},
@@ -31,7 +32,6 @@ inline constexpr FlagName kOpenNames[] = {{O_WRONLY, "O_WRONLY"},
                                           {O_NOATIME, "O_NOATIME"},
                                           {O_CLOEXEC, "O_CLOEXEC"},
                                           {O_PATH, "O_PATH"},
-                                          {0, "O_RDONLY"},
                                           {0, nullptr}};
 inline constexpr FlagName kAtNames[] = {{AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"},
                                         {AT_SYMLINK_FOLLOW, "AT_SYMLINK_FOLLOW"},

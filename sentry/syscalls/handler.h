@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 
 #include "sentry/base/result.h"
@@ -39,6 +40,7 @@ struct GuestPath {
 struct FlagName {
   uint64_t bits;
   const char* name;
+  uint64_t field = 0;  // for a value of an enumerated field (O_ACCMODE): the field's mask
 };
 
 // An argument that is printed by names. `kNames` is a null-terminated table with static storage; kMask is what belongs
@@ -79,6 +81,8 @@ std::string print_address(uint64_t value);
 std::string print_path(Task& task, uint64_t address);
 std::string print_string(Task& task, uint64_t address);
 std::string print_fd(int fd);
+// The first bytes of a buffer of `size`, quoted, with "..." where there are more.
+std::string print_data(Task& task, uint64_t address, uint64_t size);
 std::string print_flags(uint64_t value, const FlagName* names);
 
 template <typename T>
@@ -133,11 +137,20 @@ struct Bind<kFunction> {
   static Result<uint64_t> call(Task& task, const uint64_t (&raw)[6]) {
     return call_indexed(task, raw, std::index_sequence_for<Args...>{});
   }
+  // What a call reads of a buffer is shown: an address of bytes that its length follows.
+  template <size_t I, typename T>
+  static std::string print_argument(Task& task, const uint64_t (&raw)[6]) {
+    if constexpr (std::is_same_v<T, GuestPtr<const void>> && I + 1 < sizeof...(Args)) {
+      if constexpr (std::is_same_v<std::tuple_element_t<I + 1, std::tuple<Args...>>, size_t>)
+        return print_data(task, raw[I], raw[I + 1]);
+    }
+    return detail::print(task, Argument<T>::from(raw[I]));
+  }
   template <size_t... I>
   static std::string print_indexed(Task& task, const uint64_t (&raw)[6], std::index_sequence<I...>) {
     (void)raw;
     std::string text;
-    ((text += (I == 0 ? "" : ", ") + detail::print(task, Argument<Args>::from(raw[I]))), ...);
+    ((text += (I == 0 ? "" : ", ") + print_argument<I, Args>(task, raw)), ...);
     return text;
   }
   static std::string print(Task& task, const uint64_t (&raw)[6]) {

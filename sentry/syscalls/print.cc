@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sentry/syscalls/handler.h"
 
 namespace sentry::syscalls::detail {
@@ -51,13 +53,28 @@ std::string print_string(Task& task, uint64_t address) {
   return text.ok() ? quoted(*text) : print_address(address);
 }
 
+std::string print_data(Task& task, uint64_t address, uint64_t size) {
+  if (address == 0) return "NULL";
+  constexpr size_t kShown = 32;  // strace's default
+  char bytes[kShown];
+  const auto count = static_cast<size_t>(std::min<uint64_t>(size, kShown));
+  const Result<size_t> got = task.memory().read_some(address, bytes, count);
+  if (!got.ok()) return print_address(address);
+  return quoted({bytes, *got}) + (size > *got ? "..." : "");
+}
+
 std::string print_flags(uint64_t value, const FlagName* names) {
   for (const FlagName* name = names; name->name != nullptr; ++name)
     if (name->bits == value) return name->name;
   std::string text;
   uint64_t rest = value;
   for (const FlagName* name = names; name->name != nullptr; ++name) {
-    if (name->bits == 0 || (rest & name->bits) != name->bits) continue;
+    if (name->field == 0 || (value & name->field) != name->bits) continue;
+    text = name->name;
+    rest &= ~name->field;
+  }
+  for (const FlagName* name = names; name->name != nullptr; ++name) {
+    if (name->field != 0 || name->bits == 0 || (rest & name->bits) != name->bits) continue;
     if (!text.empty()) text += '|';
     text += name->name;
     rest &= ~name->bits;

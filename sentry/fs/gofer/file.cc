@@ -10,12 +10,6 @@ namespace {
 
 constexpr size_t kChunk = 32 * 1024;  // of a fiber's stack
 
-std::string path_of(const vfs::Path& path) {
-  const kernel::Task* task = kernel::Task::current_or_null();
-  if (task == nullptr || task->fs_context == nullptr || !path) return {};
-  return task->fs_context->space->path_text(path, task->fs_context->root);
-}
-
 class GoferFile final : public vfs::SeekableFile {
  public:
   GoferFile(vfs::Path path, std::shared_ptr<GoferInode> inode, int flags, HandleRef handle)
@@ -23,7 +17,7 @@ class GoferFile final : public vfs::SeekableFile {
 
   Result<std::shared_ptr<mm::Mappable>> mmap(int, int flags) override {
     const bool shared_write = (flags & MAP_SHARED) != 0 && writable();
-    return node_->mappable(shared_write, path_of(path()));
+    return node_->mappable(shared_write, path());
   }
   Result<> fsync(bool data_only) override {
     TRY(node_->tree().call(protocol::Op::kFsync, handle_->id, [&](protocol::Writer& w) {

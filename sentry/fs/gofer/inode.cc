@@ -314,7 +314,7 @@ namespace {
 // SIGBUS.
 class FileMapping final : public mm::Mappable {
  public:
-  FileMapping(std::shared_ptr<GoferInode> inode, HandleRef handle, std::string path)
+  FileMapping(std::shared_ptr<GoferInode> inode, HandleRef handle, vfs::Path path)
       : inode_(std::move(inode)), handle_(std::move(handle)), path_(std::move(path)) {}
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
     return Backing{handle_->fd.get(), offset, length};
@@ -326,23 +326,24 @@ class FileMapping final : public mm::Mappable {
   }
   Identity identity() const override {
     const uint64_t device = inode_->superblock().device();
-    return {path_, major(device), minor(device), inode_->attr().ino};
+    const vfs::MountNamespace& space = *inode_->tree().kernel.mount_space;
+    return {space.path_text(path_, space.root()), major(device), minor(device), inode_->attr().ino};
   }
 
  private:
   std::shared_ptr<GoferInode> inode_;
   HandleRef handle_;
-  std::string path_;
+  vfs::Path path_;  // as it was opened; unlinked since, it says so
 };
 
 }  // namespace
 
-Result<std::shared_ptr<mm::Mappable>> GoferInode::mappable(bool shared_write, std::string path) {
+Result<std::shared_ptr<mm::Mappable>> GoferInode::mappable(bool shared_write, const vfs::Path& path) {
   auto& slot = shared_write ? shared_mapping_ : private_mapping_;
   if (auto live = slot.lock()) return live;
   HandleRef open = TRY(handle(shared_write));
   if (!open->fd) return Errno(ENODEV);
-  auto mapping = std::make_shared<FileMapping>(self(), std::move(open), std::move(path));
+  auto mapping = std::make_shared<FileMapping>(self(), std::move(open), path);
   slot = mapping;
   return std::shared_ptr<mm::Mappable>(mapping);
 }

@@ -133,7 +133,7 @@ class GoferInode final : public vfs::Inode {
 
   // An open handle that can at least read, or also write; one is kept for each.
   Result<HandleRef> handle(bool write);
-  Result<std::shared_ptr<mm::Mappable>> mappable(bool shared_write, std::string path);
+  Result<std::shared_ptr<mm::Mappable>> mappable(bool shared_write, const vfs::Path& path);
   Result<Listing> listing();
   // After a change of names here; after a write.
   void names_changed();

@@ -135,7 +135,6 @@ Trap PtraceContext::run(Registers& registers) {
       return {Trap::Kind::kExited};
     }
     running_ = true;
-    ++platform_.running_;
     waiter_ = Fiber::current();
     while (running_) Fiber::park();
     waiter_ = nullptr;
@@ -307,10 +306,7 @@ bool PtracePlatform::collect() {
 }
 
 void PtracePlatform::stopped(PtraceContext& context, int status) {
-  if (context.running_) {
-    context.running_ = false;
-    --running_;
-  }
+  context.running_ = false;
   context.status_ = status;
   if (!WIFSTOPPED(status)) context.dead_ = true;
   if (context.waiter_ != nullptr) context.waiter_->wake();

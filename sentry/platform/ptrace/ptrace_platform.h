@@ -37,7 +37,6 @@ class PtracePlatform final : public Platform {
   sigset_t sleep_mask_;
   std::unordered_map<pid_t, PtraceContext*> contexts_;
   std::unordered_set<pid_t> dying_;  // told to exit, not yet reaped
-  size_t running_ = 0;               // contexts that run guest code
 };
 
 }  // namespace sentry::platform::ptrace

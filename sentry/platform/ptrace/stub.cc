@@ -1,5 +1,6 @@
 #include "sentry/platform/ptrace/stub.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -23,9 +24,11 @@ namespace {
 constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 
 // Runs in the child, on a copy of the sentry's stack. Never returns; the parent takes its memory away.
-[[noreturn]] void become_zygote(pid_t parent, volatile int* ready) {
+[[noreturn]] void become_zygote(pid_t parent, int go) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
+  char traced = 0;
+  if (::read(go, &traced, 1) != 1) ::_exit(4);
   // The host would write to the sentry's rseq area, which is about to go.
 #if defined(RSEQ_SIG)
   if (__rseq_size != 0) {
@@ -46,8 +49,7 @@ constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
   if (::mprotect(page, kPageSize, PROT_READ | PROT_EXEC) != 0) ::_exit(3);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   enter_surface(surface());
-  *ready = 1;
-  for (;;) asm volatile("pause");  // until the sentry interrupts: a few microseconds
+  for (;;) asm volatile("int3");  // stops here for good, traced
 }
 
 }  // namespace
@@ -71,26 +73,25 @@ Surface surface() {
 }
 
 pid_t start_zygote() {
-  auto* ready = static_cast<volatile int*>(
-      ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  BULKHEAD_CHECK(ready != MAP_FAILED, "no memory for the first stub");
+  int go[2];
+  BULKHEAD_CHECK(::pipe2(go, O_CLOEXEC) == 0, "no pipe for the first stub: {}", std::strerror(errno));
   const pid_t sentry = ::getpid();
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
   BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
-  if (child == 0) become_zygote(sentry, ready);
-  while (*ready == 0) {
-    int status = 0;
-    BULKHEAD_CHECK(::waitpid(child, &status, WNOHANG) != child, "the first stub ended at its start: wait status {:#x}", status);
-    ::sched_yield();
-  }
-  ::munmap(const_cast<int*>(ready), kPageSize);
+  if (child == 0) become_zygote(sentry, go[0]);
   constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                                      PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
   BULKHEAD_CHECK(::ptrace(PTRACE_SEIZE, child, 0, kOptions) == 0,
-                 "the host does not let the sentry trace its stub: {} (is Yama's ptrace_scope 3?)", std::strerror(errno));
-  BULKHEAD_CHECK(::ptrace(PTRACE_INTERRUPT, child, 0, 0) == 0, "PTRACE_INTERRUPT: {}", std::strerror(errno));
+                 "the host does not let the sentry trace its stub: {} (is a debugger or strace -f following it already? is "
+                 "Yama's ptrace_scope 3?)",
+                 std::strerror(errno));
+  const char traced = 1;
+  BULKHEAD_CHECK(::write(go[1], &traced, 1) == 1, "the first stub is not listening");
   int status = 0;
-  BULKHEAD_CHECK(::wait4(child, &status, __WALL, nullptr) == child && WIFSTOPPED(status), "the first stub does not stop: wait status {:#x}", status);
+  BULKHEAD_CHECK(::wait4(child, &status, __WALL, nullptr) == child && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
+                 "the first stub did not get ready: wait status {:#x}", status);
+  ::close(go[0]);
+  ::close(go[1]);
   BULKHEAD_CHECK(inject(child, SYS_munmap, {0, kStubPage}).value_or(1) == 0, "the first stub keeps its memory");
   BULKHEAD_CHECK(inject(child, SYS_munmap, {kStubPage + kPageSize, kUserEnd - kStubPage - kPageSize}).value_or(1) == 0,
                  "the first stub keeps its stack");
