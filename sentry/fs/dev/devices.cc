@@ -16,7 +16,8 @@ constexpr unsigned kMemoryMajor = 1;
 // Long transfers let other tasks run after this many bytes.
 constexpr size_t kSlice = 256 * 1024;
 
-// Repeats `step`, which moves up to its argument's bytes, until `total` are moved, a signal waits, or it stops early.
+// Repeats `step`, which moves up to its argument's bytes, until `total` are moved, a signal waits, or it
+// stops early.
 template <typename Step>
 Result<size_t> in_slices(uint64_t total, Step step) {
   size_t done = 0;
@@ -68,7 +69,9 @@ class NullFile final : public MemoryDevice {
   using MemoryDevice::MemoryDevice;
   Result<size_t> read(mm::Sink&, const IoOptions&) override { return size_t{0}; }
   // What is dropped need not be fetched: Linux's write_null does not touch the buffer either.
-  Result<size_t> write(mm::Source& source, const IoOptions&) override { return static_cast<size_t>(source.remaining()); }
+  Result<size_t> write(mm::Source& source, const IoOptions&) override {
+    return static_cast<size_t>(source.remaining());
+  }
 };
 
 Result<size_t> read_zeros(mm::Sink& sink) {
@@ -78,7 +81,8 @@ Result<size_t> read_zeros(mm::Sink& sink) {
 // A mapping of /dev/zero is anonymous memory. Shared ones are shared by fork, and by nobody who maps it anew.
 class ZeroMapping final : public mm::Mappable {
  public:
-  ZeroMapping(mm::MemoryFile& memory, const vfs::Attributes& attributes) : memory_(memory), attributes_(attributes) {}
+  ZeroMapping(mm::MemoryFile& memory, const vfs::Attributes& attributes)
+      : memory_(memory), attributes_(attributes) {}
 
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
     // The slice is address room only; pages come with the first touch.
@@ -104,7 +108,9 @@ class ZeroFile final : public MemoryDevice {
   ZeroFile(const vfs::Path& path, const vfs::InodeRef& inode, int flags, mm::MemoryFile& memory)
       : MemoryDevice(path, inode, flags), memory_(memory) {}
   Result<size_t> read(mm::Sink& sink, const IoOptions&) override { return read_zeros(sink); }
-  Result<size_t> write(mm::Source& source, const IoOptions&) override { return static_cast<size_t>(source.remaining()); }
+  Result<size_t> write(mm::Source& source, const IoOptions&) override {
+    return static_cast<size_t>(source.remaining());
+  }
   Result<std::shared_ptr<mm::Mappable>> mmap(int, int) override {
     return std::shared_ptr<mm::Mappable>(std::make_shared<ZeroMapping>(memory_, TRY(inode()->getattr())));
   }
@@ -162,8 +168,10 @@ class RandomFile final : public MemoryDevice {
       case RNDADDENTROPY:
       case RNDZAPENTCNT:
       case RNDCLEARPOOL:
-      case RNDRESEEDCRNG: return Errno(EPERM);
-      default: return Errno(ENOTTY);
+      case RNDRESEEDCRNG:
+        return Errno(EPERM);
+      default:
+        return Errno(ENOTTY);
     }
   }
 };
@@ -179,7 +187,7 @@ struct StandardNode {
   const char* name;
   unsigned major, minor;
 };
-constexpr StandardNode kNodes[] = {{"null", 1, 3},   {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8},
+constexpr StandardNode kNodes[] = {{"null", 1, 3},    {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8},
                                    {"urandom", 1, 9}, {"tty", 5, 0},  {"ptmx", 5, 2}};
 
 struct StandardLink {
@@ -207,10 +215,17 @@ Result<> add_device(vfs::InodeRef directory, std::string_view path, const boot::
   uint32_t type = 0;
   switch (device.type) {
     case 'c':
-    case 'u': type = S_IFCHR; break;
-    case 'b': type = S_IFBLK; break;
-    case 'p': type = S_IFIFO; break;
-    default: return Errno(EINVAL);
+    case 'u':
+      type = S_IFCHR;
+      break;
+    case 'b':
+      type = S_IFBLK;
+      break;
+    case 'p':
+      type = S_IFIFO;
+      break;
+    default:
+      return Errno(EINVAL);
   }
   // A device of ours by that name gives way, as the runtime specification lets the operator's own replace it.
   const Result<vfs::InodeRef> old = directory->lookup(path);
@@ -230,10 +245,11 @@ void register_memory_devices(vfs::DeviceRegistry& registry, kernel::Kernel& kern
   registry.add(S_IFCHR, kMemoryMajor, 7, opener<FullFile>());
   registry.add(S_IFCHR, kMemoryMajor, 8, opener<RandomFile>());
   registry.add(S_IFCHR, kMemoryMajor, 9, opener<RandomFile>());
-  registry.add(S_IFCHR, kMemoryMajor, 5,
-               [&kernel](const vfs::Path& path, const vfs::InodeRef& inode, int flags) -> Result<vfs::FileRef> {
-                 return vfs::FileRef(std::make_shared<ZeroFile>(path, inode, flags, kernel.memory_file));
-               });
+  registry.add(
+      S_IFCHR, kMemoryMajor, 5,
+      [&kernel](const vfs::Path& path, const vfs::InodeRef& inode, int flags) -> Result<vfs::FileRef> {
+        return vfs::FileRef(std::make_shared<ZeroFile>(path, inode, flags, kernel.memory_file));
+      });
 }
 
 Result<> populate(vfs::Superblock& superblock, bool console, const std::vector<boot::Device>& devices) {
@@ -241,7 +257,8 @@ Result<> populate(vfs::Superblock& superblock, bool console, const std::vector<b
   for (const StandardNode& node : kNodes)
     TRY(root->create(node.name, {.mode = S_IFCHR | 0666, .rdev = makedev(node.major, node.minor)}));
   if (console) TRY(root->create("console", {.mode = S_IFCHR | 0620, .gid = 5, .rdev = makedev(5, 1)}));
-  for (const StandardLink& link : kLinks) TRY(root->symlink(link.name, {.mode = S_IFLNK | 0777}, link.target));
+  for (const StandardLink& link : kLinks)
+    TRY(root->symlink(link.name, {.mode = S_IFLNK | 0777}, link.target));
   TRY(root->mkdir("pts", {.mode = S_IFDIR | 0755}));
   TRY(root->mkdir("shm", {.mode = S_IFDIR | 01777}));
   TRY(root->mkdir("mqueue", {.mode = S_IFDIR | 01777}));

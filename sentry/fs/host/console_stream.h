@@ -1,5 +1,5 @@
-// The outer end of the sandbox's terminal: a stream socket to the runtime, which copies between it and the caller's
-// terminal. Bytes both ways; window size and hangup come over the control socket.
+// The outer end of the sandbox's terminal: a stream socket to the runtime, which copies between it and the
+// caller's terminal. Bytes both ways; window size and hangup come over the control socket.
 #pragma once
 
 #include <memory>
@@ -38,7 +38,8 @@ class ConsoleStream {
   bool closed() const { return !socket_; }
 
  private:
-  ConsoleStream(EventLoop& loop, Fd socket, ConsolePeer& peer) : loop_(loop), socket_(std::move(socket)), peer_(peer) {}
+  ConsoleStream(EventLoop& loop, Fd socket, ConsolePeer& peer)
+      : loop_(loop), socket_(std::move(socket)), peer_(peer) {}
   bool move_input();
   bool move_output();
 
@@ -48,7 +49,7 @@ class ConsoleStream {
   std::unique_ptr<HostWatch> watch_;  // after socket_: it goes first
   uint32_t watched_ = 0;
   bool moving_ = false;
-  bool again_ = false;        // update() was called while moving
+  bool again_ = false;                                   // update() was called while moving
   bool input_blocked_ = false, output_blocked_ = false;  // the socket had nothing, took nothing
 };
 

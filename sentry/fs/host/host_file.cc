@@ -20,8 +20,8 @@ namespace {
 
 // One transfer goes through a buffer of this size; a read or write of more takes several.
 constexpr size_t kBuffer = 64 * 1024;
-// What a descriptor that knows no RWF_NOWAIT is offered after poll(2) has called it writable: PIPE_BUF is what pipe(7)
-// promises to take at once then, and a terminal's room is about as much.
+// What a descriptor that knows no RWF_NOWAIT is offered after poll(2) has called it writable: PIPE_BUF is
+// what pipe(7) promises to take at once then, and a terminal's room is about as much.
 constexpr size_t kCautious = 512;
 
 // fstat(2) itself: the C library's asks through newfstatat, whose path argument a filter cannot check.
@@ -48,7 +48,9 @@ uint64_t next_inode() {
   return ++last;
 }
 
-Nanoseconds nanoseconds(const timespec& time) { return static_cast<Nanoseconds>(time.tv_sec) * kSecond + time.tv_nsec; }
+Nanoseconds nanoseconds(const timespec& time) {
+  return static_cast<Nanoseconds>(time.tv_sec) * kSecond + time.tv_nsec;
+}
 
 // The host's open file description, shared by every guest file that leads to it.
 class HostInode final : public vfs::Inode, public mm::Mappable {
@@ -133,7 +135,8 @@ class HostFile final : public vfs::File {
   }
 
   HostInode& host_;
-  const bool own_position_;  // opened anew through /proc/PID/fd: not the position that is shared with outsiders
+  const bool
+      own_position_;  // opened anew through /proc/PID/fd: not the position that is shared with outsiders
 };
 
 Result<vfs::Attributes> HostInode::getattr() {
@@ -155,7 +158,8 @@ Result<vfs::Attributes> HostInode::getattr() {
 }
 
 Result<> HostInode::setattr(const vfs::AttributeChange& change) {
-  // A guest may cut off the file that is its standard output; whose it is and who may open it is the host's affair.
+  // A guest may cut off the file that is its standard output; whose it is and who may open it is the host's
+  // affair.
   if (change.mode || change.uid || change.gid) return Errno(EPERM);
   if (!change.size) return {};
   if (!regular() || !host_writable()) return Errno(EINVAL);
@@ -172,8 +176,8 @@ Result<> HostInode::permission(const vfs::Credentials&, int mask) {
   return {};
 }
 
-// Reached through /proc/PID/fd and /dev/stdin. The sentry cannot open anything, so the description stays the same;
-// for a regular file the new one has at least a position of its own, as on Linux.
+// Reached through /proc/PID/fd and /dev/stdin. The sentry cannot open anything, so the description stays the
+// same; for a regular file the new one has at least a position of its own, as on Linux.
 Result<vfs::FileRef> HostInode::open(const vfs::Path& path, int flags) {
   if (S_ISSOCK(type())) return Errno(ENXIO);
   const int mode = flags & O_ACCMODE;
@@ -185,12 +189,15 @@ Result<vfs::FileRef> HostInode::open(const vfs::Path& path, int flags) {
 
 std::string HostInode::description() const {
   switch (type()) {
-    case S_IFIFO: return fmt::format("pipe:[{}]", number_);
-    case S_IFSOCK: return fmt::format("socket:[{}]", number_);
+    case S_IFIFO:
+      return fmt::format("pipe:[{}]", number_);
+    case S_IFSOCK:
+      return fmt::format("socket:[{}]", number_);
     case S_IFCHR:
       if (status_.st_rdev == makedev(1, 3)) return "/dev/null";
       [[fallthrough]];
-    default: return fmt::format("host:[{}]", number_);
+    default:
+      return fmt::format("host:[{}]", number_);
   }
 }
 
@@ -211,8 +218,8 @@ WaitQueue* HostInode::queue() {
   if (regular()) return nullptr;
   if (!watch_tried_) {
     watch_tried_ = true;
-    // Edge-triggered: a peer that floods costs one wakeup each time the guest has drained it, and nothing while the
-    // guest looks elsewhere.
+    // Edge-triggered: a peer that floods costs one wakeup each time the guest has drained it, and nothing
+    // while the guest looks elsewhere.
     auto watch = HostWatch::create(loop_, fd_.get(), EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
                                    [this](uint32_t events) {
                                      Events told = events;
@@ -241,7 +248,8 @@ Result<size_t> HostInode::transfer_in(void* buffer, size_t size, std::optional<u
   return static_cast<size_t>(count);
 }
 
-Result<size_t> HostInode::transfer_out(const void* data, size_t size, std::optional<uint64_t> offset, bool append) {
+Result<size_t> HostInode::transfer_out(const void* data, size_t size, std::optional<uint64_t> offset,
+                                       bool append) {
   iovec piece{const_cast<void*>(data), size};
   const off_t where = offset ? static_cast<off_t>(*offset) : -1;
   const int flags = append ? RWF_APPEND : 0;
@@ -311,14 +319,16 @@ Result<size_t> HostFile::write(mm::Source& source, const IoOptions& options) {
   const bool append = options.append || (own_position_ && (flags_ & O_APPEND) != 0);
   size_t total = 0;
   std::optional<uint64_t> where = place(options);
-  // A pipe takes up to PIPE_BUF bytes whole or not at all; without RWF_NOWAIT the pieces are the host's to choose.
+  // A pipe takes up to PIPE_BUF bytes whole or not at all; without RWF_NOWAIT the pieces are the host's to
+  // choose.
   while (source.remaining() > 0 || total == 0) {
     const Result<size_t> got = source.get(buffer.data(), buffer.size());
     if (!got.ok()) {
       if (total > 0) break;
       return got.error();
     }
-    const Result<size_t> count = retried([&] { return host_.transfer_out(buffer.data(), *got, where, append); });
+    const Result<size_t> count =
+        retried([&] { return host_.transfer_out(buffer.data(), *got, where, append); });
     const size_t written = count.ok() ? *count : 0;
     if (written < *got) source.unget(*got - written);
     total += written;
@@ -339,9 +349,9 @@ Result<size_t> HostFile::write(mm::Source& source, const IoOptions& options) {
       if (total > 0) break;
       return count.error();
     }
-    if (*got == 0) break;                           // an empty write
-    if (written == 0 && *got > 0) break;            // the host takes no more
-    if (host_.regular() && written < *got) break;   // a full disk: the next write says so
+    if (*got == 0) break;                          // an empty write
+    if (written == 0 && *got > 0) break;           // the host takes no more
+    if (host_.regular() && written < *got) break;  // a full disk: the next write says so
   }
   if (own_position_ && !options.offset) {
     position += total;
@@ -359,10 +369,16 @@ Result<uint64_t> HostFile::seek(int64_t offset, int whence) {
   }
   int64_t base = 0;
   switch (whence) {
-    case SEEK_SET: break;
-    case SEEK_CUR: base = static_cast<int64_t>(position); break;
-    case SEEK_END: base = static_cast<int64_t>(TRY(host_.getattr()).size); break;
-    default: return Errno(EINVAL);
+    case SEEK_SET:
+      break;
+    case SEEK_CUR:
+      base = static_cast<int64_t>(position);
+      break;
+    case SEEK_END:
+      base = static_cast<int64_t>(TRY(host_.getattr()).size);
+      break;
+    default:
+      return Errno(EINVAL);
   }
   int64_t where = 0;
   if (__builtin_add_overflow(base, offset, &where) || where < 0) return Errno(EINVAL);
@@ -382,7 +398,8 @@ Result<uint64_t> HostFile::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
 
 Result<std::shared_ptr<mm::Mappable>> HostFile::mmap(int, int flags) {
   if (!host_.regular()) return Errno(ENODEV);
-  if ((flags & MAP_TYPE) != MAP_PRIVATE && writable() && (host_.host_flags() & O_ACCMODE) != O_RDWR) return Errno(EACCES);
+  if ((flags & MAP_TYPE) != MAP_PRIVATE && writable() && (host_.host_flags() & O_ACCMODE) != O_RDWR)
+    return Errno(EACCES);
   return std::shared_ptr<mm::Mappable>(std::static_pointer_cast<HostInode>(inode()));
 }
 
@@ -393,8 +410,10 @@ Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::Credent
   const int flags = ::fcntl(descriptor.get(), F_GETFL);
   if (flags < 0) return Errno(errno);
   auto inode = std::make_shared<HostInode>(loop, std::move(descriptor), status, flags, credentials);
-  // O_NONBLOCK of the host's description binds the host's callers; the guest starts with a clear one of its own.
-  auto file = std::make_shared<HostFile>(vfs::Path{}, inode, flags & (O_ACCMODE | O_APPEND | O_LARGEFILE), false);
+  // O_NONBLOCK of the host's description binds the host's callers; the guest starts with a clear one of its
+  // own.
+  auto file =
+      std::make_shared<HostFile>(vfs::Path{}, inode, flags & (O_ACCMODE | O_APPEND | O_LARGEFILE), false);
   file->credentials = std::move(credentials);
   return vfs::FileRef(std::move(file));
 }

@@ -32,7 +32,8 @@ std::optional<int> parse_fd(std::string_view name) {
   int fd = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), fd);
   // No signs, no leading zeros: a name is one spelling.
-  if (error != std::errc{} || end != name.data() + name.size() || fmt::format("{}", fd) != name) return std::nullopt;
+  if (error != std::errc{} || end != name.data() + name.size() || fmt::format("{}", fd) != name)
+    return std::nullopt;
   return fd;
 }
 
@@ -74,7 +75,8 @@ class DescriptorDirectory : public Owned<pseudo::Directory> {
   Result<> permission(const vfs::Credentials& credentials, int mask) override {
     const Task* caller = Task::current_or_null();
     const Result<Snapshot> snapshot = subject_.look();
-    if (caller != nullptr && snapshot.ok() && caller->group == snapshot->group && (mask & W_OK) == 0) return {};
+    if (caller != nullptr && snapshot.ok() && caller->group == snapshot->group && (mask & W_OK) == 0)
+      return {};
     return Directory::permission(credentials, mask);
   }
 
@@ -84,7 +86,8 @@ class DescriptorDirectory : public Owned<pseudo::Directory> {
     std::vector<Entry> entries;
     if (snapshot.task == nullptr || snapshot.task->fd_table == nullptr) return entries;
     for (int fd : snapshot.task->fd_table->list())
-      entries.push_back({fmt::format("{}", fd), node_number(subject_.id(), codes() + static_cast<uint32_t>(fd)), entry_type()});
+      entries.push_back({fmt::format("{}", fd),
+                         node_number(subject_.id(), codes() + static_cast<uint32_t>(fd)), entry_type()});
     return entries;
   }
 
@@ -140,8 +143,8 @@ class FdInfoDirectory final : public DescriptorDirectory {
 
 }  // namespace
 
-// task_dump_owner of Linux: root where the program may not be looked into; directories that all may list are always
-// the user's.
+// task_dump_owner of Linux: root where the program may not be looked into; directories that all may list are
+// always the user's.
 template <typename Base>
 Result<pseudo::Node::Owner> Owned<Base>::owner() {
   const Snapshot snapshot = TRY(subject_.look());
@@ -164,11 +167,13 @@ std::string place_text(const vfs::Path& path) {
   return fs.space->path_text(path, fs.root);
 }
 
-std::shared_ptr<pseudo::Node> make_fd_directory(vfs::Superblock& superblock, const Subject& subject, uint64_t number) {
+std::shared_ptr<pseudo::Node> make_fd_directory(vfs::Superblock& superblock, const Subject& subject,
+                                                uint64_t number) {
   return std::make_shared<FdDirectory>(subject, superblock, number, 0500u);
 }
 
-std::shared_ptr<pseudo::Node> make_fdinfo_directory(vfs::Superblock& superblock, const Subject& subject, uint64_t number) {
+std::shared_ptr<pseudo::Node> make_fdinfo_directory(vfs::Superblock& superblock, const Subject& subject,
+                                                    uint64_t number) {
   return std::make_shared<FdInfoDirectory>(subject, superblock, number, 0555u);
 }
 

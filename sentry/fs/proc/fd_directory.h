@@ -22,8 +22,10 @@ class Owned : public Base {
 constexpr uint64_t node_number(pid_t id, uint32_t code) { return static_cast<uint64_t>(id) << 32 | code; }
 inline constexpr uint32_t kFdCodes = 0x0100'0000, kFdInfoCodes = 0x0200'0000, kThreadCodes = 0x0300'0000;
 
-std::shared_ptr<pseudo::Node> make_fd_directory(vfs::Superblock& superblock, const Subject& subject, uint64_t number);
-std::shared_ptr<pseudo::Node> make_fdinfo_directory(vfs::Superblock& superblock, const Subject& subject, uint64_t number);
+std::shared_ptr<pseudo::Node> make_fd_directory(vfs::Superblock& superblock, const Subject& subject,
+                                                uint64_t number);
+std::shared_ptr<pseudo::Node> make_fdinfo_directory(vfs::Superblock& superblock, const Subject& subject,
+                                                    uint64_t number);
 
 // The text of a place as the current task sees it.
 std::string place_text(const vfs::Path& path);

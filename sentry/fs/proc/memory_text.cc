@@ -11,7 +11,8 @@ namespace {
 
 using mm::Vma;
 
-// Arguments and environment together fit in a quarter of the stack limit (execve(2)); a program may point elsewhere.
+// Arguments and environment together fit in a quarter of the stack limit (execve(2)); a program may point
+// elsewhere.
 constexpr size_t kLongestArguments = 4 << 20;
 
 uint64_t resident(const Vma& vma, uint64_t start) {
@@ -39,10 +40,11 @@ std::string line(uint64_t start, const Vma& vma) {
   } else if (vma.name != nullptr) {
     identity.path = vma.name;
   }
-  std::string text = fmt::format("{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ", start, vma.end,
-                                 (vma.prot & PROT_READ) != 0 ? 'r' : '-', (vma.prot & PROT_WRITE) != 0 ? 'w' : '-',
-                                 (vma.prot & PROT_EXEC) != 0 ? 'x' : '-', vma.shared ? 's' : 'p', offset,
-                                 identity.device_major, identity.device_minor, identity.inode);
+  std::string text =
+      fmt::format("{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ", start, vma.end,
+                  (vma.prot & PROT_READ) != 0 ? 'r' : '-', (vma.prot & PROT_WRITE) != 0 ? 'w' : '-',
+                  (vma.prot & PROT_EXEC) != 0 ? 'x' : '-', vma.shared ? 's' : 'p', offset,
+                  identity.device_major, identity.device_minor, identity.inode);
   if (!identity.path.empty()) {
     constexpr size_t kPathColumn = 73;
     text.resize(std::max(text.size(), kPathColumn), ' ');
@@ -195,8 +197,9 @@ Result<std::string> statm_text(const Snapshot& snapshot) {
   if (memory == nullptr) return std::string("0 0 0 0 0 0 0\n");
   const MemoryFacts facts = measure(*memory);
   const auto pages = [](uint64_t bytes) { return bytes / mm::kPageSize; };
-  return fmt::format("{} {} {} {} 0 {} 0\n", pages(facts.size), pages(facts.resident), pages(facts.file + facts.shared),
-                     pages(facts.executable), pages(facts.data + facts.stack));
+  return fmt::format("{} {} {} {} 0 {} 0\n", pages(facts.size), pages(facts.resident),
+                     pages(facts.file + facts.shared), pages(facts.executable),
+                     pages(facts.data + facts.stack));
 }
 
 std::string read_range(mm::AddressSpaceMap& memory, uint64_t start, uint64_t end, size_t limit) {
@@ -211,8 +214,8 @@ Result<std::string> command_line(const Snapshot& snapshot) {
   if (memory == nullptr) return std::string{};
   const auto layout = memory->layout;
   std::string text = read_range(*memory, layout.arg_start, layout.arg_end, kLongestArguments);
-  // A program that has written over its arguments up to the last byte shows a title, which may run on into the
-  // environment and ends at the first NUL (get_mm_cmdline in Linux).
+  // A program that has written over its arguments up to the last byte shows a title, which may run on into
+  // the environment and ends at the first NUL (get_mm_cmdline in Linux).
   if (text.empty() || text.back() == '\0' || layout.env_start != layout.arg_end) return text;
   text = read_range(*memory, layout.arg_start, layout.env_end, kLongestArguments);
   return text.substr(0, text.find('\0'));

@@ -7,9 +7,9 @@
 
 namespace sentry::fs::proc {
 
-// Sizes in bytes. Page faults are the host's and the sentry never hears of them, so it does not know what is resident:
-// `resident` counts everything that may be touched (PROT_NONE reservations and unreserved memory left out), an upper
-// bound.
+// Sizes in bytes. Page faults are the host's and the sentry never hears of them, so it does not know what is
+// resident: `resident` counts everything that may be touched (PROT_NONE reservations and unreserved memory
+// left out), an upper bound.
 struct MemoryFacts {
   uint64_t size = 0, resident = 0, anonymous = 0, file = 0, shared = 0;
   uint64_t data = 0, stack = 0, executable = 0, libraries = 0, locked = 0;

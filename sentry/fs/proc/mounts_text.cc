@@ -33,7 +33,9 @@ const char* type_of(const vfs::Mount& mount) {
   return mount.type.empty() ? mount.superblock->type() : mount.type.c_str();
 }
 
-std::string source_of(const vfs::Mount& mount) { return escaped(mount.source.empty() ? "none" : mount.source); }
+std::string source_of(const vfs::Mount& mount) {
+  return escaped(mount.source.empty() ? "none" : mount.source);
+}
 
 // The options of the mount and those of the file system, which follow them.
 std::string mount_options(const vfs::Mount& mount) {
@@ -79,9 +81,10 @@ Result<std::string> mountinfo_text(const Snapshot& snapshot) {
     const uint64_t device = mount.superblock->device();
     std::string super = mount.superblock->read_only ? "ro" : "rw";
     if (!mount.options.empty()) super += "," + mount.options;
-    return fmt::format("{} {} {}:{} {} {} {} - {} {} {}\n", mount.id, mount.parent != nullptr ? mount.parent->id : 0,
-                       major(device), minor(device), escaped(root_within(mount)), place, mount_options(mount),
-                       type_of(mount), source_of(mount), super);
+    return fmt::format("{} {} {}:{} {} {} {} - {} {} {}\n", mount.id,
+                       mount.parent != nullptr ? mount.parent->id : 0, major(device), minor(device),
+                       escaped(root_within(mount)), place, mount_options(mount), type_of(mount),
+                       source_of(mount), super);
   });
 }
 

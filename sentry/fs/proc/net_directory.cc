@@ -20,42 +20,54 @@ std::string padded(std::string text, size_t width) {
   return text + "\n";
 }
 
-// What an empty network shows: the headers of net/ipv4/tcp_ipv4.c, udp.c, raw.c, fib_trie.c and their kin in Linux.
+// What an empty network shows: the headers of net/ipv4/tcp_ipv4.c, udp.c, raw.c, fib_trie.c and their kin in
+// Linux.
 const std::map<std::string, std::string, std::less<>>& defaults() {
   static const std::string kColumns = "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
-  static const std::string kWide = "  sl  local_address                         remote_address                        ";
+  static const std::string kWide =
+      "  sl  local_address                         remote_address                        ";
   static const std::map<std::string, std::string, std::less<>> files = {
       {"arp", "IP address       HW type     Flags       HW address            Mask     Device\n"},
       {"dev",
        "Inter-|   Receive                                                |  Transmit\n"
-       " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier "
+       " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo "
+       "colls carrier "
        "compressed\n"
-       "    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0 "
+       "    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0    "
+       " 0       0 "
        "         0\n"},
       {"dev_mcast", ""},
       {"icmp", padded("   sl  local_address rem_address   " + kColumns + " ref pointer drops", 127)},
       {"if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"},
       {"igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"},
       {"ipv6_route", ""},
-      {"netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"},
+      {"netlink",
+       "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"},
       {"netstat", "TcpExt: SyncookiesSent\nTcpExt: 0\nIpExt: InNoRoutes\nIpExt: 0\n"},
       {"packet", "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"},
       {"raw", padded("  sl  local_address rem_address   " + kColumns + " ref pointer drops", 127)},
       {"raw6", kWide + kColumns + " ref pointer drops\n"},
-      {"route", padded("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT", 127)},
+      {"route",
+       padded("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT", 127)},
       {"snmp",
-       "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards "
-       "InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails "
+       "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos "
+       "InDiscards "
+       "InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs "
+       "FragFails "
        "FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
-       "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs "
+       "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab "
+       "InSegs "
        "OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\n"
-       "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n"
+       "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti "
+       "MemErrors\n"
        "Udp: 0 0 0 0 0 0 0 0 0\n"},
       {"snmp6", ""},
       {"sockstat",
-       "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\n"
+       "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse "
+       "0\nRAW: inuse 0\n"
        "FRAG: inuse 0 memory 0\n"},
-      {"sockstat6", "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"},
+      {"sockstat6",
+       "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"},
       {"tcp", padded("  sl  local_address rem_address   " + kColumns, 149)},
       {"tcp6", kWide + kColumns + "\n"},
       {"udp", padded("   sl  local_address rem_address   " + kColumns + " ref pointer drops", 127)},
@@ -68,7 +80,8 @@ const std::map<std::string, std::string, std::less<>>& defaults() {
 // Numbers of the entries do not matter to anybody but must not change between list() and lookup().
 class NetDirectory final : public pseudo::Directory {
  public:
-  NetDirectory(pseudo::Superblock& superblock, uint64_t number) : Directory(superblock, number, 0555), own_(superblock) {}
+  NetDirectory(pseudo::Superblock& superblock, uint64_t number)
+      : Directory(superblock, number, 0555), own_(superblock) {}
 
   Result<vfs::InodeRef> lookup(std::string_view name) override {
     const auto registered = registry().find(name);
@@ -89,7 +102,8 @@ class NetDirectory final : public pseudo::Directory {
 
  private:
   Result<vfs::InodeRef> node(std::string_view name, pseudo::Generator generator) {
-    return vfs::InodeRef(std::make_shared<pseudo::TextNode>(superblock(), number_of(name), 0444, std::move(generator)));
+    return vfs::InodeRef(
+        std::make_shared<pseudo::TextNode>(superblock(), number_of(name), 0444, std::move(generator)));
   }
   uint64_t number_of(std::string_view name) {
     const auto found = numbers_.find(name);

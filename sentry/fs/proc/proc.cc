@@ -117,7 +117,8 @@ void RootDirectory::fill(pseudo::Superblock& superblock) {
   tree.link("mounts", "self/mounts");
   tree.link("net", "self/net");
   tree.node("self", std::make_shared<pseudo::LinkNode>(superblock, superblock.allocate_inode(), self_name));
-  tree.node("thread-self", std::make_shared<pseudo::LinkNode>(superblock, superblock.allocate_inode(), thread_self_name));
+  tree.node("thread-self",
+            std::make_shared<pseudo::LinkNode>(superblock, superblock.allocate_inode(), thread_self_name));
   tree.node("sys", make_sysctl_tree(superblock, kernel_));
 }
 

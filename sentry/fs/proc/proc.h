@@ -1,4 +1,5 @@
-// The proc file system, proc(5): the sandbox's processes and the facts of its kernel, worked out when they are read.
+// The proc file system, proc(5): the sandbox's processes and the facts of its kernel, worked out when they
+// are read.
 #pragma once
 
 #include <functional>
@@ -14,13 +15,13 @@ namespace sentry::fs::proc {
 // The whole of /proc. The kernel must outlive it.
 std::shared_ptr<vfs::Superblock> make_proc(kernel::Kernel& kernel);
 
-// The network's files, /proc/net/NAME: filled in by net/ when it is there. `generator` makes the text at each read from
-// the beginning; a second registration of a name replaces the first. Names nobody registers have the header that an empty
-// network shows.
+// The network's files, /proc/net/NAME: filled in by net/ when it is there. `generator` makes the text at each
+// read from the beginning; a second registration of a name replaces the first. Names nobody registers have
+// the header that an empty network shows.
 void register_net_file(std::string_view name, std::function<std::string()> generator);
 
-// A sysctl that somebody else owns: /proc/sys/PATH ("net/core/somaxconn"). `write` null: read-only; its error is the
-// write's, and the caller needs no privilege beyond what it checks itself. Before make_proc.
+// A sysctl that somebody else owns: /proc/sys/PATH ("net/core/somaxconn"). `write` null: read-only; its error
+// is the write's, and the caller needs no privilege beyond what it checks itself. Before make_proc.
 struct Sysctl {
   std::function<std::string()> read;
   std::function<Result<>(std::string_view)> write;

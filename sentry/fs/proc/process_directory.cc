@@ -27,9 +27,10 @@ enum class Access { kAll, kTracer };
 // A text file whose opening asks for ptrace access, where Linux does.
 class ProcessText final : public Owned<pseudo::TextNode> {
  public:
-  ProcessText(const Subject& subject, vfs::Superblock& superblock, uint64_t number, uint32_t permissions, Access access,
-              pseudo::Generator generator, pseudo::Writer writer)
-      : Owned(subject, superblock, number, permissions, std::move(generator), std::move(writer)), access_(access) {}
+  ProcessText(const Subject& subject, vfs::Superblock& superblock, uint64_t number, uint32_t permissions,
+              Access access, pseudo::Generator generator, pseudo::Writer writer)
+      : Owned(subject, superblock, number, permissions, std::move(generator), std::move(writer)),
+        access_(access) {}
 
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override {
     const Snapshot snapshot = TRY(subject_.look());
@@ -44,7 +45,8 @@ class ProcessText final : public Owned<pseudo::TextNode> {
 // /proc/PID/mem: the position is an address.
 class MemoryFile final : public vfs::File {
  public:
-  MemoryFile(const vfs::Path& path, vfs::InodeRef inode, int flags, std::shared_ptr<mm::AddressSpaceMap> memory)
+  MemoryFile(const vfs::Path& path, vfs::InodeRef inode, int flags,
+             std::shared_ptr<mm::AddressSpaceMap> memory)
       : File(path, std::move(inode), flags), memory_(std::move(memory)) {}
 
   bool seekable() const override { return true; }
@@ -147,7 +149,8 @@ Result<vfs::Path> executable_of(const Snapshot& snapshot) {
   return *std::static_pointer_cast<vfs::Path>(memory->executable);
 }
 Result<vfs::Path> root_of(const Snapshot& snapshot) {
-  if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr) return snapshot.task->fs_context->root;
+  if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr)
+    return snapshot.task->fs_context->root;
   const kernel::Kernel& kernel = snapshot.group->kernel;
   // The sandbox's own init is at the root of everything; a zombie has let go of it.
   if (snapshot.group->dead || kernel.mount_space == nullptr) return Errno(ENOENT);
@@ -172,7 +175,9 @@ constexpr Namespace kNamespaces[] = {
     {"user", "user", 0xEFFFFFFD},     {"uts", "uts", 0xEFFFFFFE},
 };
 
-std::string namespace_text(const Namespace& space) { return fmt::format("{}:[{}]", space.kind, space.number); }
+std::string namespace_text(const Namespace& space) {
+  return fmt::format("{}:[{}]", space.kind, space.number);
+}
 
 // What ns/ links lead to: a file that can be held open and compared by its inode number.
 class NamespaceNode final : public pseudo::Node {
@@ -195,7 +200,8 @@ class NamespaceLink final : public Owned<pseudo::Node> {
     const Result<Snapshot> snapshot = subject_.look();
     if (!snapshot.ok()) return snapshot.error();
     if (const Result<> allowed = check_access(*snapshot); !allowed.ok()) return allowed.error();
-    return vfs::anonymous_path(std::make_shared<NamespaceNode>(superblock(), space_.number), namespace_text(space_));
+    return vfs::anonymous_path(std::make_shared<NamespaceNode>(superblock(), space_.number),
+                               namespace_text(space_));
   }
 
  private:
@@ -214,10 +220,13 @@ template <const char* kText>
 Result<std::string> constant(const Snapshot&) {
   return std::string(kText);
 }
-constexpr char kEmpty[] = "", kZeroLine[] = "0\n", kBareZero[] = "0", kUnset[] = "4294967295", kRootCpuset[] = "/\n",
-               kRootCgroup[] = "0::/\n", kPersonality[] = "00000000\n", kDumpFilter[] = "00000033\n",
-               kSchedstat[] = "0 0 0\n",
-               kIo[] = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
+constexpr char
+    kEmpty[] = "",
+    kZeroLine[] = "0\n", kBareZero[] = "0", kUnset[] = "4294967295", kRootCpuset[] = "/\n",
+    kRootCgroup[] = "0::/\n", kPersonality[] = "00000000\n", kDumpFilter[] = "00000033\n",
+    kSchedstat[] = "0 0 0\n",
+    kIo[] =
+        "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
 
 std::string mappings_text(const std::vector<boot::IdMapping>& mappings) {
   // Nobody mapped anything: all ids are themselves.
@@ -239,7 +248,8 @@ Result<std::string> timerslack_text(const Snapshot& snapshot) {
 }
 Result<std::string> sched_text(const Snapshot& snapshot) {
   const Nanoseconds used = snapshot.thread_only ? snapshot.task->cpu_time() : group_cpu_time(*snapshot.group);
-  std::string text = fmt::format("{} ({}, #threads: {})\n", snapshot.name(), snapshot.id(), snapshot.group->tasks.size());
+  std::string text =
+      fmt::format("{} ({}, #threads: {})\n", snapshot.name(), snapshot.id(), snapshot.group->tasks.size());
   text += std::string(67, '-') + "\n";
   text += fmt::format("{:<45}:{:>21.6f}\n", "se.sum_exec_runtime",
                       static_cast<double>(used) / static_cast<double>(kMillisecond));
@@ -247,7 +257,8 @@ Result<std::string> sched_text(const Snapshot& snapshot) {
   return text;
 }
 Result<std::string> children_text(const Snapshot& snapshot) {
-  // Linux lists what each thread has forked; here children belong to the process, and its first thread shows them.
+  // Linux lists what each thread has forked; here children belong to the process, and its first thread shows
+  // them.
   std::string text;
   if (snapshot.task == nullptr || snapshot.task->tid != snapshot.group->id) return text;
   for (const ThreadGroup* child : snapshot.group->children) text += fmt::format("{} ", child->id);
@@ -296,7 +307,8 @@ constexpr TextEntry kThreadOnlyTexts[] = {{"children", 0444, Access::kAll, child
 Result<> write_comm(const Subject& subject, std::string_view text) {
   const Snapshot snapshot = TRY(subject.look());
   const Task* caller = Task::current_or_null();
-  if (snapshot.task == nullptr || (caller != nullptr && caller->group != snapshot.group)) return Errno(EINVAL);
+  if (snapshot.task == nullptr || (caller != nullptr && caller->group != snapshot.group))
+    return Errno(EINVAL);
   constexpr size_t kLongestName = 15;  // TASK_COMM_LEN and its NUL
   text = text.substr(0, kLongestName);
   snapshot.task->comm = text.substr(0, text.find('\0'));
@@ -304,7 +316,8 @@ Result<> write_comm(const Subject& subject, std::string_view text) {
 }
 
 Result<int> parse_integer(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ' || text.back() == '\0')) text.remove_suffix(1);
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ' || text.back() == '\0'))
+    text.remove_suffix(1);
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   if (text.starts_with('+')) text.remove_prefix(1);
   int value = 0;
@@ -316,7 +329,8 @@ Result<int> parse_integer(std::string_view text) {
 Result<> set_oom_adjustment(const Subject& subject, int value) {
   const Snapshot snapshot = TRY(subject.look());
   const Task* caller = Task::current_or_null();
-  if (value < snapshot.group->oom_score_adj && caller != nullptr && !caller->credentials->capable(CAP_SYS_RESOURCE))
+  if (value < snapshot.group->oom_score_adj && caller != nullptr &&
+      !caller->credentials->capable(CAP_SYS_RESOURCE))
     return Errno(EACCES);
   snapshot.group->oom_score_adj = value;
   return {};
@@ -338,7 +352,8 @@ constexpr uint32_t kThreadOffset = 0x100;
 class ProcessDirectory final : public Owned<pseudo::Directory> {
  public:
   ProcessDirectory(const Subject& subject, vfs::Superblock& superblock, Net net)
-      : Owned(subject, superblock, node_number(subject.id(), subject.thread_only() ? kThreadCodes : 1), 0555u),
+      : Owned(subject, superblock, node_number(subject.id(), subject.thread_only() ? kThreadCodes : 1),
+              0555u),
         net_(std::move(net)) {}
 
   Result<vfs::InodeRef> lookup(std::string_view name) override {
@@ -364,7 +379,8 @@ class ProcessDirectory final : public Owned<pseudo::Directory> {
     return node_number(subject_.id(), (subject_.thread_only() ? kThreadOffset : 0) + code);
   }
   std::shared_ptr<Node> text(uint32_t code, uint32_t permissions, Access access,
-                             Result<std::string> (*generate)(const Snapshot&), pseudo::Writer writer = nullptr) {
+                             Result<std::string> (*generate)(const Snapshot&),
+                             pseudo::Writer writer = nullptr) {
     return std::make_shared<ProcessText>(
         subject_, superblock(), number(code), permissions, access,
         [subject = subject_, generate]() -> Result<std::string> { return generate(TRY(subject.look())); },
@@ -385,17 +401,27 @@ struct OtherEntry {
   bool process_only;
 };
 constexpr OtherEntry kOthers[] = {
-    {"attr", DT_DIR, false},   {"comm", DT_REG, false},   {"cwd", DT_LNK, false},     {"exe", DT_LNK, false},
-    {"fd", DT_DIR, false},     {"fdinfo", DT_DIR, false}, {"mem", DT_REG, false},     {"net", DT_DIR, false},
-    {"ns", DT_DIR, false},     {"oom_adj", DT_REG, false}, {"oom_score_adj", DT_REG, false},
-    {"root", DT_LNK, false},   {"task", DT_DIR, true},
+    {"attr", DT_DIR, false},
+    {"comm", DT_REG, false},
+    {"cwd", DT_LNK, false},
+    {"exe", DT_LNK, false},
+    {"fd", DT_DIR, false},
+    {"fdinfo", DT_DIR, false},
+    {"mem", DT_REG, false},
+    {"net", DT_DIR, false},
+    {"ns", DT_DIR, false},
+    {"oom_adj", DT_REG, false},
+    {"oom_score_adj", DT_REG, false},
+    {"root", DT_LNK, false},
+    {"task", DT_DIR, true},
 };
 // Where each kind's inode numbers begin; a thread's are kThreadOffset higher.
-constexpr uint32_t kTextCodes = 2, kProcessOnlyCodes = 40, kThreadOnlyCodes = 48, kOtherCodes = 56, kNamespaceCodes = 80,
-                   kAttributeCodes = 96;
+constexpr uint32_t kTextCodes = 2, kProcessOnlyCodes = 40, kThreadOnlyCodes = 48, kOtherCodes = 56,
+                   kNamespaceCodes = 80, kAttributeCodes = 96;
 static_assert(kTextCodes + std::size(kTexts) <= kProcessOnlyCodes);
 static_assert(kOtherCodes + std::size(kOthers) <= kNamespaceCodes);
-static_assert(kNamespaceCodes + std::size(kNamespaces) <= kAttributeCodes && kAttributeCodes < kThreadOffset / 2);
+static_assert(kNamespaceCodes + std::size(kNamespaces) <= kAttributeCodes &&
+              kAttributeCodes < kThreadOffset / 2);
 
 Result<std::vector<pseudo::Directory::Entry>> ProcessDirectory::list() {
   TRY(gone());
@@ -413,7 +439,8 @@ Result<std::vector<pseudo::Directory::Entry>> ProcessDirectory::list() {
   for (const OtherEntry& entry : kOthers) {
     const uint64_t own = number(code++);
     if (!entry.process_only || !subject_.thread_only())
-      entries.push_back({entry.name, std::string_view(entry.name) == "net" ? net_->number() : own, entry.type});
+      entries.push_back(
+          {entry.name, std::string_view(entry.name) == "net" ? net_->number() : own, entry.type});
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
   return entries;
@@ -427,12 +454,14 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make(std::string_view name) {
   }
   code = kProcessOnlyCodes;
   for (const TextEntry& entry : kProcessOnlyTexts) {
-    if (name == entry.name && !subject_.thread_only()) return text(code, entry.permissions, entry.access, entry.text);
+    if (name == entry.name && !subject_.thread_only())
+      return text(code, entry.permissions, entry.access, entry.text);
     ++code;
   }
   code = kThreadOnlyCodes;
   for (const TextEntry& entry : kThreadOnlyTexts) {
-    if (name == entry.name && subject_.thread_only()) return text(code, entry.permissions, entry.access, entry.text);
+    if (name == entry.name && subject_.thread_only())
+      return text(code, entry.permissions, entry.access, entry.text);
     ++code;
   }
   code = kOtherCodes;
@@ -458,7 +487,9 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make(std::string_view name) {
   if (name == "oom_score_adj") {
     return text(
         code, 0644, Access::kAll,
-        [](const Snapshot& at) -> Result<std::string> { return fmt::format("{}\n", at.group->oom_score_adj); },
+        [](const Snapshot& at) -> Result<std::string> {
+          return fmt::format("{}\n", at.group->oom_score_adj);
+        },
         [subject](std::string_view value) { return write_oom_score_adj(subject, value); });
   }
   if (name == "exe") return std::make_shared<PlaceLink>(subject_, superblock(), number(code), executable_of);
@@ -482,7 +513,8 @@ class ThreadsDirectory final : public Owned<pseudo::Directory> {
   Result<vfs::InodeRef> lookup(std::string_view name) override {
     pid_t tid = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), tid);
-    if (error != std::errc{} || end != name.data() + name.size() || tid <= 0 || name.front() == '0') return Errno(ENOENT);
+    if (error != std::errc{} || end != name.data() + name.size() || tid <= 0 || name.front() == '0')
+      return Errno(ENOENT);
     const Result<Snapshot> snapshot = subject_.look();
     if (!snapshot.ok()) return Errno(ENOENT);
     const Subject thread = Subject::thread(*snapshot->group, tid);
@@ -497,7 +529,8 @@ class ThreadsDirectory final : public Owned<pseudo::Directory> {
     if (tids.empty()) tids.push_back(snapshot->group->id);
     std::sort(tids.begin(), tids.end());
     std::vector<Entry> entries;
-    for (pid_t tid : tids) entries.push_back({fmt::format("{}", tid), node_number(tid, kThreadCodes), DT_DIR});
+    for (pid_t tid : tids)
+      entries.push_back({fmt::format("{}", tid), node_number(tid, kThreadCodes), DT_DIR});
     return entries;
   }
   Result<vfs::Attributes> getattr() override {
@@ -518,7 +551,8 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make_threads(uint64_t own) {
 // A directory of nodes that are made with it.
 class OwnedFixedDirectory final : public Owned<pseudo::Directory> {
  public:
-  OwnedFixedDirectory(const Subject& subject, vfs::Superblock& superblock, uint64_t number, uint32_t permissions)
+  OwnedFixedDirectory(const Subject& subject, vfs::Superblock& superblock, uint64_t number,
+                      uint32_t permissions)
       : Owned(subject, superblock, number, permissions), children_(superblock, number, permissions) {}
   void add(const char* name, std::shared_ptr<Node> node) { children_.add(name, std::move(node)); }
   Result<vfs::InodeRef> lookup(std::string_view name) override { return children_.lookup(name); }
@@ -532,7 +566,8 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make_namespaces(uint64_t own) {
   auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), own, 0511u);
   uint32_t code = kNamespaceCodes;
   for (const Namespace& space : kNamespaces)
-    directory->add(space.name, std::make_shared<NamespaceLink>(subject_, superblock(), number(code++), space));
+    directory->add(space.name,
+                   std::make_shared<NamespaceLink>(subject_, superblock(), number(code++), space));
   return directory;
 }
 
@@ -541,15 +576,17 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make_attributes(uint64_t own) {
   auto directory = std::make_shared<OwnedFixedDirectory>(subject_, superblock(), own, 0555u);
   uint32_t code = kAttributeCodes;
   for (const char* name : {"current", "exec", "fscreate", "keycreate", "prev", "sockcreate"})
-    directory->add(name, text(code++, 0666, Access::kAll,
-                              [](const Snapshot&) -> Result<std::string> { return Errno(EINVAL); },
-                              [](std::string_view) -> Result<> { return Errno(EINVAL); }));
+    directory->add(name, text(
+                             code++, 0666, Access::kAll,
+                             [](const Snapshot&) -> Result<std::string> { return Errno(EINVAL); },
+                             [](std::string_view) -> Result<> { return Errno(EINVAL); }));
   return directory;
 }
 
 }  // namespace
 
-std::shared_ptr<pseudo::Node> make_process_directory(vfs::Superblock& superblock, const Subject& subject, Net net) {
+std::shared_ptr<pseudo::Node> make_process_directory(vfs::Superblock& superblock, const Subject& subject,
+                                                     Net net) {
   return std::make_shared<ProcessDirectory>(subject, superblock, std::move(net));
 }
 

@@ -26,7 +26,8 @@ Nanoseconds nanoseconds(const timeval& time) {
 char state_letter(const Snapshot& snapshot) {
   if (snapshot.zombie() || (snapshot.task != nullptr && snapshot.task->exited)) return 'Z';
   // A leader that went before its threads stays as a zombie until they end.
-  if (!snapshot.thread_only && snapshot.group->leader == nullptr && !snapshot.group->tasks.empty()) return 'Z';
+  if (!snapshot.thread_only && snapshot.group->leader == nullptr && !snapshot.group->tasks.empty())
+    return 'Z';
   if (snapshot.group->stopped) return 'T';
   const Task* task = snapshot.task;
   if (task == nullptr) return 'S';
@@ -35,10 +36,14 @@ char state_letter(const Snapshot& snapshot) {
 
 const char* state_name(char letter) {
   switch (letter) {
-    case 'R': return "R (running)";
-    case 'T': return "T (stopped)";
-    case 'Z': return "Z (zombie)";
-    default: return "S (sleeping)";
+    case 'R':
+      return "R (running)";
+    case 'T':
+      return "T (stopped)";
+    case 'Z':
+      return "Z (zombie)";
+    default:
+      return "S (sleeping)";
   }
 }
 
@@ -69,10 +74,13 @@ SignalFacts signal_facts(const Snapshot& snapshot) {
 }
 
 pid_t parent_id(const ThreadGroup& group) { return group.parent != nullptr ? group.parent->id : 0; }
-pid_t group_id(const ThreadGroup& group) { return group.process_group != nullptr ? group.process_group->id : 0; }
+pid_t group_id(const ThreadGroup& group) {
+  return group.process_group != nullptr ? group.process_group->id : 0;
+}
 pid_t session_id(const ThreadGroup& group) {
-  return group.process_group != nullptr && group.process_group->session != nullptr ? group.process_group->session->id
-                                                                                    : 0;
+  return group.process_group != nullptr && group.process_group->session != nullptr
+             ? group.process_group->session->id
+             : 0;
 }
 
 // A command name as status shows it: one line, whatever the program chose.
@@ -89,7 +97,9 @@ std::string escaped(const std::string& name) {
   return text;
 }
 
-std::string limit_value(rlim_t value) { return value == RLIM_INFINITY ? "unlimited" : fmt::format("{}", value); }
+std::string limit_value(rlim_t value) {
+  return value == RLIM_INFINITY ? "unlimited" : fmt::format("{}", value);
+}
 
 }  // namespace
 
@@ -118,15 +128,17 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
   }
   const Nanoseconds used = snapshot.thread_only ? task->cpu_time() : group_cpu_time(group);
   const int nice = group.nice;
-  std::string text = fmt::format("{} ({}) {} {} {} {} {} {} ", snapshot.id(), snapshot.name(), state_letter(snapshot),
-                                 parent_id(group), group_id(group), session_id(group), terminal_device, terminal_group);
+  std::string text =
+      fmt::format("{} ({}) {} {} {} {} {} {} ", snapshot.id(), snapshot.name(), state_letter(snapshot),
+                  parent_id(group), group_id(group), session_id(group), terminal_device, terminal_group);
   text += fmt::format("{} {} {} {} {} ", 0x400000u /* PF_RANDOMIZE */, group.usage.ru_minflt,
                       group.children_usage.ru_minflt, group.usage.ru_majflt, group.children_usage.ru_majflt);
   // The host accounts a thread's time as a whole; it is all called user time.
   text += fmt::format("{} {} {} {} ", used / kTick, 0, nanoseconds(group.children_usage.ru_utime) / kTick,
                       nanoseconds(group.children_usage.ru_stime) / kTick);
-  text += fmt::format("{} {} {} 0 {} ", 20 + nice, nice, std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
-                      std::max<Nanoseconds>(0, group.start_time - group.kernel.boot_time) / kTick);
+  text +=
+      fmt::format("{} {} {} 0 {} ", 20 + nice, nice, std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
+                  std::max<Nanoseconds>(0, group.start_time - group.kernel.boot_time) / kTick);
   text += fmt::format("{} {} {} ", facts.size, facts.resident / mm::kPageSize, group.limit(RLIMIT_RSS));
   if (memory != nullptr && permitted) {
     const auto& layout = memory->layout;
@@ -135,9 +147,10 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
     text += memory != nullptr ? "1 1 0 0 0 " : "0 0 0 0 0 ";
   }
   constexpr uint64_t kLegacySignals = 0x7fffffff;  // the first 31: the rest is in status
-  text += fmt::format("{} {} {} {} ", (signals.thread_pending | signals.shared_pending).bits() & kLegacySignals,
-                      signals.blocked.bits() & kLegacySignals, signals.ignored.bits() & kLegacySignals,
-                      signals.caught.bits() & kLegacySignals);
+  text +=
+      fmt::format("{} {} {} {} ", (signals.thread_pending | signals.shared_pending).bits() & kLegacySignals,
+                  signals.blocked.bits() & kLegacySignals, signals.ignored.bits() & kLegacySignals,
+                  signals.caught.bits() & kLegacySignals);
   const bool leader = task == nullptr || task->tid == group.id;
   text += fmt::format("0 0 0 {} 0 0 0 0 0 0 ", leader ? group.exit_signal : -1);
   if (memory != nullptr && permitted) {
@@ -159,19 +172,22 @@ Result<std::string> status_text(const Snapshot& snapshot) {
   const auto memory = snapshot.memory();
 
   std::string text = fmt::format("Name:\t{}\n", escaped(snapshot.name()));
-  if (task != nullptr && task->fs_context != nullptr) text += fmt::format("Umask:\t{:04o}\n", task->fs_context->umask);
+  if (task != nullptr && task->fs_context != nullptr)
+    text += fmt::format("Umask:\t{:04o}\n", task->fs_context->umask);
   text += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
                       state_name(state_letter(snapshot)), group.id, snapshot.id(), parent_id(group));
-  text += fmt::format("Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.uid, who.euid, who.suid, who.fsuid, who.gid,
-                      who.egid, who.sgid, who.fsgid);
+  text += fmt::format("Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.uid, who.euid, who.suid, who.fsuid,
+                      who.gid, who.egid, who.sgid, who.fsgid);
   const int highest = task != nullptr && task->fd_table != nullptr ? task->fd_table->highest() : 0;
   text += fmt::format("FDSize:\t{}\nGroups:\t", task == nullptr ? 0 : std::max(64, (highest + 63) / 64 * 64));
   for (gid_t member : who.groups) text += fmt::format("{} ", member);
-  text += fmt::format("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", group.id, snapshot.id(), group_id(group),
-                      session_id(group));
+  text += fmt::format("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", group.id, snapshot.id(),
+                      group_id(group), session_id(group));
   if (memory != nullptr) {
     const MemoryFacts facts = measure(*memory);
-    const auto row = [&](const char* name, uint64_t bytes) { text += fmt::format("{}:\t{:>8} kB\n", name, bytes >> 10); };
+    const auto row = [&](const char* name, uint64_t bytes) {
+      text += fmt::format("{}:\t{:>8} kB\n", name, bytes >> 10);
+    };
     row("VmPeak", facts.size);
     row("VmSize", facts.size);
     row("VmLck", facts.locked);
@@ -191,13 +207,16 @@ Result<std::string> status_text(const Snapshot& snapshot) {
     text += "CoreDumping:\t0\nTHP_enabled:\t1\n";
   }
   const SignalFacts signals = signal_facts(snapshot);
-  text += fmt::format("Threads:\t{}\nSigQ:\t{}/{}\n", std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
-                      signals.queued, group.limit(RLIMIT_SIGPENDING));
-  text += fmt::format("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
-                      signals.thread_pending.bits(), signals.shared_pending.bits(), signals.blocked.bits(),
-                      signals.ignored.bits(), signals.caught.bits());
-  text += fmt::format("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
-                      who.cap_inheritable, who.cap_permitted, who.cap_effective, who.cap_bounding, who.cap_ambient);
+  text +=
+      fmt::format("Threads:\t{}\nSigQ:\t{}/{}\n", std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
+                  signals.queued, group.limit(RLIMIT_SIGPENDING));
+  text += fmt::format(
+      "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+      signals.thread_pending.bits(), signals.shared_pending.bits(), signals.blocked.bits(),
+      signals.ignored.bits(), signals.caught.bits());
+  text += fmt::format(
+      "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
+      who.cap_inheritable, who.cap_permitted, who.cap_effective, who.cap_bounding, who.cap_ambient);
   text += fmt::format("NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", who.no_new_privs ? 1 : 0);
   text += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tunknown\n";
   text += fmt::format("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", cpu_mask(group.kernel.cpus),
@@ -215,29 +234,33 @@ Result<std::string> limits_text(const Snapshot& snapshot) {
     const char* unit;
   };
   static constexpr Row kRows[] = {
-      {RLIMIT_CPU, "Max cpu time", "seconds"},          {RLIMIT_FSIZE, "Max file size", "bytes"},
-      {RLIMIT_DATA, "Max data size", "bytes"},          {RLIMIT_STACK, "Max stack size", "bytes"},
-      {RLIMIT_CORE, "Max core file size", "bytes"},     {RLIMIT_RSS, "Max resident set", "bytes"},
-      {RLIMIT_NPROC, "Max processes", "processes"},     {RLIMIT_NOFILE, "Max open files", "files"},
-      {RLIMIT_MEMLOCK, "Max locked memory", "bytes"},   {RLIMIT_AS, "Max address space", "bytes"},
-      {RLIMIT_LOCKS, "Max file locks", "locks"},        {RLIMIT_SIGPENDING, "Max pending signals", "signals"},
-      {RLIMIT_MSGQUEUE, "Max msgqueue size", "bytes"},  {RLIMIT_NICE, "Max nice priority", ""},
-      {RLIMIT_RTPRIO, "Max realtime priority", ""},     {RLIMIT_RTTIME, "Max realtime timeout", "us"},
+      {RLIMIT_CPU, "Max cpu time", "seconds"},         {RLIMIT_FSIZE, "Max file size", "bytes"},
+      {RLIMIT_DATA, "Max data size", "bytes"},         {RLIMIT_STACK, "Max stack size", "bytes"},
+      {RLIMIT_CORE, "Max core file size", "bytes"},    {RLIMIT_RSS, "Max resident set", "bytes"},
+      {RLIMIT_NPROC, "Max processes", "processes"},    {RLIMIT_NOFILE, "Max open files", "files"},
+      {RLIMIT_MEMLOCK, "Max locked memory", "bytes"},  {RLIMIT_AS, "Max address space", "bytes"},
+      {RLIMIT_LOCKS, "Max file locks", "locks"},       {RLIMIT_SIGPENDING, "Max pending signals", "signals"},
+      {RLIMIT_MSGQUEUE, "Max msgqueue size", "bytes"}, {RLIMIT_NICE, "Max nice priority", ""},
+      {RLIMIT_RTPRIO, "Max realtime priority", ""},    {RLIMIT_RTTIME, "Max realtime timeout", "us"},
   };
-  std::string text = fmt::format("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+  std::string text =
+      fmt::format("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
   for (const Row& row : kRows) {
     const rlimit& limit = snapshot.group->limits[static_cast<size_t>(row.resource)];
-    text += fmt::format("{:<25} {:<20} {:<20} ", row.name, limit_value(limit.rlim_cur), limit_value(limit.rlim_max));
+    text += fmt::format("{:<25} {:<20} {:<20} ", row.name, limit_value(limit.rlim_cur),
+                        limit_value(limit.rlim_max));
     text += *row.unit != '\0' ? fmt::format("{:<10}\n", row.unit) : "\n";
   }
   return text;
 }
 
 Result<std::string> oom_score_text(const Snapshot& snapshot) {
-  // Linux's scale: 666 for a process that uses nothing, shifted by the adjustment, which weighs as much as memory.
+  // Linux's scale: 666 for a process that uses nothing, shifted by the adjustment, which weighs as much as
+  // memory.
   const auto memory = snapshot.memory();
   const kernel::Kernel& kernel = snapshot.group->kernel;
-  const uint64_t total = kernel.memory_limit_bytes != 0 ? kernel.memory_limit_bytes : kernel.host_memory_bytes;
+  const uint64_t total =
+      kernel.memory_limit_bytes != 0 ? kernel.memory_limit_bytes : kernel.host_memory_bytes;
   int64_t points = 0;
   if (memory != nullptr && total != 0) {
     const uint64_t used = std::min(measure(*memory).resident, total);

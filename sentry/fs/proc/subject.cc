@@ -27,7 +27,8 @@ Result<Snapshot> Subject::look() const {
   for (Task* task : snapshot.group->tasks)
     if (task->tid == tid_) snapshot.task = task;
   if (snapshot.task == nullptr && tid_ != group_id_) return Errno(ESRCH);
-  if (snapshot.task == nullptr) snapshot.thread_only = false;  // the thread of a zombie: what the process shows
+  if (snapshot.task == nullptr)
+    snapshot.thread_only = false;  // the thread of a zombie: what the process shows
   return snapshot;
 }
 

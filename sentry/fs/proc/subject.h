@@ -1,5 +1,5 @@
-// The process or thread that a directory of /proc is about. Directories and open files outlive it, so each use asks
-// again whether it is still there.
+// The process or thread that a directory of /proc is about. Directories and open files outlive it, so each
+// use asks again whether it is still there.
 #pragma once
 
 #include <memory>
@@ -46,8 +46,8 @@ class Subject {
   pid_t tid_;  // 0: the whole process
 };
 
-// Whether the current task may look into another's memory and descriptors: ptrace(2), "Ptrace access mode checking",
-// PTRACE_MODE_READ_FSCREDS. EACCES if not.
+// Whether the current task may look into another's memory and descriptors: ptrace(2), "Ptrace access mode
+// checking", PTRACE_MODE_READ_FSCREDS. EACCES if not.
 Result<> check_access(const Snapshot& snapshot);
 
 }  // namespace sentry::fs::proc

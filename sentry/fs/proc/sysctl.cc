@@ -201,12 +201,15 @@ std::string path_of(std::string_view key) {
 
 }  // namespace
 
-void register_sysctl(std::string_view path, Sysctl sysctl) { registry()[std::string(path)] = std::move(sysctl); }
+void register_sysctl(std::string_view path, Sysctl sysctl) {
+  registry()[std::string(path)] = std::move(sysctl);
+}
 
 std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, Kernel& kernel) {
   auto root = std::make_shared<pseudo::FixedDirectory>(superblock, superblock.allocate_inode(), 0555);
   pseudo::TreeBuilder tree(superblock, root);
-  for (const Constant& constant : kConstants) tree.constant(constant.path, std::string(constant.value) + "\n");
+  for (const Constant& constant : kConstants)
+    tree.constant(constant.path, std::string(constant.value) + "\n");
 
   const auto live = [&](const char* path, auto value) {
     tree.text(path, [value]() -> Result<std::string> { return fmt::format("{}\n", value()); });

@@ -44,7 +44,8 @@ SystemMemory system_memory(const Kernel& kernel) {
   SystemMemory memory;
   memory.total = kernel.memory_limit_bytes;
   if (kernel.host_memory_bytes != 0)
-    memory.total = memory.total == 0 ? kernel.host_memory_bytes : std::min(memory.total, kernel.host_memory_bytes);
+    memory.total =
+        memory.total == 0 ? kernel.host_memory_bytes : std::min(memory.total, kernel.host_memory_bytes);
   if (memory.total == 0) memory.total = kUnknownHost;
 
   std::set<const mm::AddressSpaceMap*> counted;
@@ -55,7 +56,8 @@ SystemMemory system_memory(const Kernel& kernel) {
       anonymous += measure(*task->memory_map).anonymous;
     }
   }
-  // The memory file's pages are known exactly: tmpfs and shared memory. fstat(2) itself, as a filter can check it.
+  // The memory file's pages are known exactly: tmpfs and shared memory. fstat(2) itself, as a filter can
+  // check it.
   struct stat status {};
   if (::syscall(SYS_fstat, kernel.memory_file.host_fd(), &status) == 0)
     memory.shared = static_cast<uint64_t>(status.st_blocks) * 512;
@@ -115,7 +117,9 @@ std::string meminfo_text(const Kernel& kernel) {
   row("AnonHugePages", 0);
   row("ShmemHugePages", 0);
   row("ShmemPmdMapped", 0);
-  text += "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\n";
+  text +=
+      "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        "
+      "0\n";
   row("Hugepagesize", 2 << 20);
   row("Hugetlb", 0);
   row("DirectMap4k", 0);
@@ -132,8 +136,8 @@ std::string uptime_text(const Kernel& kernel) {
   return fmt::format("{} {}\n", hundredths(up), hundredths(idle));
 }
 
-// getloadavg(3). Nothing wakes an idle sandbox to sample, so the averages move on when they are looked at, as if what
-// runs now had run since the last look.
+// getloadavg(3). Nothing wakes an idle sandbox to sample, so the averages move on when they are looked at, as
+// if what runs now had run since the last look.
 std::string loadavg_text(const Kernel& kernel) {
   static double averages[3] = {};
   static Nanoseconds sampled = 0;
@@ -162,8 +166,8 @@ std::string system_stat_text(const Kernel& kernel) {
   for (unsigned cpu = 0; cpu < kernel.cpus; ++cpu)
     text += line(fmt::format("cpu{}", cpu), busy / kernel.cpus, up - busy / kernel.cpus);
   const Nanoseconds booted = read_clock(CLOCK_REALTIME) - up;
-  text += fmt::format("intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n", booted / kSecond,
-                      kernel.forks, runnable(kernel));
+  text += fmt::format("intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n",
+                      booted / kSecond, kernel.forks, runnable(kernel));
   text += "softirq 0 0 0 0 0 0 0 0 0 0 0\n";
   return text;
 }
@@ -172,8 +176,10 @@ std::string vmstat_text(const Kernel& kernel) {
   const SystemMemory memory = system_memory(kernel);
   const auto pages = [](uint64_t bytes) { return bytes / mm::kPageSize; };
   return fmt::format(
-      "nr_free_pages {}\nnr_inactive_anon 0\nnr_active_anon {}\nnr_inactive_file 0\nnr_active_file 0\nnr_shmem {}\n"
-      "nr_dirty 0\nnr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n",
+      "nr_free_pages {}\nnr_inactive_anon 0\nnr_active_anon {}\nnr_inactive_file 0\nnr_active_file "
+      "0\nnr_shmem {}\n"
+      "nr_dirty 0\nnr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault "
+      "0\noom_kill 0\n",
       pages(memory.free), pages(memory.total - memory.free - memory.shared), pages(memory.shared));
 }
 

@@ -7,8 +7,8 @@
 
 namespace sentry::fs::proc {
 
-// Sizes of the sandbox's memory: its limit, or the host's memory where there is none. What is used is the sum of what
-// its address spaces may have touched, an upper bound that is kept below the total.
+// Sizes of the sandbox's memory: its limit, or the host's memory where there is none. What is used is the sum
+// of what its address spaces may have touched, an upper bound that is kept below the total.
 struct SystemMemory {
   uint64_t total = 0, free = 0, available = 0, cached = 0, shared = 0;
 };

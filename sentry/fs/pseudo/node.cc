@@ -179,7 +179,8 @@ Result<vfs::InodeRef> FixedDirectory::lookup(std::string_view name) {
 
 Result<std::vector<Directory::Entry>> FixedDirectory::list() {
   std::vector<Entry> entries;
-  for (const auto& [name, node] : children_) entries.push_back({name, node->number(), directory_type(node->type())});
+  for (const auto& [name, node] : children_)
+    entries.push_back({name, node->number(), directory_type(node->type())});
   return entries;
 }
 
@@ -202,7 +203,8 @@ std::shared_ptr<FixedDirectory> TreeBuilder::directory(std::string_view path) {
     if (name.empty()) return nullptr;
     if (more) path.remove_prefix(slash + 1);
     if (at->find(name) == nullptr)
-      at->add(std::string(name), std::make_shared<FixedDirectory>(superblock_, superblock_.allocate_inode(), 0555));
+      at->add(std::string(name),
+              std::make_shared<FixedDirectory>(superblock_, superblock_.allocate_inode(), 0555));
     Node* found = at->find(name);
     if (!found->is_directory()) return nullptr;
     at = std::static_pointer_cast<FixedDirectory>(found->shared_from_this());
@@ -216,12 +218,14 @@ bool TreeBuilder::text(std::string_view path, Generator generator, uint32_t perm
 }
 
 bool TreeBuilder::constant(std::string_view path, std::string value, uint32_t permissions) {
-  return text(path, [value = std::move(value)]() -> Result<std::string> { return value; }, permissions);
+  return text(
+      path, [value = std::move(value)]() -> Result<std::string> { return value; }, permissions);
 }
 
 bool TreeBuilder::link(std::string_view path, std::string target) {
-  return node(path, std::make_shared<LinkNode>(superblock_, superblock_.allocate_inode(),
-                                               [target = std::move(target)]() -> Result<std::string> { return target; }));
+  return node(path, std::make_shared<LinkNode>(
+                        superblock_, superblock_.allocate_inode(),
+                        [target = std::move(target)]() -> Result<std::string> { return target; }));
 }
 
 }  // namespace sentry::fs::pseudo

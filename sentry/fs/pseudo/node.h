@@ -1,5 +1,5 @@
-// What proc, sysfs and the like are made of: files whose text is worked out when they are read, directories that are
-// listed from live objects. Nothing is stored and no name is cached.
+// What proc, sysfs and the like are made of: files whose text is worked out when they are read, directories
+// that are listed from live objects. Nothing is stored and no name is cached.
 #pragma once
 
 #include <functional>
@@ -60,8 +60,8 @@ class Node : public vfs::Inode {
   Nanoseconds made_;
 };
 
-// The whole text of a file. Called at each read from the beginning; later reads go on in the same text, as seq_file
-// does. An error is the read's.
+// The whole text of a file. Called at each read from the beginning; later reads go on in the same text, as
+// seq_file does. An error is the read's.
 using Generator = std::function<Result<std::string>()>;
 // One write(2): the text, without what lies beyond kLongestWrite. An error is the write's.
 using Writer = std::function<Result<>(std::string_view)>;
@@ -69,8 +69,11 @@ inline constexpr size_t kLongestWrite = 64 * 1024;
 
 class TextNode : public Node {
  public:
-  TextNode(vfs::Superblock& superblock, uint64_t number, uint32_t permissions, Generator generator, Writer writer = nullptr)
-      : Node(superblock, number, S_IFREG | permissions), generator_(std::move(generator)), writer_(std::move(writer)) {}
+  TextNode(vfs::Superblock& superblock, uint64_t number, uint32_t permissions, Generator generator,
+           Writer writer = nullptr)
+      : Node(superblock, number, S_IFREG | permissions),
+        generator_(std::move(generator)),
+        writer_(std::move(writer)) {}
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
 
  private:
@@ -120,9 +123,9 @@ class FixedDirectory : public Directory {
   std::map<std::string, std::shared_ptr<Node>, std::less<>> children_;
 };
 
-// Builds a tree of fixed directories by paths: "kernel/hostname". Directories come into being on the way; every directory
-// below the root must have been made here. A path that leads through a file, that would replace a directory, or that has an
-// empty component is not added: false, or null.
+// Builds a tree of fixed directories by paths: "kernel/hostname". Directories come into being on the way;
+// every directory below the root must have been made here. A path that leads through a file, that would
+// replace a directory, or that has an empty component is not added: false, or null.
 class TreeBuilder {
  public:
   TreeBuilder(Superblock& superblock, std::shared_ptr<FixedDirectory> root)

@@ -1,6 +1,7 @@
-// What open files of pseudo file systems keep between two reads. A guest chooses how many it opens and how long their
-// texts are (maps has a line for each mapping), so that together they may only keep so much: beyond that the one that was
-// made first is dropped, and its reader goes on in a text made anew, as it would in Linux, which keeps a page at most.
+// What open files of pseudo file systems keep between two reads. A guest chooses how many it opens and how
+// long their texts are (maps has a line for each mapping), so that together they may only keep so much:
+// beyond that the one that was made first is dropped, and its reader goes on in a text made anew, as it would
+// in Linux, which keeps a page at most.
 #pragma once
 
 #include <cstddef>

@@ -5,7 +5,8 @@
 namespace sentry::fs::sys {
 
 std::vector<Cache> list_caches() {
-  // Intel SDM volume 2A, CPUID leaf 4; AMD APM volume 3, appendix E.4.15, leaf 0x8000001d, which has the same layout.
+  // Intel SDM volume 2A, CPUID leaf 4; AMD APM volume 3, appendix E.4.15, leaf 0x8000001d, which has the same
+  // layout.
   std::vector<Cache> caches;
   for (const unsigned leaf : {4u, 0x8000001du}) {
     constexpr unsigned kMostCaches = 8;

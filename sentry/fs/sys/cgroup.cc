@@ -26,7 +26,8 @@ std::string cpu_stat_text(const Kernel& kernel) {
   for (const auto& [id, group] : kernel.groups()) used += proc::group_cpu_time(*group);
   const Nanoseconds microseconds = used / 1000;
   return fmt::format(
-      "usage_usec {}\nuser_usec {}\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\nnr_bursts 0\n"
+      "usage_usec {}\nuser_usec {}\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\nnr_bursts "
+      "0\n"
       "burst_usec 0\n",
       microseconds, microseconds);
 }
@@ -34,10 +35,13 @@ std::string cpu_stat_text(const Kernel& kernel) {
 std::string memory_stat_text(const Kernel& kernel) {
   const proc::SystemMemory memory = proc::system_memory(kernel);
   return fmt::format(
-      "anon {}\nfile {}\nkernel 0\nkernel_stack 0\npagetables 0\nsock 0\nshmem {}\nfile_mapped 0\nfile_dirty 0\n"
-      "file_writeback 0\ninactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\n"
+      "anon {}\nfile {}\nkernel 0\nkernel_stack 0\npagetables 0\nsock 0\nshmem {}\nfile_mapped 0\nfile_dirty "
+      "0\n"
+      "file_writeback 0\ninactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file 0\nunevictable "
+      "0\nslab 0\n"
       "pgfault 0\npgmajfault 0\n",
-      memory.total - memory.free - memory.shared, memory.shared, memory.shared, memory.total - memory.free - memory.shared);
+      memory.total - memory.free - memory.shared, memory.shared, memory.shared,
+      memory.total - memory.free - memory.shared);
 }
 
 }  // namespace

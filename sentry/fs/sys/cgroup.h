@@ -1,5 +1,5 @@
-// The sandbox's own cgroup as it shows in a cgroup namespace, cgroups(7), version 2: one group, the limits that hold,
-// nothing to change. Language runtimes size their heaps and pools by it.
+// The sandbox's own cgroup as it shows in a cgroup namespace, cgroups(7), version 2: one group, the limits
+// that hold, nothing to change. Language runtimes size their heaps and pools by it.
 #pragma once
 
 #include <memory>

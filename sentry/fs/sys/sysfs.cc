@@ -29,8 +29,9 @@ class Filler {
   Filler(pseudo::TreeBuilder& tree, Kernel& kernel) : tree_(tree), kernel_(kernel) {}
 
   void fill() {
-    for (const char* empty : {"block", "bus", "class/block", "class/mem", "class/tty", "dev/block", "dev/char", "devices/virtual",
-                              "firmware", "fs/cgroup", "hypervisor", "module", "power"})
+    for (const char* empty :
+         {"block", "bus", "class/block", "class/mem", "class/tty", "dev/block", "dev/char", "devices/virtual",
+          "firmware", "fs/cgroup", "hypervisor", "module", "power"})
       tree_.directory(empty);
     cpus();
     node();
@@ -55,7 +56,8 @@ class Filler {
       const std::string own = fmt::format("{}cpu{}/", all, cpu);
       if (cpu > 0) value(own + "online", "1");  // the first cannot be taken away, and has no such file
       topology(own + "topology/", cpu);
-      for (size_t i = 0; i < caches.size(); ++i) cache(fmt::format("{}cache/index{}/", own, i), caches[i], cpu);
+      for (size_t i = 0; i < caches.size(); ++i)
+        cache(fmt::format("{}cache/index{}/", own, i), caches[i], cpu);
     }
   }
 
@@ -67,9 +69,11 @@ class Filler {
     value(at + "die_id", "0");
     value(at + "cluster_id", "65535");
     for (const char* name : {"thread_siblings", "core_cpus"}) value(at + name, one_cpu_mask(cpu));
-    for (const char* name : {"thread_siblings_list", "core_cpus_list"}) value(at + name, fmt::format("{}", cpu));
+    for (const char* name : {"thread_siblings_list", "core_cpus_list"})
+      value(at + name, fmt::format("{}", cpu));
     for (const char* name : {"core_siblings", "package_cpus", "die_cpus"}) value(at + name, cpu_mask(count));
-    for (const char* name : {"core_siblings_list", "package_cpus_list", "die_cpus_list"}) value(at + name, cpu_list(count));
+    for (const char* name : {"core_siblings_list", "package_cpus_list", "die_cpus_list"})
+      value(at + name, cpu_list(count));
   }
 
   void cache(const std::string& at, const Cache& cache, unsigned cpu) {
@@ -89,7 +93,8 @@ class Filler {
 
   void node() {
     const std::string all = "devices/system/node/";
-    for (const char* name : {"online", "possible", "has_cpu", "has_memory", "has_normal_memory"}) value(all + name, "0");
+    for (const char* name : {"online", "possible", "has_cpu", "has_memory", "has_normal_memory"})
+      value(all + name, "0");
     value(all + "node0/cpulist", cpu_list(kernel_.cpus));
     value(all + "node0/cpumap", cpu_mask(kernel_.cpus));
     value(all + "node0/distance", "10");
@@ -98,8 +103,8 @@ class Filler {
       const auto row = [](const char* name, uint64_t bytes) {
         return fmt::format("Node 0 {:<16}{:>8} kB\n", std::string(name) + ":", bytes >> 10);
       };
-      return row("MemTotal", memory.total) + row("MemFree", memory.free) + row("MemUsed", memory.total - memory.free) +
-             row("Shmem", memory.shared);
+      return row("MemTotal", memory.total) + row("MemFree", memory.free) +
+             row("MemUsed", memory.total - memory.free) + row("Shmem", memory.shared);
     });
     for (unsigned cpu = 0; cpu < kernel_.cpus; ++cpu) {
       tree_.link(fmt::format("{}node0/cpu{}", all, cpu), fmt::format("../../cpu/cpu{}", cpu));
@@ -113,7 +118,8 @@ class Filler {
     value("kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force");
     value("kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152");
     value("kernel/mm/transparent_hugepage/use_zero_page", "1");
-    for (const char* name : {"nr_hugepages", "free_hugepages", "nr_overcommit_hugepages", "resv_hugepages", "surplus_hugepages"})
+    for (const char* name :
+         {"nr_hugepages", "free_hugepages", "nr_overcommit_hugepages", "resv_hugepages", "surplus_hugepages"})
       value(std::string("kernel/mm/hugepages/hugepages-2048kB/") + name, "0");
     value("kernel/fscaps", "1");
     value("kernel/profiling", "0");
@@ -129,17 +135,31 @@ class Filler {
       const char* text;
     };
     static constexpr Fact kFacts[] = {
-        {"addr_assign_type", "0"}, {"addr_len", "6"},      {"address", "00:00:00:00:00:00"},
-        {"broadcast", "00:00:00:00:00:00"}, {"carrier", "1"}, {"dev_id", "0x0"},
-        {"dev_port", "0"},         {"dormant", "0"},       {"flags", "0x9"},
-        {"gro_flush_timeout", "0"}, {"ifalias", ""},       {"ifindex", "1"},
-        {"iflink", "1"},           {"link_mode", "0"},     {"mtu", "65536"},
-        {"netdev_group", "0"},     {"operstate", "unknown"}, {"proto_down", "0"},
-        {"tx_queue_len", "1000"},  {"type", "772"},        {"uevent", "INTERFACE=lo\nIFINDEX=1"},
+        {"addr_assign_type", "0"},
+        {"addr_len", "6"},
+        {"address", "00:00:00:00:00:00"},
+        {"broadcast", "00:00:00:00:00:00"},
+        {"carrier", "1"},
+        {"dev_id", "0x0"},
+        {"dev_port", "0"},
+        {"dormant", "0"},
+        {"flags", "0x9"},
+        {"gro_flush_timeout", "0"},
+        {"ifalias", ""},
+        {"ifindex", "1"},
+        {"iflink", "1"},
+        {"link_mode", "0"},
+        {"mtu", "65536"},
+        {"netdev_group", "0"},
+        {"operstate", "unknown"},
+        {"proto_down", "0"},
+        {"tx_queue_len", "1000"},
+        {"type", "772"},
+        {"uevent", "INTERFACE=lo\nIFINDEX=1"},
     };
     for (const Fact& fact : kFacts) value(lo + fact.name, fact.text);
-    for (const char* name : {"collisions", "multicast", "rx_bytes", "rx_dropped", "rx_errors", "rx_packets", "tx_bytes",
-                             "tx_dropped", "tx_errors", "tx_packets"})
+    for (const char* name : {"collisions", "multicast", "rx_bytes", "rx_dropped", "rx_errors", "rx_packets",
+                             "tx_bytes", "tx_dropped", "tx_errors", "tx_packets"})
       value(lo + "statistics/" + name, "0");
     tree_.link("class/net/lo", "../../devices/virtual/net/lo");
     tree_.link("devices/virtual/net/lo/subsystem", "../../../../class/net");

@@ -1,5 +1,5 @@
-// A small read-only sysfs, sysfs(5): what programs ask it for to learn about CPUs, caches, memory nodes and the loopback
-// interface. There are no devices behind it.
+// A small read-only sysfs, sysfs(5): what programs ask it for to learn about CPUs, caches, memory nodes and
+// the loopback interface. There are no devices behind it.
 #pragma once
 
 #include <memory>

@@ -12,8 +12,8 @@ Console::~Console() {
   terminal_->hang_up();
 }
 
-Result<std::shared_ptr<Console>> Console::create(EventLoop& loop, const std::shared_ptr<Devpts>& devpts, Fd stream,
-                                                 uid_t owner, uint16_t rows, uint16_t columns) {
+Result<std::shared_ptr<Console>> Console::create(EventLoop& loop, const std::shared_ptr<Devpts>& devpts,
+                                                 Fd stream, uid_t owner, uint16_t rows, uint16_t columns) {
   std::shared_ptr<Console> console(new Console(devpts, TRY(devpts->allocate(owner))));
   console->stream_ = TRY(host::ConsoleStream::create(loop, std::move(stream), *console));
   console->resize(rows, columns);

@@ -13,26 +13,27 @@ namespace sentry::fs::tty {
 
 class Console final : private host::ConsolePeer {
  public:
-  // `stream` is boot's process.console_fd. The terminal takes the lowest number in `devpts` and belongs to `owner`.
-  // Errors of Devpts::allocate and epoll_ctl(2).
-  static Result<std::shared_ptr<Console>> create(EventLoop& loop, const std::shared_ptr<Devpts>& devpts, Fd stream,
-                                                 uid_t owner, uint16_t rows, uint16_t columns);
+  // `stream` is boot's process.console_fd. The terminal takes the lowest number in `devpts` and belongs to
+  // `owner`. Errors of Devpts::allocate and epoll_ctl(2).
+  static Result<std::shared_ptr<Console>> create(EventLoop& loop, const std::shared_ptr<Devpts>& devpts,
+                                                 Fd stream, uid_t owner, uint16_t rows, uint16_t columns);
   ~Console() override;
 
   const std::shared_ptr<Terminal>& terminal() const { return terminal_; }
 
-  // The terminal opened for reading and writing, by its name /dev/pts/N in `space` if devpts is mounted there. Does not
-  // make it anybody's controlling terminal.
+  // The terminal opened for reading and writing, by its name /dev/pts/N in `space` if devpts is mounted
+  // there. Does not make it anybody's controlling terminal.
   Result<vfs::FileRef> open(vfs::MountNamespace& space, vfs::CredentialsRef credentials);
-  // The first process leads its session: the terminal becomes that session's, with its group in the foreground.
+  // The first process leads its session: the terminal becomes that session's, with its group in the
+  // foreground.
   void make_controlling(const std::shared_ptr<kernel::ProcessGroup>& group);
 
   void resize(uint16_t rows, uint16_t columns);
   // The caller's terminal went away.
   void hang_up();
 
-  // Calls back once, as soon as all output so far has gone to the host (or never can): at once if nothing waits. For the
-  // end of the sandbox, so that last words are not lost.
+  // Calls back once, as soon as all output so far has gone to the host (or never can): at once if nothing
+  // waits. For the end of the sandbox, so that last words are not lost.
   void when_drained(std::function<void()> drained);
 
  private:

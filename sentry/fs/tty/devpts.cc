@@ -24,7 +24,9 @@ class MasterFile final : public vfs::File {
  public:
   MasterFile(vfs::Path path, vfs::InodeRef inode, int flags, std::shared_ptr<Devpts> devpts,
              std::shared_ptr<Terminal> terminal)
-      : File(std::move(path), std::move(inode), flags), devpts_(std::move(devpts)), terminal_(std::move(terminal)) {}
+      : File(std::move(path), std::move(inode), flags),
+        devpts_(std::move(devpts)),
+        terminal_(std::move(terminal)) {}
   ~MasterFile() override { terminal_->hang_up(); }
 
   Result<size_t> read(mm::Sink& sink, const IoOptions& options) override {
@@ -62,7 +64,8 @@ class MasterFile final : public vfs::File {
 std::optional<int> parse_index(std::string_view name) {
   int index = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-  if (error != std::errc{} || end != name.data() + name.size() || fmt::format("{}", index) != name) return std::nullopt;
+  if (error != std::errc{} || end != name.data() + name.size() || fmt::format("{}", index) != name)
+    return std::nullopt;
   return index;
 }
 
@@ -115,13 +118,14 @@ class PtmxNode final : public DeviceNode {
 class Devpts::Node final : public DeviceNode {
  public:
   Node(Devpts& devpts, int index, uid_t owner)
-      : DeviceNode(devpts, [&] {
-          auto attributes = device_attributes(kFirstNumber + static_cast<uint64_t>(index), 0620,
-                                              makedev(kPtsMajor, static_cast<unsigned>(index)));
-          attributes.uid = owner;
-          attributes.gid = kTtyGroup;
-          return attributes;
-        }()),
+      : DeviceNode(devpts,
+                   [&] {
+                     auto attributes = device_attributes(kFirstNumber + static_cast<uint64_t>(index), 0620,
+                                                         makedev(kPtsMajor, static_cast<unsigned>(index)));
+                     attributes.uid = owner;
+                     attributes.gid = kTtyGroup;
+                     return attributes;
+                   }()),
         devpts_(devpts),
         index_(index) {}
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override {
@@ -225,17 +229,19 @@ void register_terminals(vfs::DeviceRegistry& registry, const std::shared_ptr<Dev
   registry.add(S_IFCHR, kAuxMajor, 2, [devpts](const vfs::Path& path, const vfs::InodeRef& inode, int flags) {
     return devpts->open_master(path, inode, flags);
   });
-  registry.add_range(S_IFCHR, kPtsMajor, 0, kMaximum,
-                     [devpts](const vfs::Path& path, const vfs::InodeRef& inode, int flags) -> Result<vfs::FileRef> {
-                       const auto terminal = devpts->find(static_cast<int>(minor(TRY(inode->getattr()).rdev)));
-                       if (terminal == nullptr) return Errno(EIO);
-                       return open_terminal(terminal, path, inode, flags);
-                     });
+  registry.add_range(
+      S_IFCHR, kPtsMajor, 0, kMaximum,
+      [devpts](const vfs::Path& path, const vfs::InodeRef& inode, int flags) -> Result<vfs::FileRef> {
+        const auto terminal = devpts->find(static_cast<int>(minor(TRY(inode->getattr()).rdev)));
+        if (terminal == nullptr) return Errno(EIO);
+        return open_terminal(terminal, path, inode, flags);
+      });
   if (console == nullptr) return;
   // The system's console is never taken as a controlling terminal by opening it.
-  registry.add(S_IFCHR, kAuxMajor, 1, [console](const vfs::Path& path, const vfs::InodeRef& inode, int flags) {
-    return open_terminal(console, path, inode, flags | O_NOCTTY);
-  });
+  registry.add(S_IFCHR, kAuxMajor, 1,
+               [console](const vfs::Path& path, const vfs::InodeRef& inode, int flags) {
+                 return open_terminal(console, path, inode, flags | O_NOCTTY);
+               });
 }
 
 }  // namespace sentry::fs::tty

@@ -1,5 +1,5 @@
-// The devpts file system and pseudo-terminals: pts(4), pty(7). One instance serves the whole sandbox, however often it is
-// mounted.
+// The devpts file system and pseudo-terminals: pts(4), pty(7). One instance serves the whole sandbox, however
+// often it is mounted.
 #pragma once
 
 #include <map>
@@ -17,8 +17,8 @@ class Devpts final : public pseudo::Superblock {
  public:
   static std::shared_ptr<Devpts> create();
 
-  // A new terminal with the lowest free number; its node belongs to `owner` and group tty, mode 0620. ENOSPC when
-  // kernel.pty.max of them exist.
+  // A new terminal with the lowest free number; its node belongs to `owner` and group tty, mode 0620. ENOSPC
+  // when kernel.pty.max of them exist.
   Result<std::shared_ptr<Terminal>> allocate(uid_t owner);
   // Null if there is none, or its master has gone.
   std::shared_ptr<Terminal> find(int index) const;
@@ -41,7 +41,8 @@ class Devpts final : public pseudo::Superblock {
   std::map<int, Entry> entries_;
 };
 
-// Registers ptmx (5:2), tty (5:0), the pts range (136) and, if there is one, the console (5:1; ENXIO without).
+// Registers ptmx (5:2), tty (5:0), the pts range (136) and, if there is one, the console (5:1; ENXIO
+// without).
 void register_terminals(vfs::DeviceRegistry& registry, const std::shared_ptr<Devpts>& devpts,
                         const std::shared_ptr<Terminal>& console);
 

@@ -45,7 +45,8 @@ long LineDiscipline::room() const {
   long free = static_cast<long>(kCapacity) - static_cast<long>(cells_.size());
   if (input(PARMRK)) free = (free + 2) / 3;  // a 0xff takes two, a marked error three
   --free;
-  // Without a complete line nobody could ever make room: the line goes on and its last character is lost instead.
+  // Without a complete line nobody could ever make room: the line goes on and its last character is lost
+  // instead.
   if (free <= 0 && canonical() && committed_ == 0) return 1;
   return std::max(0L, free);
 }
@@ -90,7 +91,8 @@ bool LineDiscipline::receive_special(unsigned char& c) {
     }
   }
   if (local(ISIG)) {
-    for (const auto& [index, signo] : {std::pair{VINTR, SIGINT}, std::pair{VQUIT, SIGQUIT}, std::pair{VSUSP, SIGTSTP}}) {
+    for (const auto& [index, signo] :
+         {std::pair{VINTR, SIGINT}, std::pair{VQUIT, SIGQUIT}, std::pair{VSUSP, SIGTSTP}}) {
       if (matches(c, index)) {
         receive_signal(signo, c);
         return true;
@@ -254,8 +256,8 @@ void LineDiscipline::erase(unsigned char c) {
 void LineDiscipline::erase_from_screen(const std::string& erased) {
   const auto c = static_cast<unsigned char>(erased[0]);
   if (c == '\t') {
-    // As far back as the tab went: to the column behind what stands before it, counted from the last tab or from
-    // where the line began.
+    // As far back as the tab went: to the column behind what stands before it, counted from the last tab or
+    // from where the line began.
     unsigned columns = 0;
     bool after_tab = false;
     for (size_t i = cells_.size(); i > committed_; --i) {
@@ -303,7 +305,8 @@ void LineDiscipline::echo_character(unsigned char c) {
 }
 
 void LineDiscipline::echo_raw(unsigned char c) {
-  // 0xff is what the kernel's echo buffer marks its operations with; the character itself passes by output processing.
+  // 0xff is what the kernel's echo buffer marks its operations with; the character itself passes by output
+  // processing.
   constexpr unsigned char kEchoMark = 0xff;
   if (c == kEchoMark) {
     echo_ += static_cast<char>(c);
@@ -378,7 +381,9 @@ size_t LineDiscipline::process_output(std::string_view text, size_t room, std::s
   }
   const size_t limit = out.size() + room;
   size_t done = 0;
-  while (done < text.size() && output_character(static_cast<unsigned char>(text[done]), limit - out.size(), out)) ++done;
+  while (done < text.size() &&
+         output_character(static_cast<unsigned char>(text[done]), limit - out.size(), out))
+    ++done;
   return done;
 }
 

@@ -1,6 +1,7 @@
-// N_TTY: what happens between a keyboard and a program. Editing of lines, echo, characters that are signals, flow control
-// by characters, and what is done to output on its way to the screen. termios(3), and drivers/tty/n_tty.c of Linux where
-// the manual is silent. Knows nothing of processes: unit tests drive it alone.
+// N_TTY: what happens between a keyboard and a program. Editing of lines, echo, characters that are signals,
+// flow control by characters, and what is done to output on its way to the screen. termios(3), and
+// drivers/tty/n_tty.c of Linux where the manual is silent. Knows nothing of processes: unit tests drive it
+// alone.
 #pragma once
 
 #include <cstddef>
@@ -98,8 +99,9 @@ class LineDiscipline {
   Driver& driver_;
   Settings settings_;
   std::deque<Cell> cells_;
-  size_t committed_ = 0;      // cells that belong to complete lines; in raw mode all are readable
-  bool pushed_ = false;       // a line was completed by leaving raw mode: an end of file right behind it is swallowed
+  size_t committed_ = 0;  // cells that belong to complete lines; in raw mode all are readable
+  bool pushed_ =
+      false;  // a line was completed by leaving raw mode: an end of file right behind it is swallowed
   bool literal_ = false;      // VLNEXT was typed
   bool erasing_ = false;      // ECHOPRT: inside "\.../"
   unsigned column_ = 0;       // of the cursor

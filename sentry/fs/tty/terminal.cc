@@ -14,8 +14,8 @@ namespace {
 using kernel::Task;
 
 constexpr unsigned kPtsMajor = 136;  // UNIX98_PTY_SLAVE_MAJOR
-// What either direction holds before a writer waits: Linux's limit of a pty's flip buffer, and for output the reader's
-// line discipline behind it.
+// What either direction holds before a writer waits: Linux's limit of a pty's flip buffer, and for output the
+// reader's line discipline behind it.
 constexpr size_t kInputLimit = 8192;
 constexpr size_t kOutputLimit = 8192 + LineDiscipline::kCapacity;
 // Echo may go beyond, up to this; what exceeds it is lost, as in Linux.
@@ -50,7 +50,9 @@ void Terminal::tell_master(Events events) {
   if (listener_) listener_();
 }
 
-size_t Terminal::input_room() const { return backlog_.size() < kInputLimit ? kInputLimit - backlog_.size() : 0; }
+size_t Terminal::input_room() const {
+  return backlog_.size() < kInputLimit ? kInputLimit - backlog_.size() : 0;
+}
 
 size_t Terminal::output_room() const {
   if (stopped() || output_.size() >= kOutputLimit) return 0;
@@ -129,7 +131,8 @@ void Terminal::set_packet_status(unsigned char set, unsigned char clear) {
 
 bool Terminal::controls(const Task& task) const {
   const auto& group = task.group->process_group;
-  return master_open_ && group != nullptr && group->session != nullptr && group->session->terminal.get() == this;
+  return master_open_ && group != nullptr && group->session != nullptr &&
+         group->session->terminal.get() == this;
 }
 
 Result<> Terminal::check_foreground(int signo) const {
@@ -202,8 +205,8 @@ void Terminal::hang_up() {
 }
 
 void Terminal::resize(const winsize& window) {
-  if (window.ws_row == window_.ws_row && window.ws_col == window_.ws_col && window.ws_xpixel == window_.ws_xpixel &&
-      window.ws_ypixel == window_.ws_ypixel)
+  if (window.ws_row == window_.ws_row && window.ws_col == window_.ws_col &&
+      window.ws_xpixel == window_.ws_xpixel && window.ws_ypixel == window_.ws_ypixel)
     return;
   window_ = window;
   signal_foreground(SIGWINCH);
@@ -215,8 +218,8 @@ Result<size_t> Terminal::read(mm::Sink& sink, bool nonblocking, Generation gener
   if (hung_up(generation)) return size_t{0};
   TRY(check_foreground(SIGTTIN));
   const std::shared_ptr<Terminal> alive = shared_from_this();
-  // termios(3), "Canonical and noncanonical mode": MIN > 0 waits for MIN bytes, TIME then running between bytes; MIN 0
-  // waits TIME for the first.
+  // termios(3), "Canonical and noncanonical mode": MIN > 0 waits for MIN bytes, TIME then running between
+  // bytes; MIN 0 waits TIME for the first.
   const Settings& settings = discipline_.settings();
   const bool raw = (settings.c_lflag & ICANON) == 0;
   constexpr Nanoseconds kTenth = kSecond / 10;
@@ -238,7 +241,8 @@ Result<size_t> Terminal::read(mm::Sink& sink, bool nonblocking, Generation gener
         return Errno(EAGAIN);
       }
       const Result<> waited = wait_until(
-          slave_queue_, kReadable | EPOLLHUP, [&] { return discipline_.readable() || !master_open_; }, deadline);
+          slave_queue_, kReadable | EPOLLHUP, [&] { return discipline_.readable() || !master_open_; },
+          deadline);
       if (waited.is(ETIMEDOUT)) break;
       if (!waited.ok()) {
         if (total > 0) break;
@@ -247,8 +251,8 @@ Result<size_t> Terminal::read(mm::Sink& sink, bool nonblocking, Generation gener
       continue;
     }
     const bool line = (discipline_.settings().c_lflag & ICANON) != 0;
-    const LineDiscipline::Taken taken =
-        discipline_.take(static_cast<size_t>(std::min<uint64_t>(sink.remaining(), LineDiscipline::kCapacity)));
+    const LineDiscipline::Taken taken = discipline_.take(
+        static_cast<size_t>(std::min<uint64_t>(sink.remaining(), LineDiscipline::kCapacity)));
     const Result<size_t> put = sink.put(taken.bytes.data(), taken.bytes.size());
     pump();
     if (!put.ok()) {
@@ -332,7 +336,8 @@ Result<size_t> Terminal::master_read(mm::Sink& sink, bool nonblocking) {
     if (sink.remaining() == 0) return header;
   }
   // Taken before it is copied: copying may park, and another reader must not get the same.
-  const std::string taken = output_.substr(0, static_cast<size_t>(std::min<uint64_t>(output_.size(), sink.remaining())));
+  const std::string taken =
+      output_.substr(0, static_cast<size_t>(std::min<uint64_t>(output_.size(), sink.remaining())));
   output_taken(taken.size());
   return header + TRY(sink.put(taken.data(), taken.size()));
 }

@@ -1,5 +1,6 @@
-// A terminal: a line discipline between a master (a pty's other end, or the sandbox's console) and the programs that have
-// it open, with what a terminal owes to sessions and process groups. tty_ioctl(4), pty(7), credentials(7).
+// A terminal: a line discipline between a master (a pty's other end, or the sandbox's console) and the
+// programs that have it open, with what a terminal owes to sessions and process groups. tty_ioctl(4), pty(7),
+// credentials(7).
 #pragma once
 
 #include <sys/ioctl.h>
@@ -36,17 +37,19 @@ class Terminal final : public kernel::ControllingTerminal,
   bool hung_up(Generation generation) const { return generation != generation_; }
   void slave_opened();
   void slave_closed();
-  // read(2) and write(2); park unless `nonblocking`. EIO as for a terminal whose master has gone, or in an orphaned
-  // background group.
+  // read(2) and write(2); park unless `nonblocking`. EIO as for a terminal whose master has gone, or in an
+  // orphaned background group.
   Result<size_t> read(mm::Sink& sink, bool nonblocking, Generation generation);
   Result<size_t> write(mm::Source& source, bool nonblocking, Generation generation);
   Events slave_poll(Generation generation) const;
   WaitQueue& slave_queue() { return slave_queue_; }
 
-  // The opener becomes its session's terminal owner if it leads a session without one and nobody else has this.
+  // The opener becomes its session's terminal owner if it leads a session without one and nobody else has
+  // this.
   void acquire_at_open(kernel::Task& task, bool readable);
   // The same without asking, for the sandbox's first process.
-  void acquire(const std::shared_ptr<kernel::Session>& session, const std::shared_ptr<kernel::ProcessGroup>& foreground);
+  void acquire(const std::shared_ptr<kernel::Session>& session,
+               const std::shared_ptr<kernel::ProcessGroup>& foreground);
 
   // ---- the master's side
 
@@ -66,17 +69,18 @@ class Terminal final : public kernel::ControllingTerminal,
   WaitQueue& master_queue() { return master_queue_; }
   // Called beside master_queue(): output() or input_room() may have changed.
   void set_master_listener(std::function<void()> listener) { listener_ = std::move(listener); }
-  // The master closes or is lost: SIGHUP and SIGCONT to the session's leader, end of file and EIO to whoever has the
-  // terminal open.
+  // The master closes or is lost: SIGHUP and SIGCONT to the session's leader, end of file and EIO to whoever
+  // has the terminal open.
   void hang_up();
   // Changes the window and tells the foreground, SIGWINCH.
   void resize(const winsize& window);
 
   // ioctl(2) of either side. ENOTTY for what is not a terminal's.
-  Result<uint64_t> ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument, const vfs::File& file,
-                         bool master);
+  Result<uint64_t> ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
+                         const vfs::File& file, bool master);
   // The master's own: TIOCPKT, TIOCSPTLCK, TIOCSIG. Nullopt for what both sides know.
-  std::optional<Result<uint64_t>> master_ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument);
+  std::optional<Result<uint64_t>> master_ioctl(mm::AddressSpaceMap& memory, unsigned request,
+                                               uint64_t argument);
 
  private:
   // Driver
@@ -93,8 +97,8 @@ class Terminal final : public kernel::ControllingTerminal,
   void tell_master(Events events);
   void set_packet_status(unsigned char set, unsigned char clear = 0);
   bool controls(const kernel::Task& task) const;
-  // tty_check_change: what a background process may not do to its terminal. Success, EIO, or ERESTARTSYS with `signo` sent
-  // to its group.
+  // tty_check_change: what a background process may not do to its terminal. Success, EIO, or ERESTARTSYS with
+  // `signo` sent to its group.
   Result<> check_foreground(int signo) const;
   void set_foreground(const std::shared_ptr<kernel::ProcessGroup>& group);
   void signal_foreground(int signo);
@@ -111,9 +115,9 @@ class Terminal final : public kernel::ControllingTerminal,
   const int index_;
   LineDiscipline discipline_;
   winsize window_{};
-  std::string output_;      // processed, for the master
-  std::string held_echo_;   // echo while output is stopped
-  std::string backlog_;     // typed, not yet taken by the discipline
+  std::string output_;            // processed, for the master
+  std::string held_echo_;         // echo while output is stopped
+  std::string backlog_;           // typed, not yet taken by the discipline
   bool stopped_ = false;          // by the STOP character
   bool stopped_by_call_ = false;  // by tcflow(TCOOFF)
   bool pumping_ = false;

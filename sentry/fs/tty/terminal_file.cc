@@ -33,15 +33,18 @@ Result<vfs::FileRef> open_terminal(const std::shared_ptr<Terminal>& terminal, co
                                    const vfs::InodeRef& inode, int flags) {
   if (!terminal->master_open() || terminal->locked) return Errno(EIO);
   Task* task = Task::current_or_null();
-  if (terminal->exclusive && task != nullptr && !task->credentials->capable(CAP_SYS_ADMIN)) return Errno(EBUSY);
-  auto file = std::make_shared<TerminalFile>(path, inode, flags & ~(O_NOCTTY | O_CREAT | O_EXCL | O_TRUNC), terminal);
+  if (terminal->exclusive && task != nullptr && !task->credentials->capable(CAP_SYS_ADMIN))
+    return Errno(EBUSY);
+  auto file =
+      std::make_shared<TerminalFile>(path, inode, flags & ~(O_NOCTTY | O_CREAT | O_EXCL | O_TRUNC), terminal);
   if (task != nullptr && (flags & O_NOCTTY) == 0) terminal->acquire_at_open(*task, file->readable());
   return vfs::FileRef(std::move(file));
 }
 
 Result<vfs::FileRef> open_controlling_terminal(const vfs::Path& path, const vfs::InodeRef& inode, int flags) {
   const Task* task = Task::current_or_null();
-  if (task == nullptr || task->group->process_group == nullptr || task->group->process_group->session == nullptr)
+  if (task == nullptr || task->group->process_group == nullptr ||
+      task->group->process_group->session == nullptr)
     return Errno(ENXIO);
   // Terminals are made here only.
   const auto terminal = std::static_pointer_cast<Terminal>(task->group->process_group->session->terminal);

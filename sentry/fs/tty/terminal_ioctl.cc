@@ -88,7 +88,9 @@ Result<> Terminal::change_settings(mm::AddressSpaceMap& memory, unsigned request
     }
     case TCSETS2:
     case TCSETSW2:
-    case TCSETSF2: settings = TRY(fetch<Settings>(memory, argument)); break;
+    case TCSETSF2:
+      settings = TRY(fetch<Settings>(memory, argument));
+      break;
     default: {  // TCSETA, TCSETAW, TCSETAF
       const auto given = TRY(fetch<OldSettings>(memory, argument));
       take_low_half(settings.c_iflag, given.c_iflag);
@@ -114,7 +116,8 @@ void Terminal::apply_settings(Settings settings) {
   settings.c_ospeed = speed_of(settings.c_cflag, settings.c_ospeed);
   const tcflag_t input_speed = settings.c_cflag >> IBSHIFT & CBAUD;
   settings.c_ispeed = input_speed == B0 ? settings.c_ospeed : speed_of(input_speed, settings.c_ispeed);
-  settings.c_cflag = (settings.c_cflag & ~static_cast<tcflag_t>(CSIZE | PARENB)) | CS8 | CREAD;  // a pty has no line
+  settings.c_cflag =
+      (settings.c_cflag & ~static_cast<tcflag_t>(CSIZE | PARENB)) | CS8 | CREAD;  // a pty has no line
   discipline_.set_settings(settings);
 
   // pty(7), packet mode: whether ^S and ^Q are what stops and starts.
@@ -144,8 +147,9 @@ Result<uint64_t> Terminal::set_controlling(Task& task, uint64_t argument, const 
   return uint64_t{0};
 }
 
-// The session's leader gives its terminal up: SIGHUP and SIGCONT to the foreground. Linux lets any other process drop the
-// terminal for itself alone; here a session has one or has none, and such a process keeps it.
+// The session's leader gives its terminal up: SIGHUP and SIGCONT to the foreground. Linux lets any other
+// process drop the terminal for itself alone; here a session has one or has none, and such a process keeps
+// it.
 Result<uint64_t> Terminal::give_up_controlling(Task& task) {
   if (!controls(task)) return Errno(ENOTTY);
   const auto own = task.group->process_group->session;
@@ -194,7 +198,9 @@ Result<uint64_t> Terminal::flow(uint64_t action) {
     if (c != 0) append_output({reinterpret_cast<const char*>(&c), 1});
   };
   switch (action) {
-    case TCOOFF: stopped_by_call_ = true; return uint64_t{0};
+    case TCOOFF:
+      stopped_by_call_ = true;
+      return uint64_t{0};
     case TCOON:
       if (stopped_by_call_) {
         stopped_by_call_ = false;
@@ -202,24 +208,32 @@ Result<uint64_t> Terminal::flow(uint64_t action) {
         set_stopped(false);
       }
       return uint64_t{0};
-    case TCIOFF: send(discipline_.settings().c_cc[VSTOP]); return uint64_t{0};
-    case TCION: send(discipline_.settings().c_cc[VSTART]); return uint64_t{0};
-    default: return Errno(EINVAL);
+    case TCIOFF:
+      send(discipline_.settings().c_cc[VSTOP]);
+      return uint64_t{0};
+    case TCION:
+      send(discipline_.settings().c_cc[VSTART]);
+      return uint64_t{0};
+    default:
+      return Errno(EINVAL);
   }
 }
 
 std::optional<Result<uint64_t>> Terminal::master_ioctl(mm::AddressSpaceMap& memory, unsigned request,
                                                        uint64_t argument) {
   switch (request) {
-    case TIOCGPTN: return put(memory, argument, static_cast<unsigned>(index_));
-    case TIOCGPTLCK: return put(memory, argument, locked ? 1 : 0);
+    case TIOCGPTN:
+      return put(memory, argument, static_cast<unsigned>(index_));
+    case TIOCGPTLCK:
+      return put(memory, argument, locked ? 1 : 0);
     case TIOCSPTLCK: {
       const Result<int> value = fetch<int>(memory, argument);
       if (!value.ok()) return value.error();
       locked = *value != 0;
       return uint64_t{0};
     }
-    case TIOCGPKT: return put(memory, argument, packet_mode_ ? 1 : 0);
+    case TIOCGPKT:
+      return put(memory, argument, packet_mode_ ? 1 : 0);
     case TIOCPKT: {
       const Result<int> value = fetch<int>(memory, argument);
       if (!value.ok()) return value.error();
@@ -233,8 +247,10 @@ std::optional<Result<uint64_t>> Terminal::master_ioctl(mm::AddressSpaceMap& memo
       signal_foreground(signo);
       return uint64_t{0};
     }
-    case FIONREAD: return put(memory, argument, static_cast<int>(output_.size()));
-    case TIOCOUTQ: return put(memory, argument, 0);
+    case FIONREAD:
+      return put(memory, argument, static_cast<int>(output_.size()));
+    case TIOCOUTQ:
+      return put(memory, argument, 0);
     case TCFLSH:
       // The master's own queues: what it could read is the slave's output.
       if (argument == TCIFLUSH || argument == TCIOFLUSH) flush_output();
@@ -242,8 +258,10 @@ std::optional<Result<uint64_t>> Terminal::master_ioctl(mm::AddressSpaceMap& memo
       if (argument > TCIOFLUSH) return Errno(EINVAL);
       return uint64_t{0};
     case TCSBRK:
-    case TCSBRKP: return uint64_t{0};
-    default: return std::nullopt;
+    case TCSBRKP:
+      return uint64_t{0};
+    default:
+      return std::nullopt;
   }
 }
 
@@ -253,7 +271,9 @@ Result<uint64_t> Terminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
   switch (request) {
     case TCGETS:
     case TCGETS2:
-    case TCGETA: TRY(copy_settings(memory, request, argument)); return uint64_t{0};
+    case TCGETA:
+      TRY(copy_settings(memory, request, argument));
+      return uint64_t{0};
     case TCSETS:
     case TCSETSW:
     case TCSETSF:
@@ -262,52 +282,79 @@ Result<uint64_t> Terminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
     case TCSETSF2:
     case TCSETA:
     case TCSETAW:
-    case TCSETAF: TRY(change_settings(memory, request, argument)); return uint64_t{0};
-    case TIOCGWINSZ: return put(memory, argument, window_);
-    case TIOCSWINSZ: resize(TRY(fetch<winsize>(memory, argument))); return uint64_t{0};
-    case FIONREAD: return put(memory, argument, static_cast<int>(discipline_.waiting()));
-    case TIOCOUTQ: return put(memory, argument, 0);  // written is as good as shown
-    case TCFLSH: return flush(argument);
-    case TCXONC: return flow(argument);
+    case TCSETAF:
+      TRY(change_settings(memory, request, argument));
+      return uint64_t{0};
+    case TIOCGWINSZ:
+      return put(memory, argument, window_);
+    case TIOCSWINSZ:
+      resize(TRY(fetch<winsize>(memory, argument)));
+      return uint64_t{0};
+    case FIONREAD:
+      return put(memory, argument, static_cast<int>(discipline_.waiting()));
+    case TIOCOUTQ:
+      return put(memory, argument, 0);  // written is as good as shown
+    case TCFLSH:
+      return flush(argument);
+    case TCXONC:
+      return flow(argument);
     case TCSBRK:  // a pty sends no breaks, and has nothing to drain
     case TCSBRKP:
     case TIOCSBRK:
-    case TIOCCBRK: TRY(check_foreground(SIGTTOU)); return uint64_t{0};
-    case TIOCGSOFTCAR: return put(memory, argument, (discipline_.settings().c_cflag & CLOCAL) != 0 ? 1 : 0);
+    case TIOCCBRK:
+      TRY(check_foreground(SIGTTOU));
+      return uint64_t{0};
+    case TIOCGSOFTCAR:
+      return put(memory, argument, (discipline_.settings().c_cflag & CLOCAL) != 0 ? 1 : 0);
     case TIOCSSOFTCAR: {
       Settings settings = discipline_.settings();
       const tcflag_t local = CLOCAL;
-      settings.c_cflag = TRY(fetch<int>(memory, argument)) != 0 ? settings.c_cflag | local : settings.c_cflag & ~local;
+      settings.c_cflag =
+          TRY(fetch<int>(memory, argument)) != 0 ? settings.c_cflag | local : settings.c_cflag & ~local;
       apply_settings(settings);
       return uint64_t{0};
     }
-    case TIOCGETD: return put(memory, argument, 0);  // N_TTY
-    case TIOCSETD: return TRY(fetch<int>(memory, argument)) == 0 ? Result<uint64_t>(uint64_t{0}) : Errno(EINVAL);
-    case TIOCGDEV: return put(memory, argument, device());
-    case TIOCEXCL: exclusive = true; return uint64_t{0};
-    case TIOCNXCL: exclusive = false; return uint64_t{0};
-    case TIOCGEXCL: return put(memory, argument, exclusive ? 1 : 0);
-    case TIOCSTI: return Errno(EIO);  // as Linux 6.2 and later do without legacy_tiocsti: it fakes what was never typed
+    case TIOCGETD:
+      return put(memory, argument, 0);  // N_TTY
+    case TIOCSETD:
+      return TRY(fetch<int>(memory, argument)) == 0 ? Result<uint64_t>(uint64_t{0}) : Errno(EINVAL);
+    case TIOCGDEV:
+      return put(memory, argument, device());
+    case TIOCEXCL:
+      exclusive = true;
+      return uint64_t{0};
+    case TIOCNXCL:
+      exclusive = false;
+      return uint64_t{0};
+    case TIOCGEXCL:
+      return put(memory, argument, exclusive ? 1 : 0);
+    case TIOCSTI:
+      return Errno(EIO);  // as Linux 6.2 and later do without legacy_tiocsti: it fakes what was never typed
     case TIOCVHANGUP:
       if (task != nullptr && !task->credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
       hang_up();
       return uint64_t{0};
-    default: break;
+    default:
+      break;
   }
   if (task == nullptr) return Errno(ENOTTY);
   switch (request) {
-    case TIOCSCTTY: return master ? Errno(EINVAL) : set_controlling(*task, argument, file);
-    case TIOCNOTTY: return give_up_controlling(*task);
+    case TIOCSCTTY:
+      return master ? Errno(EINVAL) : set_controlling(*task, argument, file);
+    case TIOCNOTTY:
+      return give_up_controlling(*task);
     case TIOCGPGRP:
       if (!master && !controls(*task)) return Errno(ENOTTY);
       return put(memory, argument, foreground_id_);
-    case TIOCSPGRP: return set_foreground_group(*task, memory, argument);
+    case TIOCSPGRP:
+      return set_foreground_group(*task, memory, argument);
     case TIOCGSID: {
       const auto owner = session.lock();
       if ((!master && !controls(*task)) || owner == nullptr) return Errno(ENOTTY);
       return put(memory, argument, owner->id);
     }
-    default: return Errno(ENOTTY);
+    default:
+      return Errno(ENOTTY);
   }
 }
 

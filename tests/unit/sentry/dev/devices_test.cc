@@ -35,7 +35,8 @@ class DevTest : public testing::Test {
   vfs::FileRef open(const char* name) {
     const Result<vfs::InodeRef> node = find(root, name);
     EXPECT_TRUE(node.ok());
-    Result<vfs::FileRef> file = (*node)->open({nullptr, std::make_shared<vfs::Dentry>(nullptr, name, *node)}, O_RDWR);
+    Result<vfs::FileRef> file =
+        (*node)->open({nullptr, std::make_shared<vfs::Dentry>(nullptr, name, *node)}, O_RDWR);
     EXPECT_TRUE(file.ok());
     return *file;
   }
@@ -56,8 +57,14 @@ TEST_F(DevTest, Nodes) {
     const char* name;
     unsigned major, minor;
   };
-  for (const Expected& node : {Expected{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9},
-                               {"tty", 5, 0}, {"console", 5, 1}, {"ptmx", 5, 2}}) {
+  for (const Expected& node : {Expected{"null", 1, 3},
+                               {"zero", 1, 5},
+                               {"full", 1, 7},
+                               {"random", 1, 8},
+                               {"urandom", 1, 9},
+                               {"tty", 5, 0},
+                               {"console", 5, 1},
+                               {"ptmx", 5, 2}}) {
     const auto attributes = (*find(root, node.name))->getattr();
     EXPECT_TRUE(S_ISCHR(attributes->mode)) << node.name;
     EXPECT_EQ(attributes->rdev, makedev(node.major, node.minor)) << node.name;
@@ -84,7 +91,8 @@ TEST_F(DevTest, Zero) {
 
 TEST_F(DevTest, ZeroMapsFreshMemoryEachTime) {
   const vfs::FileRef zero = open("zero");
-  const auto first = zero->mmap(PROT_READ | PROT_WRITE, MAP_SHARED), second = zero->mmap(PROT_READ, MAP_SHARED);
+  const auto first = zero->mmap(PROT_READ | PROT_WRITE, MAP_SHARED),
+             second = zero->mmap(PROT_READ, MAP_SHARED);
   ASSERT_TRUE(first.ok() && second.ok());
   const auto one = (*first)->backing(4096, 8192, true), other = (*second)->backing(4096, 8192, false);
   ASSERT_TRUE(one.ok() && other.ok());

@@ -27,8 +27,8 @@ class HostFileTest : public testing::Test {
 
   void SetUp() override { ::signal(SIGPIPE, SIG_IGN); }
   vfs::FileRef over(int fd) {
-    Result<vfs::FileRef> file =
-        make_host_file(loop, Fd(::dup(fd)), std::make_shared<vfs::Credentials>(vfs::Credentials{.fsuid = 5, .fsgid = 6}));
+    Result<vfs::FileRef> file = make_host_file(
+        loop, Fd(::dup(fd)), std::make_shared<vfs::Credentials>(vfs::Credentials{.fsuid = 5, .fsgid = 6}));
     EXPECT_TRUE(file.ok());
     return *file;
   }
@@ -42,7 +42,8 @@ class HostFileTest : public testing::Test {
     near_end = Fd(::memfd_create("test", 0));
     ASSERT_EQ(::write(near_end.get(), "0123456789", 10), 10);
     ASSERT_EQ(::lseek(near_end.get(), 0, SEEK_SET), 0);
-    if (flags != O_RDWR) near_end = Fd(::open(("/proc/self/fd/" + std::to_string(near_end.get())).c_str(), flags));
+    if (flags != O_RDWR)
+      near_end = Fd(::open(("/proc/self/fd/" + std::to_string(near_end.get())).c_str(), flags));
   }
   void run(std::function<void()> body) {
     loop.fibers().spawn([&] {
@@ -57,7 +58,8 @@ class HostFileTest : public testing::Test {
     text.resize(TRY(file.read(sink, options)));
     return text;
   }
-  static Result<size_t> write(vfs::File& file, std::string_view text, const vfs::File::IoOptions& options = {}) {
+  static Result<size_t> write(vfs::File& file, std::string_view text,
+                              const vfs::File::IoOptions& options = {}) {
     mm::BufferSource source(text.data(), text.size());
     return file.write(source, options);
   }

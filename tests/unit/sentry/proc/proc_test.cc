@@ -88,8 +88,9 @@ TEST_F(ProcTest, StatusShowsIdsAndSignals) {
   const std::string status = text(own + "status");
   EXPECT_NE(status.find("Name:\todd) name (x\n"), std::string::npos);
   EXPECT_NE(status.find("\nUid:\t7\t7\t0\t0\nGid:\t8\t8\t0\t0\n"), std::string::npos);
-  EXPECT_NE(status.find("\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000004000\nSigCgt:\t0000000000000200\n"),
-            std::string::npos);
+  EXPECT_NE(
+      status.find("\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000004000\nSigCgt:\t0000000000000200\n"),
+      std::string::npos);
   EXPECT_NE(status.find("\nThreads:\t1\n"), std::string::npos);
 }
 
@@ -142,8 +143,13 @@ TEST_F(ProcTest, OnlyPlainNumbersAreProcesses) {
 }
 
 TEST_F(ProcTest, SysctlOfTheOperator) {
-  test.kernel.sysctl = {{"net.core.somaxconn", "99"}, {"kernel.new.value", "x y"}, {".bad", "1"}, {"a..b", "1"},
-                        {"net.core", "1"}, {"kernel.hostname.x", "1"}, {"", "1"}};
+  test.kernel.sysctl = {{"net.core.somaxconn", "99"},
+                        {"kernel.new.value", "x y"},
+                        {".bad", "1"},
+                        {"a..b", "1"},
+                        {"net.core", "1"},
+                        {"kernel.hostname.x", "1"},
+                        {"", "1"}};
   const auto again = make_proc(test.kernel);
   root = again->root();
   EXPECT_EQ(text("sys/net/core/somaxconn"), "99\n");
@@ -213,7 +219,8 @@ TEST_F(ProcTest, SeekRewindsAndDoesNotGoBelowZero) {
 
 TEST_F(ProcTest, ManyOpenFilesKeepLittle) {
   constexpr size_t kLong = 1 << 20, kFiles = 100;
-  const auto node = std::make_shared<pseudo::TextNode>(*proc, 1, 0444, [] { return std::string(kLong, 't') + "end"; });
+  const auto node =
+      std::make_shared<pseudo::TextNode>(*proc, 1, 0444, [] { return std::string(kLong, 't') + "end"; });
   std::vector<vfs::FileRef> files;
   const auto read = [](vfs::File& file, size_t size) {
     std::string piece(size, '\0');

@@ -45,7 +45,8 @@ struct TestKernel {
     kernel.add(group);
     auto task = std::make_unique<kernel::Task>(kernel, id, group);
     task->comm = name;
-    task->credentials = std::make_shared<vfs::Credentials>(vfs::Credentials{.uid = 7, .euid = 7, .gid = 8, .egid = 8});
+    task->credentials =
+        std::make_shared<vfs::Credentials>(vfs::Credentials{.uid = 7, .euid = 7, .gid = 8, .egid = 8});
     task->fd_table = std::make_shared<vfs::FdTable>();
     task->memory_map = std::make_shared<mm::AddressSpaceMap>(std::make_unique<LocalSpace>(), memory_file);
     group->tasks.push_back(task.get());

@@ -1,5 +1,5 @@
-// Our line discipline against the host's: the same settings, the same typing and printing, and what comes out at both ends
-// must be the same.
+// Our line discipline against the host's: the same settings, the same typing and printing, and what comes out
+// at both ends must be the same.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -20,8 +20,8 @@ using test::LocalMemory;
 
 // One end of a terminal, ours or the host's: nonblocking.
 struct Outcome {
-  std::string screen;               // what the master has read
-  std::vector<std::string> reads;   // what each read of the slave has returned; "<EOF>" for none
+  std::string screen;              // what the master has read
+  std::vector<std::string> reads;  // what each read of the slave has returned; "<EOF>" for none
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
@@ -64,8 +64,12 @@ class Ours {
   }
   void apply(const Step& step) {
     switch (step.kind) {
-      case Step::Kind::kType: write(*master_, step.text); break;
-      case Step::Kind::kPrint: write(*slave_, step.text); break;
+      case Step::Kind::kType:
+        write(*master_, step.text);
+        break;
+      case Step::Kind::kPrint:
+        write(*slave_, step.text);
+        break;
       case Step::Kind::kSettings:
         EXPECT_TRUE(slave_->ioctl(memory_.map, TCSETS2, LocalMemory::address(&step.settings)).ok());
         break;
@@ -110,17 +114,21 @@ class Hosts {
     slave_ = Fd(::ioctl(master_.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
   }
   bool usable() const { return static_cast<bool>(slave_); }
-  // `expected` is what ours has come to: the host's kernel works in the background, and is waited for until it agrees
-  // or has had ample time to.
+  // `expected` is what ours has come to: the host's kernel works in the background, and is waited for until
+  // it agrees or has had ample time to.
   void apply(const Step& step, const Outcome& expected) {
     switch (step.kind) {
       case Step::Kind::kType:
-        EXPECT_EQ(::write(master_.get(), step.text.data(), step.text.size()), static_cast<ssize_t>(step.text.size()));
+        EXPECT_EQ(::write(master_.get(), step.text.data(), step.text.size()),
+                  static_cast<ssize_t>(step.text.size()));
         break;
       case Step::Kind::kPrint:
-        EXPECT_EQ(::write(slave_.get(), step.text.data(), step.text.size()), static_cast<ssize_t>(step.text.size()));
+        EXPECT_EQ(::write(slave_.get(), step.text.data(), step.text.size()),
+                  static_cast<ssize_t>(step.text.size()));
         break;
-      case Step::Kind::kSettings: EXPECT_EQ(::ioctl(slave_.get(), TCSETS2, &step.settings), 0); break;
+      case Step::Kind::kSettings:
+        EXPECT_EQ(::ioctl(slave_.get(), TCSETS2, &step.settings), 0);
+        break;
       case Step::Kind::kRead: {
         char buffer[8192];
         const bool something = expected.reads.size() > outcome.reads.size();
@@ -158,8 +166,8 @@ class Hosts {
 
 class Scenario {
  public:
-  // Echo is how we know that the host has dealt with what was typed. Every fifth scenario goes without, and then only
-  // types and reads lines.
+  // Echo is how we know that the host has dealt with what was typed. Every fifth scenario goes without, and
+  // then only types and reads lines.
   explicit Scenario(unsigned seed) : random_(seed), quiet_(seed % 5 == 0) {}
 
   Settings settings() {
@@ -185,35 +193,70 @@ class Scenario {
   }
 
   std::string typing() {
-    static const std::vector<std::string> kPieces = {
-        "a", "b", "Z", "7", "_", " ", " ", "word", "two words", "\t", "\t", "\n", "\r", "\x7f", "\x7f", "\x7f", "\b",
-        "\x15", "\x17", "\x17", "\x16", "\x12", "\x04", ";", ":", "\x01", "\x1b", "\xc3\xa9",
-        "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xff", "\x80", "~!", "\x0f", std::string(1, '\0')};
+    static const std::vector<std::string> kPieces = {"a",
+                                                     "b",
+                                                     "Z",
+                                                     "7",
+                                                     "_",
+                                                     " ",
+                                                     " ",
+                                                     "word",
+                                                     "two words",
+                                                     "\t",
+                                                     "\t",
+                                                     "\n",
+                                                     "\r",
+                                                     "\x7f",
+                                                     "\x7f",
+                                                     "\x7f",
+                                                     "\b",
+                                                     "\x15",
+                                                     "\x17",
+                                                     "\x17",
+                                                     "\x16",
+                                                     "\x12",
+                                                     "\x04",
+                                                     ";",
+                                                     ":",
+                                                     "\x01",
+                                                     "\x1b",
+                                                     "\xc3\xa9",
+                                                     "\xe2\x82\xac",
+                                                     "\xf0\x9f\x98\x80",
+                                                     "\xff",
+                                                     "\x80",
+                                                     "~!",
+                                                     "\x0f",
+                                                     std::string(1, '\0')};
     std::string text;
     for (unsigned i = pick(12) + 1; i > 0; --i) text += kPieces[pick(static_cast<unsigned>(kPieces.size()))];
     return text;
   }
   std::string printing() {
-    static const std::vector<std::string> kPieces = {"x",  "Hello", "\n", "\r", "\r\n", "\t", "\b", "\x07",
-                                                     "\xc3\xa9", "  ",  "\x1b[1m"};
+    static const std::vector<std::string> kPieces = {"x",  "Hello", "\n",       "\r", "\r\n",   "\t",
+                                                     "\b", "\x07",  "\xc3\xa9", "  ", "\x1b[1m"};
     std::string text;
     for (unsigned i = pick(8) + 1; i > 0; --i) text += kPieces[pick(static_cast<unsigned>(kPieces.size()))];
     return text;
   }
   Step next() {
     switch (quiet_ ? 3 + pick(6) * 2 : pick(12)) {
-      case 0: return {Step::Kind::kSettings, "", settings()};
+      case 0:
+        return {Step::Kind::kSettings, "", settings()};
       case 1:
-      case 2: return {Step::Kind::kPrint, printing()};
+      case 2:
+        return {Step::Kind::kPrint, printing()};
       case 3:
       case 4:
-      case 5: return {Step::Kind::kRead, "", {}, pick(3) == 0 ? pick(6) + 1 : 4096};
+      case 5:
+        return {Step::Kind::kRead, "", {}, pick(3) == 0 ? pick(6) + 1 : 4096};
       case 6: {
         // Alone: Linux (6.18) repeats old echo when a signal drops some that it has not shown yet.
         static const char kSignals[] = {'\x03', '\x1c', '\x1a'};
         return {Step::Kind::kType, std::string(1, kSignals[pick(3)])};
       }
-      default: return {Step::Kind::kType, typing()};
+      default:
+        return {Step::Kind::kType, typing()};
     }
   }
 
@@ -228,13 +271,20 @@ std::string describe(const std::vector<Step>& steps) {
   for (const Step& step : steps) {
     char line[160];
     switch (step.kind) {
-      case Step::Kind::kType: text += "\n  type " + visible(step.text); break;
-      case Step::Kind::kPrint: text += "\n  print " + visible(step.text); break;
-      case Step::Kind::kRead: text += "\n  read " + std::to_string(step.size); break;
+      case Step::Kind::kType:
+        text += "\n  type " + visible(step.text);
+        break;
+      case Step::Kind::kPrint:
+        text += "\n  print " + visible(step.text);
+        break;
+      case Step::Kind::kRead:
+        text += "\n  read " + std::to_string(step.size);
+        break;
       case Step::Kind::kSettings:
         std::snprintf(line, sizeof line, "\n  settings i=%o o=%o l=%o eol=%d eol2=%d erase=%d intr=%d",
-                      step.settings.c_iflag, step.settings.c_oflag, step.settings.c_lflag, step.settings.c_cc[VEOL],
-                      step.settings.c_cc[VEOL2], step.settings.c_cc[VERASE], step.settings.c_cc[VINTR]);
+                      step.settings.c_iflag, step.settings.c_oflag, step.settings.c_lflag,
+                      step.settings.c_cc[VEOL], step.settings.c_cc[VEOL2], step.settings.c_cc[VERASE],
+                      step.settings.c_cc[VINTR]);
         text += line;
         break;
     }
@@ -262,7 +312,8 @@ TEST_P(DifferentialTest, SameAsTheHost) {
       ours.apply(steps[n]);
       hosts.apply(steps[n], ours.outcome);
       ASSERT_EQ(ours.outcome, hosts.outcome)
-          << "seed " << GetParam() * 1000 + i << describe({steps.begin(), steps.begin() + static_cast<long>(n) + 1});
+          << "seed " << GetParam() * 1000 + i
+          << describe({steps.begin(), steps.begin() + static_cast<long>(n) + 1});
     }
   }
 }

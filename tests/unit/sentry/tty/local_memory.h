@@ -1,4 +1,5 @@
-// An address space whose guest addresses stand for the test's own pointers, for calls that copy from and to guest memory.
+// An address space whose guest addresses stand for the test's own pointers, for calls that copy from and to
+// guest memory.
 #pragma once
 
 #include <cstring>
@@ -27,7 +28,9 @@ class LocalSpace final : public platform::AddressSpace {
     return size;
   }
   Result<Forked> fork(platform::Context&) override { return Errno(ENOSYS); }
-  Result<std::unique_ptr<platform::Context>> add_context(platform::Context&) override { return Errno(ENOSYS); }
+  Result<std::unique_ptr<platform::Context>> add_context(platform::Context&) override {
+    return Errno(ENOSYS);
+  }
 };
 
 struct LocalMemory {
