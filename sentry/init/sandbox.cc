@@ -12,12 +12,13 @@
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/pidfd/pidfd.h"
 #include "sentry/fs/pipe/pipe_file.h"
-#include "sentry/fs/pipe/pipe_file.h"
+#include "sentry/fs/proc/proc.h"
 #include "sentry/init/control.h"
 #include "sentry/init/first_process.h"
 #include "sentry/init/mounts.h"
 #include "sentry/init/surface.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/net/tables.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::init {
@@ -49,8 +50,8 @@ class Sandbox {
     kernel_.on_init_stop = [this](int signal) { stopped(signal); };
     syscalls::set_strace(boot.strace);
     fs::pidfd::serve_clone();
-    vfs::set_fifo_opener(&fs::pipe::open_fifo);
     vfs::set_fifo_opener(fs::pipe::open_fifo);
+    for (const net::Table& table : net::tables()) fs::proc::register_net_file(table.name, table.text);
     fs::dev::register_memory_devices(vfs::DeviceRegistry::current(), kernel_);
     if (boot.gofer_fd >= 0)
       gofer_ = std::make_shared<fs::gofer::Client>(loop_, Fd(boot.gofer_fd), [this] { loop_.stop(); });

@@ -21,6 +21,7 @@ struct PortUser {
   bool reuse_address = false, reuse_port = false;
   bool listening = false;     // TCP: shares its port with nobody but SO_REUSEPORT's
   uid_t uid = 0;
+  uint64_t ino = 0;           // of the description, for /proc/net
 
   // Whether packets to this address are its own.
   bool receives(const Ip& destination) const {

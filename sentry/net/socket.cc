@@ -67,6 +67,11 @@ Result<std::vector<std::byte>> Socket::peer_credentials() {
   return option_value(ucred{0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)});
 }
 
+uint64_t Socket::inode_number() const {
+  const Result<vfs::Attributes> attributes = inode()->getattr();
+  return attributes.ok() ? attributes->ino : 0;
+}
+
 void Socket::add_timestamp(Received& received, Nanoseconds arrival) const {
   const timespec time = to_timespec(arrival);
   if (options_.timestamp_ns)
@@ -196,7 +201,7 @@ Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t 
       return std::vector<std::byte>{};
     case SO_COOKIE: {
       if (room < sizeof(uint64_t)) return Errno(EINVAL);
-      return option_value(TRY(inode()->getattr()).ino);
+      return option_value(inode_number());
     }
     default:
       break;

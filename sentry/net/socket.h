@@ -142,6 +142,7 @@ class Socket : public vfs::File {
   }
   Patience send_patience(bool nonblocking_now) const { return {nonblocking_now || nonblocking(), options_.send_timeout}; }
 
+  uint64_t inode_number() const;
   // Adds when a datagram came, if SO_TIMESTAMP or SO_TIMESTAMPNS asks for it.
   void add_timestamp(Received& received, Nanoseconds arrival) const;
 

@@ -23,6 +23,7 @@ class Stack {
   void release_abstract(int type, const std::string& name, const UnixEndpoint& holder);  // if it is the holder's
   PortTable& tcp_ports() { return tcp_ports_; }
   PortTable& udp_ports() { return udp_ports_; }
+  std::set<UnixEndpoint*>& unix_endpoints() { return unix_endpoints_; }
   std::set<uint32_t>& netlink_ports() { return netlink_ports_; }
   uint32_t next_netlink_port() { return --next_netlink_port_; }
   unsigned next_automatic_name() { return next_automatic_name_++; }
@@ -30,6 +31,7 @@ class Stack {
  private:
   std::map<std::pair<int, std::string>, std::weak_ptr<UnixEndpoint>> abstract_;
   PortTable tcp_ports_{false}, udp_ports_{true};
+  std::set<UnixEndpoint*> unix_endpoints_;  // those with a description
   std::set<uint32_t> netlink_ports_;
   uint32_t next_netlink_port_ = 0xffff'f000;
   unsigned next_automatic_name_ = 0;

@@ -84,11 +84,27 @@ void TcpEndpoint::admit() {
   }
 }
 
+int TcpEndpoint::tcp_state() const {
+  const bool sent_fin = (shutdown & kSend) != 0, got_fin = (shutdown & kReceive) != 0;
+  switch (state) {
+    case State::kConnecting:
+      return TCP_SYN_SENT;
+    case State::kListening:
+      return TCP_LISTEN;
+    case State::kConnected:
+      return sent_fin ? (got_fin ? TCP_LAST_ACK : TCP_FIN_WAIT2) : (got_fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED);
+    case State::kClosed:
+      break;
+  }
+  return TCP_CLOSE;
+}
+
 // TcpSocket ------------------------------------------------------------------------------------------------------------
 
 TcpSocket::TcpSocket(int family, int flags, const vfs::CredentialsRef& owner)
     : InternetSocket(family, SOCK_STREAM, IPPROTO_TCP, flags, owner), endpoint_(std::make_shared<TcpEndpoint>()) {
   endpoint_->family = family;
+  endpoint_->ino = inode_number();
   if (family == AF_INET) endpoint_->local.ip = endpoint_->remote.ip = Ip::v4(INADDR_ANY);
   options_.send_buffer = 16384;  // net.ipv4.tcp_wmem, tcp_rmem: where tuning begins
   options_.receive_buffer = 131072;
@@ -451,22 +467,10 @@ Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size
 std::vector<std::byte> TcpSocket::info() const {
   const TcpEndpoint& self = *endpoint_;
   tcp_info info{};
-  const bool sent_fin = (self.shutdown & TcpEndpoint::kSend) != 0, got_fin = (self.shutdown & TcpEndpoint::kReceive) != 0;
-  switch (self.state) {
-    case TcpEndpoint::State::kClosed:
-      info.tcpi_state = TCP_CLOSE;
-      break;
-    case TcpEndpoint::State::kConnecting:
-      info.tcpi_state = TCP_SYN_SENT;
-      break;
-    case TcpEndpoint::State::kListening:
-      info.tcpi_state = TCP_LISTEN;
-      info.tcpi_unacked = static_cast<uint32_t>(self.accepted.size());
-      info.tcpi_sacked = static_cast<uint32_t>(self.backlog);
-      break;
-    case TcpEndpoint::State::kConnected:
-      info.tcpi_state = sent_fin ? (got_fin ? TCP_LAST_ACK : TCP_FIN_WAIT2) : (got_fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED);
-      break;
+  info.tcpi_state = static_cast<uint8_t>(self.tcp_state());
+  if (self.state == TcpEndpoint::State::kListening) {
+    info.tcpi_unacked = static_cast<uint32_t>(self.accepted.size());
+    info.tcpi_sacked = static_cast<uint32_t>(self.backlog);
   }
   info.tcpi_rto = 201'000;  // microseconds
   info.tcpi_ato = 40'000;

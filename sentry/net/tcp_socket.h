@@ -28,6 +28,8 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   void release(bool abort);
   // Lets connections in that waited for room in the accept queue.
   void admit();
+  // TCP_ESTABLISHED and its kin, as TCP_INFO and /proc/net/tcp show it.
+  int tcp_state() const;
   bool has_room() const { return accepted.size() <= backlog; }
 
   State state = State::kClosed;

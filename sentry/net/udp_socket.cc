@@ -20,6 +20,7 @@ constexpr size_t kDatagramCost = 512;
 UdpSocket::UdpSocket(int family, int flags, const vfs::CredentialsRef& owner)
     : InternetSocket(family, SOCK_DGRAM, IPPROTO_UDP, flags, owner) {
   PortUser::family = family;
+  ino = inode_number();
   if (family == AF_INET) local.ip = Ip::v4(INADDR_ANY);
 }
 

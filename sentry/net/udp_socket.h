@@ -19,7 +19,8 @@ class UdpSocket final : public InternetSocket, private PortUser {
   Result<Address> peer_name() override;
   Events poll() override;
 
-  const PortUser& port_user() const { return *this; }
+  // The socket that a user of a UDP port is.
+  static const UdpSocket& of(const PortUser& user) { return static_cast<const UdpSocket&>(user); }
   const std::optional<InternetAddress>& peer() const { return peer_; }
   size_t queued() const { return queued_; }
 

@@ -95,6 +95,7 @@ void UnixEndpoint::disconnected_from(UnixEndpoint& old_peer) {
 
 void UnixEndpoint::release() {
   dead = true;
+  Stack::current().unix_endpoints().erase(this);
   shutdown = kReceive | kSend;
   if (name.length() > kPathOffset && is_abstract(name)) 
     Stack::current().release_abstract(type, abstract_name(name), *this);
@@ -112,10 +113,22 @@ void UnixEndpoint::release() {
   made_room();
 }
 
+std::string UnixEndpoint::path_text() const {
+  if (name.length() <= kPathOffset) return {};
+  if (!is_abstract(name)) return path_of(name);
+  std::string text = abstract_name(name);
+  // Each NUL becomes "@", as unix_seq_show() prints it.
+  std::replace(text.begin(), text.end(), '\0', '@');
+  return text;
+}
+
 // UnixSocket -----------------------------------------------------------------------------------------------------------
 
 UnixSocket::UnixSocket(int type, int flags, const vfs::CredentialsRef& owner)
-    : Socket(AF_UNIX, type, 0, flags, owner), endpoint_(std::make_shared<UnixEndpoint>(type)) {}
+    : Socket(AF_UNIX, type, 0, flags, owner), endpoint_(std::make_shared<UnixEndpoint>(type)) {
+  endpoint_->ino = inode_number();
+  Stack::current().unix_endpoints().insert(endpoint_.get());
+}
 
 UnixSocket::~UnixSocket() {
   endpoint_->release();

@@ -43,7 +43,11 @@ class UnixEndpoint : public std::enable_shared_from_this<UnixEndpoint> {
   void disconnected_from(UnixEndpoint& old_peer);
 
   static constexpr int kReceive = 1, kSend = 2;
+  // The name for /proc/net/unix: "@abstract", or empty.
+  std::string path_text() const;
+
   const int type;
+  uint64_t ino = 0;  // of the description
   State state = State::kUnconnected;
   Address name;                        // empty: unnamed
   vfs::Path place;                     // keeps the node's inode, and so its attachment, in memory
