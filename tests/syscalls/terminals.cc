@@ -4,6 +4,9 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+#include <fstream>
+#include <string>
+
 #include "tests/syscalls/check.h"
 
 using check::Fd;
@@ -27,7 +30,9 @@ struct Pty {
     return t;
   }
   void set(const termios& t) { OK(tcsetattr(slave, TCSANOW, &t)); }
-  void type(const std::string& keys) { CHECK_EQ(OK(write(master, keys.data(), keys.size())), ssize_t(keys.size())); }
+  void type(const std::string& keys) {
+    CHECK_EQ(OK(write(master, keys.data(), keys.size())), ssize_t(keys.size()));
+  }
   // What the terminal shows, once as much has come.
   std::string screen(size_t at_least) {
     std::string text;
@@ -102,14 +107,24 @@ TEST(line_editing) {
   CHECK(!input_ready(p.slave));
   p.type("lo\n");
   CHECK_EQ(read_line(p.slave), "hello\n");
-  p.type("abx\x7f" "c\n");
+  p.type(
+      "abx\x7f"
+      "c\n");
   CHECK_EQ(read_line(p.slave), "abc\n");
-  p.type("garbage\x15" "line\n");  // ^U
+  p.type(
+      "garbage\x15"
+      "line\n");  // ^U
   CHECK_EQ(read_line(p.slave), "line\n");
-  p.type("one two\x17" "three\n");  // ^W
+  p.type(
+      "one two\x17"
+      "three\n");  // ^W
   CHECK_EQ(read_line(p.slave), "one three\n");
-  p.type("a\x16\x03" "b\n");  // ^V takes the next one literally
-  CHECK_EQ(read_line(p.slave), "a\x03" "b\n");
+  p.type(
+      "a\x16\x03"
+      "b\n");  // ^V takes the next one literally
+  CHECK_EQ(read_line(p.slave),
+           "a\x03"
+           "b\n");
   p.type("return\r");
   CHECK_EQ(read_line(p.slave), "return\n");
   // One line at a time, and a line in parts.
@@ -511,14 +526,20 @@ TEST(shell_on_a_terminal) {
   p.type("echo first$((1+1))\n");
   until("first2\r\n");
   // The shell survives the key that ends what it runs.
+  // Until exec, the child has the shell's own answer to ^C.
+  auto in_foreground = [&](const std::string& program) {
+    std::ifstream file("/proc/" + std::to_string(tcgetpgrp(p.master)) + "/comm");
+    std::string name;
+    return std::getline(file, name) && name == program;
+  };
   p.type("sleep 100; echo done $?\n");
-  WAIT_UNTIL(tcgetpgrp(p.master) != child);
+  WAIT_UNTIL(in_foreground("sleep"));
   p.type("\x03");
   p.type("echo still here\n");
   until("still here\r\n");
   // Suspended with ^Z and continued in the foreground.
   p.type("cat\n");
-  WAIT_UNTIL(tcgetpgrp(p.master) != child);
+  WAIT_UNTIL(in_foreground("cat"));
   p.type("through cat\n");
   until("through cat\r\n");
   p.type("\x1a");
