@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <sched.h>
-#include <CLI/App.hpp>
 #include <array>
 #include <cerrno>
 #include <csignal>

@@ -1,7 +1,5 @@
 #include "runtime/manual.h"
 
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cstdio>
 

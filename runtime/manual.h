@@ -2,7 +2,10 @@
 // taken from the parser itself.
 #pragma once
 
+// App.hpp alone leaves clang without the vtables of the other two.
 #include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <optional>
 #include <string>
 #include <vector>

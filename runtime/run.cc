@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
 #include <array>
 
 #include "runtime/container.h"

@@ -1,7 +1,6 @@
 // bulkhead surface: the host calls of each jailed program, from the programs themselves.
 #include <unistd.h>
 
-#include <CLI/App.hpp>
 #include <cstdlib>
 
 #include "runtime/manual.h"

@@ -1,5 +1,4 @@
 // bulkhead syscalls: the sentry's table of system calls.
-#include <CLI/App.hpp>
 
 #include "runtime/manual.h"
 #include "runtime/subprogram.h"
