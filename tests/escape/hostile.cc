@@ -1,7 +1,7 @@
-// A guest that tries to get out. Each case asserts the denial. run_hostile.sh tells it what there is on the host to
-// reach (HOST_… in the environment), checks the host afterwards, and runs a few named cases natively first, those that
-// touch nothing but what the runner made: there the reaching must succeed, so that a case that cannot fail is noticed.
-// Everything else refuses to run outside a sandbox.
+// A guest that tries to get out. Each case asserts the denial. run_hostile.sh tells it what there is on the
+// host to reach (HOST_… in the environment), checks the host afterwards, and runs a few named cases natively
+// first, those that touch nothing but what the runner made: there the reaching must succeed, so that a case
+// that cannot fail is noticed. Everything else refuses to run outside a sandbox.
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <linux/netlink.h>
@@ -105,7 +105,8 @@ TEST(hidden_files_cannot_be_opened) {
     ways.push_back("/proc/" + std::to_string(pid) + "/cwd/../../../.." + secret);
     for (int fd = 0; fd < 64; ++fd) {
       ways.push_back("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd) + secret);
-      ways.push_back("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd) + "/../../../../.." + secret);
+      ways.push_back("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd) + "/../../../../.." +
+                     secret);
     }
   }
   OK(symlink(secret.c_str(), "link"));
@@ -197,7 +198,8 @@ TEST(odd_socket_families_are_refused) {
 }
 
 TEST(host_files_keep_their_content) {
-  // Refused, or kept in the sandbox: the runner looks at the file afterwards, and natively all of this succeeds.
+  // Refused, or kept in the sandbox: the runner looks at the file afterwards, and natively all of this
+  // succeeds.
   std::string canary = host("CANARY");
   bool changed = false;
   Fd fd(open(canary.c_str(), O_WRONLY | O_TRUNC));
@@ -228,8 +230,12 @@ TEST(device_nodes_open_nothing) {
     dev_t number;
   };
   // The disk below the root, /dev/mem, /dev/kmsg, the first SCSI and virtio disks, /dev/fuse, /dev/kvm.
-  for (Device device : {Device{S_IFBLK, st.st_dev}, {S_IFCHR, makedev(1, 1)}, {S_IFCHR, makedev(1, 11)},
-                        {S_IFBLK, makedev(8, 0)}, {S_IFBLK, makedev(254, 0)}, {S_IFCHR, makedev(10, 229)},
+  for (Device device : {Device{S_IFBLK, st.st_dev},
+                        {S_IFCHR, makedev(1, 1)},
+                        {S_IFCHR, makedev(1, 11)},
+                        {S_IFBLK, makedev(8, 0)},
+                        {S_IFBLK, makedev(254, 0)},
+                        {S_IFCHR, makedev(10, 229)},
                         {S_IFCHR, makedev(10, 232)}}) {
     if (mknod("node", device.type | 0666, device.number) != 0) continue;
     CHECK(open("node", O_RDONLY | O_NONBLOCK) == -1);
@@ -239,9 +245,9 @@ TEST(device_nodes_open_nothing) {
 
 TEST(dev_holds_only_the_harmless) {
   only_in_the_sandbox();
-  const std::vector<std::string> known = {"null", "zero",   "full", "random", "urandom", "tty",    "ptmx", "pts",
-                                          "shm",  "mqueue", "fd",   "stdin",  "stdout",  "stderr", "console", "core",
-                                          ".",    ".."};
+  const std::vector<std::string> known = {"null",   "zero",   "full",    "random", "urandom", "tty",
+                                          "ptmx",   "pts",    "shm",     "mqueue", "fd",      "stdin",
+                                          "stdout", "stderr", "console", "core",   ".",       ".."};
   DIR* dir = OK(opendir("/dev"));
   while (dirent* entry = readdir(dir)) {
     std::string name = entry->d_name;
@@ -254,16 +260,18 @@ TEST(dev_holds_only_the_harmless) {
 
 TEST(kernel_files_are_not_the_hosts) {
   only_in_the_sandbox();
-  // What may be opened and written here is the sandbox's own; the runner compares the host's before and after.
-  for (const char* path : {"/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
-                           "/proc/sys/vm/panic_on_oom", "/proc/sys/kernel/hostname", "/sys/kernel/uevent_helper",
-                           "/sys/power/state", "/sys/kernel/mm/ksm/run", "/sys/fs/cgroup/cgroup.procs",
-                           "/proc/irq/default_smp_affinity"}) {
+  // What may be opened and written here is the sandbox's own; the runner compares the host's before and
+  // after.
+  for (const char* path :
+       {"/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
+        "/proc/sys/vm/panic_on_oom", "/proc/sys/kernel/hostname", "/sys/kernel/uevent_helper",
+        "/sys/power/state", "/sys/kernel/mm/ksm/run", "/sys/fs/cgroup/cgroup.procs",
+        "/proc/irq/default_smp_affinity"}) {
     Fd fd(open(path, O_WRONLY));
     if (fd >= 0) (void)!write(fd, "1", 1);
   }
-  for (const char* path : {"/proc/kcore", "/proc/kmsg", "/dev/mem", "/dev/kmsg", "/sys/kernel/debug/tracing/trace",
-                           "/sys/firmware/acpi/tables/DSDT"}) {
+  for (const char* path : {"/proc/kcore", "/proc/kmsg", "/dev/mem", "/dev/kmsg",
+                           "/sys/kernel/debug/tracing/trace", "/sys/firmware/acpi/tables/DSDT"}) {
     CHECK(content_of(path).empty());
   }
 }
@@ -292,7 +300,8 @@ TEST(calls_that_concern_the_machine_are_refused) {
   CHECK(syscall(SYS_userfaultfd, 0) == -1);
   CHECK(syscall(SYS_io_uring_setup, 8, buffer) == -1);
   CHECK(syscall(SYS_lookup_dcookie, 1, buffer, sizeof buffer) == -1);
-  CHECK(syscall(SYS_reboot, 0xfee1dead, 672274793, 0x1234567, nullptr) == -1 || true);  // must not return is fine, too
+  CHECK(syscall(SYS_reboot, 0xfee1dead, 672274793, 0x1234567, nullptr) == -1 ||
+        true);  // must not return is fine, too
   timeval when = {1, 0};
   CHECK(settimeofday(&when, nullptr) == -1);
 }
@@ -302,8 +311,8 @@ TEST(privileged_ports_of_hardware_fault) {
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);
 }
 
-// Runs `body` in a child that is killed after `seconds`: whatever it does to itself, the sandbox must go on and
-// SIGKILL must end it.
+// Runs `body` in a child that is killed after `seconds`: whatever it does to itself, the sandbox must go on
+// and SIGKILL must end it.
 void survive(unsigned seconds, const std::function<void()>& body) {
   pid_t child = check::fork_child(body);
   uint64_t deadline = check::now_ns() + seconds * 1'000'000'000ull;
@@ -323,7 +332,8 @@ TEST(x32_calls) {
   only_in_the_sandbox();
   survive(10, [] {
     for (long number = 0; number < 600; ++number) {
-      if (number == SYS_exit || number == SYS_exit_group || number == SYS_pause || number == SYS_rt_sigreturn) continue;
+      if (number == SYS_exit || number == SYS_exit_group || number == SYS_pause || number == SYS_rt_sigreturn)
+        continue;
       (void)syscall(0x4000'0000 | number, -1, -1, -1, -1, -1, -1);
     }
   });
@@ -335,7 +345,10 @@ TEST(int80_calls) {
     if (number == 29) continue;  // pause
     survive(2, [&] {
       long result = number;
-      asm volatile("int $0x80" : "+a"(result) : "b"(-1l), "c"(-1l), "d"(-1l) : "memory", "r8", "r9", "r10", "r11");
+      asm volatile("int $0x80"
+                   : "+a"(result)
+                   : "b"(-1l), "c"(-1l), "d"(-1l)
+                   : "memory", "r8", "r9", "r10", "r11");
     });
   }
 }
@@ -350,18 +363,30 @@ uint64_t next_random() {
 
 uint64_t hostile_argument(char* memory) {
   switch (next_random() % 12) {
-    case 0: return 0;
-    case 1: return ~0ul;
-    case 2: return next_random() % 8;
-    case 3: return reinterpret_cast<uint64_t>(memory);
-    case 4: return reinterpret_cast<uint64_t>(memory) + next_random() % 65536;
-    case 5: return 0x7fff'ffff;
-    case 6: return 0x8000'0000'0000'0000;
-    case 7: return 0x7fff'ffff'f000;
-    case 8: return next_random();
-    case 9: return 1ul << (next_random() % 64);
-    case 10: return 4096 * (next_random() % 64);
-    default: return next_random() % 100;
+    case 0:
+      return 0;
+    case 1:
+      return ~0ul;
+    case 2:
+      return next_random() % 8;
+    case 3:
+      return reinterpret_cast<uint64_t>(memory);
+    case 4:
+      return reinterpret_cast<uint64_t>(memory) + next_random() % 65536;
+    case 5:
+      return 0x7fff'ffff;
+    case 6:
+      return 0x8000'0000'0000'0000;
+    case 7:
+      return 0x7fff'ffff'f000;
+    case 8:
+      return next_random();
+    case 9:
+      return 1ul << (next_random() % 64);
+    case 10:
+      return 4096 * (next_random() % 64);
+    default:
+      return next_random() % 100;
   }
 }
 
@@ -407,7 +432,8 @@ TEST(unmapping_everything) {
   survive(3, [] {
     asm volatile(
         "xor %%edi, %%edi\n mov $0x7ffffffff000, %%rsi\n mov $11, %%eax\n syscall\n"
-        "mov $39, %%eax\n syscall\n ud2\n" ::: "memory");
+        "mov $39, %%eax\n syscall\n ud2\n" ::
+            : "memory");
   });
   survive(3, [] {
     for (uint64_t at = 0x10000; at < 0x7fff'ffff'0000; at += 0x40'0000'0000) {
@@ -424,7 +450,8 @@ TEST(mapping_over_everything) {
     survive(3, [&] {
       (void)mmap(reinterpret_cast<void*>(at), 1ul << 30, PROT_READ | PROT_WRITE | PROT_EXEC,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-      (void)mmap(reinterpret_cast<void*>(at), 1ul << 46, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      (void)mmap(reinterpret_cast<void*>(at), 1ul << 46, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                 -1, 0);
     });
   }
 }
@@ -464,7 +491,8 @@ TEST(too_many_of_everything) {
   });
   survive(20, [] {
     for (int i = 0; i < 50'000; ++i) {
-      void* p = mmap(nullptr, 4096, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      void* p =
+          mmap(nullptr, 4096, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (p == MAP_FAILED) break;
     }
   });
@@ -513,10 +541,17 @@ void mutate_and_run(const char* path, int count) {
       for (int j = 0; j <= i % 5; ++j) {
         size_t at = next_random() % reach;
         switch (next_random() % 4) {
-          case 0: image[at] = static_cast<char>(next_random()); break;
-          case 1: image[at] = static_cast<char>(0xff); break;
-          case 2: image[at] = 0; break;
-          default: image[at] = static_cast<char>(image[at] ^ (1 << (next_random() % 8)));
+          case 0:
+            image[at] = static_cast<char>(next_random());
+            break;
+          case 1:
+            image[at] = static_cast<char>(0xff);
+            break;
+          case 2:
+            image[at] = 0;
+            break;
+          default:
+            image[at] = static_cast<char>(image[at] ^ (1 << (next_random() % 8)));
         }
         // Whole words of the program headers turned hostile: offsets, addresses, sizes.
         if (i % 3 == 0) {
@@ -572,7 +607,8 @@ TEST(namespaces_lead_nowhere) {
   });
   for (const char* kind : {"user", "mnt", "pid", "net", "uts", "ipc", "cgroup"}) {
     Fd fd(open(("/proc/1/ns/" + std::string(kind)).c_str(), O_RDONLY));
-    if (fd >= 0) survive(5, [&] {
+    if (fd >= 0)
+      survive(5, [&] {
         (void)setns(fd, 0);
         CHECK(content_of(secret).find(marker) == std::string::npos);
       });
@@ -583,6 +619,8 @@ TEST(namespaces_lead_nowhere) {
   CHECK(content_of("m" + secret).find(marker) == std::string::npos);
 }
 
-TEST(the_last_case_still_runs) { JOIN(check::fork_child([] {})); }
+TEST(the_last_case_still_runs) {
+  JOIN(check::fork_child([] {}));
+}
 
 }  // namespace

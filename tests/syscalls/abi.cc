@@ -1,5 +1,5 @@
-// The x86-64 system call convention as code relies on it: which registers a call keeps, the red zone, flags, and the
-// floating point and vector state; other entries into the kernel.
+// The x86-64 system call convention as code relies on it: which registers a call keeps, the red zone, flags,
+// and the floating point and vector state; other entries into the kernel.
 #include <emmintrin.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -167,7 +167,8 @@ TEST(flags_are_kept) {
 }
 
 TEST(rcx_and_r11_are_the_return_address_and_flags) {
-  // What `syscall` itself leaves; programs may not rely on it, but debuggers and sanitizers have been seen to look.
+  // What `syscall` itself leaves; programs may not rely on it, but debuggers and sanitizers have been seen to
+  // look.
   Registers in = pattern(SYS_getpid), out;
   call_with_registers(&in, &out);
   auto* at = reinterpret_cast<const unsigned char*>(out.rcx);
@@ -220,17 +221,21 @@ TEST(xmm_registers_are_kept) {
     asm volatile(
         "movdqa (%1), %%xmm0\n movdqa 16(%1), %%xmm1\n movdqa 32(%1), %%xmm2\n movdqa 48(%1), %%xmm3\n"
         "movdqa 64(%1), %%xmm4\n movdqa 80(%1), %%xmm5\n movdqa 96(%1), %%xmm6\n movdqa 112(%1), %%xmm7\n"
-        "movdqa 128(%1), %%xmm8\n movdqa 144(%1), %%xmm9\n movdqa 160(%1), %%xmm10\n movdqa 176(%1), %%xmm11\n"
-        "movdqa 192(%1), %%xmm12\n movdqa 208(%1), %%xmm13\n movdqa 224(%1), %%xmm14\n movdqa 240(%1), %%xmm15\n"
+        "movdqa 128(%1), %%xmm8\n movdqa 144(%1), %%xmm9\n movdqa 160(%1), %%xmm10\n movdqa 176(%1), "
+        "%%xmm11\n"
+        "movdqa 192(%1), %%xmm12\n movdqa 208(%1), %%xmm13\n movdqa 224(%1), %%xmm14\n movdqa 240(%1), "
+        "%%xmm15\n"
         "syscall\n"
         "movdqa %%xmm0, (%2)\n movdqa %%xmm1, 16(%2)\n movdqa %%xmm2, 32(%2)\n movdqa %%xmm3, 48(%2)\n"
         "movdqa %%xmm4, 64(%2)\n movdqa %%xmm5, 80(%2)\n movdqa %%xmm6, 96(%2)\n movdqa %%xmm7, 112(%2)\n"
-        "movdqa %%xmm8, 128(%2)\n movdqa %%xmm9, 144(%2)\n movdqa %%xmm10, 160(%2)\n movdqa %%xmm11, 176(%2)\n"
-        "movdqa %%xmm12, 192(%2)\n movdqa %%xmm13, 208(%2)\n movdqa %%xmm14, 224(%2)\n movdqa %%xmm15, 240(%2)\n"
+        "movdqa %%xmm8, 128(%2)\n movdqa %%xmm9, 144(%2)\n movdqa %%xmm10, 160(%2)\n movdqa %%xmm11, "
+        "176(%2)\n"
+        "movdqa %%xmm12, 192(%2)\n movdqa %%xmm13, 208(%2)\n movdqa %%xmm14, 224(%2)\n movdqa %%xmm15, "
+        "240(%2)\n"
         : "+a"(number)
         : "r"(in), "r"(out)
-        : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-          "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+        : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+          "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     for (int i = 0; i < 32; ++i) CHECK_EQ(out[i], in[i]);
   }
 }
@@ -279,7 +284,8 @@ TEST(vector_registers_over_a_wait_and_a_switch) {
       asm volatile(
           "movdqa (%0), %%xmm9\n"
           "mov $24, %%eax\n syscall\n"
-          "movdqa %%xmm9, (%1)\n" ::"r"(in), "r"(out)
+          "movdqa %%xmm9, (%1)\n" ::"r"(in),
+          "r"(out)
           : "rax", "rcx", "r11", "memory", "xmm9");
       CHECK_EQ(out[0], in[0]);
       CHECK_EQ(out[1], in[1]);
@@ -371,7 +377,8 @@ TEST(restarted_call_keeps_its_arguments) {
 sigjmp_buf escape;
 
 TEST(int80_is_never_taken_for_a_64_bit_call) {
-  // Number 20 is getpid for i386 and writev for x86-64. A kernel without i386 calls answers ENOSYS or a signal.
+  // Number 20 is getpid for i386 and writev for x86-64. A kernel without i386 calls answers ENOSYS or a
+  // signal.
   for (int number : {SIGSEGV, SIGSYS, SIGILL}) signal(number, [](int) { siglongjmp(escape, 1); });
   if (sigsetjmp(escape, 1) != 0) return;
   long result = 20;
@@ -388,7 +395,10 @@ TEST(int80_write_does_nothing_surprising) {
   for (int number : {SIGSEGV, SIGSYS, SIGILL}) signal(number, [](int) { siglongjmp(escape, 1); });
   if (sigsetjmp(escape, 1) != 0) return;
   long result = 4;
-  asm volatile("int $0x80" : "+a"(result) : "b"(long(fd)), "c"(low), "d"(4l) : "memory", "r8", "r9", "r10", "r11");
+  asm volatile("int $0x80"
+               : "+a"(result)
+               : "b"(long(fd)), "c"(low), "d"(4l)
+               : "memory", "r8", "r9", "r10", "r11");
   CHECK(result == 4 || result == -ENOSYS);
   CHECK_EQ(READ_FILE("a"), result == 4 ? "text" : "");
 }

@@ -1,4 +1,5 @@
-// What is known about a file: stat(2), statx(2), access(2), chmod(2), chown(2), utimensat(2), statfs(2), xattr(7).
+// What is known about a file: stat(2), statx(2), access(2), chmod(2), chown(2), utimensat(2), statfs(2),
+// xattr(7).
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -186,7 +187,8 @@ TEST(permission_bits_decide_for_an_ordinary_user) {
   // The owner's bits decide for the owner even if the others' allow more.
   OK(chmod("a", 0066));
   FAILS(EACCES, open("a", O_RDONLY));
-  // The overflow uid is also what a user namespace shows for owners that it does not map: as nobody, all is ours.
+  // The overflow uid is also what a user namespace shows for owners that it does not map: as nobody, all is
+  // ours.
   struct stat passwd;
   OK(stat("/etc/passwd", &passwd));
   if (passwd.st_uid == getuid()) return;

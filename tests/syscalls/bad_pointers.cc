@@ -1,4 +1,5 @@
-// EFAULT: every family's calls with addresses that are not there, not writable, half there, or not the user's.
+// EFAULT: every family's calls with addresses that are not there, not writable, half there, or not the
+// user's.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -22,16 +23,17 @@ constexpr size_t kPage = 4096;
 
 // Addresses that must never be copied from or to.
 std::vector<void*> bad_addresses() {
-  char* page = static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  char* page =
+      static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   OK(munmap(page + kPage, kPage));
   return {nullptr,
           reinterpret_cast<void*>(8),
-          page,                                                  // PROT_NONE
-          page + kPage,                                          // unmapped
-          reinterpret_cast<void*>(0x7fff'ffff'f000),             // the first address that is no user's
-          reinterpret_cast<void*>(0x8000'0000'0000),             // not canonical
-          reinterpret_cast<void*>(0xffff'8000'0000'0000),        // the kernel's
-          reinterpret_cast<void*>(0xffff'ffff'ff60'0000),        // vsyscall
+          page,                                            // PROT_NONE
+          page + kPage,                                    // unmapped
+          reinterpret_cast<void*>(0x7fff'ffff'f000),       // the first address that is no user's
+          reinterpret_cast<void*>(0x8000'0000'0000),       // not canonical
+          reinterpret_cast<void*>(0xffff'8000'0000'0000),  // the kernel's
+          reinterpret_cast<void*>(0xffff'ffff'ff60'0000),  // vsyscall
           reinterpret_cast<void*>(~0ul)};
 }
 
@@ -294,7 +296,7 @@ TEST(signal_frame_without_a_stack) {
     char* page = read_only_page();
     asm volatile(
         "mov %0, %%rsp\n"
-        "mov $39, %%eax\n syscall\n"          // getpid
+        "mov $39, %%eax\n syscall\n"           // getpid
         "mov %%eax, %%edi\n mov $10, %%esi\n"  // SIGUSR1
         "mov $62, %%eax\n syscall\n"           // kill
         "ud2\n" ::"r"(page + kPage - 64)

@@ -150,7 +150,8 @@ std::vector<ChildProgram>& child_programs() {
 
 void fail(const char* file, int line, const std::string& message) {
   const char* base = strrchr(file, '/');
-  say("  " + std::string(base != nullptr ? base + 1 : file) + ":" + std::to_string(line) + ": " + message + "\n");
+  say("  " + std::string(base != nullptr ? base + 1 : file) + ":" + std::to_string(line) + ": " + message +
+      "\n");
   _exit(kFailed);
 }
 
@@ -335,9 +336,15 @@ int main(int argc, char** argv) {
   for (const Case& test : cases()) {
     running = test.name;
     switch (run_case(test, base)) {
-      case Outcome::kPassed: ++passed; break;
-      case Outcome::kSkipped: ++skipped; break;
-      case Outcome::kFailed: failed += std::string(" ") + test.name; break;
+      case Outcome::kPassed:
+        ++passed;
+        break;
+      case Outcome::kSkipped:
+        ++skipped;
+        break;
+      case Outcome::kFailed:
+        failed += std::string(" ") + test.name;
+        break;
     }
   }
   say(std::to_string(passed) + " passed, " + std::to_string(skipped) + " skipped" +

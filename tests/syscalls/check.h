@@ -1,6 +1,6 @@
-// What the syscall tests are written with: named cases, each in a process and an empty directory of its own, and
-// checks that print the expression and errno. The programs are ordinary Linux programs and know nothing of the
-// sandbox: Linux is the specification, so each must pass natively before its sandboxed run counts.
+// What the syscall tests are written with: named cases, each in a process and an empty directory of its own,
+// and checks that print the expression and errno. The programs are ordinary Linux programs and know nothing
+// of the sandbox: Linux is the specification, so each must pass natively before its sandboxed run counts.
 //
 //   PROGRAM            runs every case; prints "ok NAME", "skip NAME: why" or "FAIL NAME: why" for each
 //   PROGRAM --list     prints the names
@@ -115,7 +115,8 @@ void check_fails(T value, int seen, int expected, const char* text, const char* 
     fail(file, line, std::string(text) + " answered " + show(value) + ", expected " + show_errno(expected));
   }
   if (seen != expected) {
-    fail(file, line, std::string(text) + " failed with " + show_errno(seen) + ", expected " + show_errno(expected));
+    fail(file, line,
+         std::string(text) + " failed with " + show_errno(seen) + ", expected " + show_errno(expected));
   }
 }
 
@@ -182,32 +183,32 @@ class Fd {
 
 }  // namespace check
 
-#define TEST(name)                                                       \
-  static void test_##name();                                             \
-  static const check::CaseRegistrar case_##name(#name, test_##name);     \
+#define TEST(name)                                                   \
+  static void test_##name();                                         \
+  static const check::CaseRegistrar case_##name(#name, test_##name); \
   static void test_##name()
 
 // A program that cases of this file execute: OK(execl(check::self(), check::self(), "--child", "name", ...)).
-#define CHILD(name)                                                      \
-  static int child_##name(int argc, char** argv);                        \
+#define CHILD(name)                                                         \
+  static int child_##name(int argc, char** argv);                           \
   static const check::ChildRegistrar child_reg_##name(#name, child_##name); \
   static int child_##name([[maybe_unused]] int argc, [[maybe_unused]] char** argv)
 
-#define CHECK(...)                                                                       \
-  do {                                                                                   \
-    if (!(__VA_ARGS__))                                                                  \
-      check::fail(__FILE__, __LINE__, std::string("not true: " #__VA_ARGS__ "; errno ") + \
-                                          check::show_errno(errno));                     \
+#define CHECK(...)                                                                               \
+  do {                                                                                           \
+    if (!(__VA_ARGS__))                                                                          \
+      check::fail(__FILE__, __LINE__,                                                            \
+                  std::string("not true: " #__VA_ARGS__ "; errno ") + check::show_errno(errno)); \
   } while (0)
 #define CHECK_EQ(a, b) check::check_equal((a), (b), #a " == " #b, __FILE__, __LINE__)
 // The value of a call that must not fail.
 #define OK(...) check::check_ok((__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
 // A call that must answer -1 with this errno.
-#define FAILS(expected, ...)                                                             \
-  do {                                                                                   \
-    errno = 0;                                                                           \
-    auto fails_value_ = (__VA_ARGS__);                                                   \
-    int fails_errno_ = errno;                                                            \
+#define FAILS(expected, ...)                                                                    \
+  do {                                                                                          \
+    errno = 0;                                                                                  \
+    auto fails_value_ = (__VA_ARGS__);                                                          \
+    int fails_errno_ = errno;                                                                   \
     check::check_fails(fails_value_, fails_errno_, expected, #__VA_ARGS__, __FILE__, __LINE__); \
   } while (0)
 #define SKIP(reason) check::skip(reason, false)
@@ -217,19 +218,20 @@ class Fd {
 #define WAIT_STATUS(pid) check::wait_status(pid, __FILE__, __LINE__)
 #define READ_FILE(path) check::read_file(path, __FILE__, __LINE__)
 #define WRITE_FILE(path, content) check::write_file(path, content, __FILE__, __LINE__)
-// Asleep in a call, as proc_pid_stat(5) tells: the way to know that a read, a wait or a futex has begun to block.
+// Asleep in a call, as proc_pid_stat(5) tells: the way to know that a read, a wait or a futex has begun to
+// block.
 #define WAIT_BLOCKED(pid) WAIT_UNTIL(check::process_state(pid) == 'S')
 #define WAIT_THREAD_BLOCKED(tid) WAIT_UNTIL(check::thread_state(tid) == 'S')
 
-#define CHECK_EXITED(status, code)          \
-  do {                                      \
-    int exited_status_ = (status);          \
-    CHECK(WIFEXITED(exited_status_));       \
+#define CHECK_EXITED(status, code)               \
+  do {                                           \
+    int exited_status_ = (status);               \
+    CHECK(WIFEXITED(exited_status_));            \
     CHECK_EQ(WEXITSTATUS(exited_status_), code); \
   } while (0)
-#define CHECK_KILLED(status, signal_number) \
-  do {                                      \
-    int killed_status_ = (status);          \
-    CHECK(WIFSIGNALED(killed_status_));     \
+#define CHECK_KILLED(status, signal_number)            \
+  do {                                                 \
+    int killed_status_ = (status);                     \
+    CHECK(WIFSIGNALED(killed_status_));                \
     CHECK_EQ(WTERMSIG(killed_status_), signal_number); \
   } while (0)

@@ -18,9 +18,9 @@ uint64_t by_call(clockid_t clock) {
 }
 
 TEST(all_clocks_answer) {
-  for (clockid_t clock : {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID,
-                          CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME,
-                          CLOCK_TAI}) {
+  for (clockid_t clock :
+       {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID,
+        CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME, CLOCK_TAI}) {
     timespec now = {-1, -1}, resolution = {-1, -1};
     OK(clock_gettime(clock, &now));
     CHECK(now.tv_sec >= 0 && now.tv_nsec >= 0 && now.tv_nsec < 1'000'000'000);

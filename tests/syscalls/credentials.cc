@@ -204,7 +204,8 @@ TEST(bounding_set) {
 
 CHILD(print_caps) {
   Caps c = caps();
-  dprintf(1, "%lx %lx %lx %d", c.effective, c.permitted, c.inheritable, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+  dprintf(1, "%lx %lx %lx %d", c.effective, c.permitted, c.inheritable,
+          prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
   return 0;
 }
 

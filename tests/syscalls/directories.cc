@@ -1,4 +1,5 @@
-// Names: mkdir(2), rmdir(2), link(2), unlink(2), rename(2), symlink(2), getdents64(2), getcwd(2), path_resolution(7).
+// Names: mkdir(2), rmdir(2), link(2), unlink(2), rename(2), symlink(2), getdents64(2), getcwd(2),
+// path_resolution(7).
 #include <dirent.h>
 #include <limits.h>
 #include <linux/fs.h>
@@ -140,7 +141,8 @@ TEST(long_names) {
 }
 
 TEST(strange_names) {
-  for (const char* name : {"with space", "new\nline", "\xff\xfe", "-dash", "...", "*", "\\", "tab\t", "\xc3\xa9"}) {
+  for (const char* name :
+       {"with space", "new\nline", "\xff\xfe", "-dash", "...", "*", "\\", "tab\t", "\xc3\xa9"}) {
     WRITE_FILE(name, name);
     CHECK_EQ(READ_FILE(name), name);
     CHECK(list(".").contains(name));

@@ -64,7 +64,9 @@ void make_program(const char* path, const std::string& content) {
 }
 
 TEST(arguments_and_environment_arrive) {
-  CHECK_EQ(run([] { exec(check::self(), {"name", "--child", "print_args", "a", "", "c d"}, {"K=V", "E="}); }),
+  CHECK_EQ(run([] {
+             exec(check::self(), {"name", "--child", "print_args", "a", "", "c d"}, {"K=V", "E="});
+           }),
            "[a][][c d]{K=V}{E=}");
 }
 
@@ -105,7 +107,9 @@ std::string elf_header(unsigned char elf_class, unsigned char data, uint16_t typ
 }
 
 TEST(malformed_images) {
-  make_program("short", "\x7f" "ELF");
+  make_program("short",
+               "\x7f"
+               "ELF");
   FAILS(ENOEXEC, exec("short", {"x"}));
   make_program("arm", elf_header(ELFCLASS64, ELFDATA2LSB, ET_EXEC, EM_AARCH64));
   FAILS(ENOEXEC, exec("arm", {"x"}));
@@ -133,7 +137,10 @@ TEST(truncated_image_of_a_real_program) {
 
 TEST(scripts) {
   make_program("script", "#!/bin/sh\necho \"$0 $# $1\"\n");
-  CHECK_EQ(run([] { exec("./script", {"ignored", "one", "two"}, {"PATH=/usr/bin:/bin"}); }), "./script 2 one\n");
+  CHECK_EQ(run([] {
+             exec("./script", {"ignored", "one", "two"}, {"PATH=/usr/bin:/bin"});
+           }),
+           "./script 2 one\n");
   make_program("spaces", "#!  /bin/sh  -e  \nfalse\necho not reached\n");
   int status;
   CHECK_EQ(output_of([] { exec("./spaces", {"x"}, {"PATH=/usr/bin:/bin"}); }, &status), "");
@@ -142,7 +149,8 @@ TEST(scripts) {
 
 TEST(script_interpreter_gets_one_argument) {
   make_program("script", "#!" + std::string(check::self()) + " --child print_args with spaces\n");
-  // Everything after the interpreter is one argument, so this program sees an unknown option and prints its usage.
+  // Everything after the interpreter is one argument, so this program sees an unknown option and prints its
+  // usage.
   int status;
   std::string output = output_of([] { exec("./script", {"zero", "arg"}); }, &status);
   CHECK(output.starts_with("usage: "));
@@ -153,7 +161,9 @@ TEST(nested_scripts) {
   make_program("inner", "#!/bin/sh\necho inner \"$@\"\n");
   make_program("middle", "#!./inner\n");
   make_program("outer", "#!./middle extra\n");
-  CHECK_EQ(run([] { exec("./outer", {"x", "arg"}, {"PATH=/usr/bin:/bin"}); }),
+  CHECK_EQ(run([] {
+             exec("./outer", {"x", "arg"}, {"PATH=/usr/bin:/bin"});
+           }),
            "inner ./middle extra ./outer arg\n");
   make_program("self", "#!./self\n");
   FAILS(ELOOP, exec("./self", {"x"}));
@@ -183,7 +193,10 @@ TEST(many_arguments) {
 TEST(argument_limits) {
   // MAX_ARG_STRLEN: 32 pages with the terminating zero.
   std::string longest(131'071, 'x');
-  CHECK_EQ(run([&] { exec(check::self(), {"x", "--child", "print_args", longest.c_str()}); }), "[" + longest + "]");
+  CHECK_EQ(run([&] {
+             exec(check::self(), {"x", "--child", "print_args", longest.c_str()});
+           }),
+           "[" + longest + "]");
   longest += 'x';
   FAILS(E2BIG, exec(check::self(), {"x", "--child", "print_args", longest.c_str()}));
   rlimit limit;
@@ -197,7 +210,10 @@ TEST(argument_limits) {
 
 TEST(empty_argument_list) {
   // execve(2): since Linux 5.18 an empty argv becomes one empty string.
-  pid_t pid = check::fork_child([] { execve("/bin/true", nullptr, nullptr); _exit(errno == EINVAL ? 0 : 1); });
+  pid_t pid = check::fork_child([] {
+    execve("/bin/true", nullptr, nullptr);
+    _exit(errno == EINVAL ? 0 : 1);
+  });
   CHECK_EXITED(WAIT_STATUS(pid), 0);
 }
 
@@ -382,8 +398,8 @@ CHILD(print_auxv) {
           getauxval(AT_PHDR) != 0 && getauxval(AT_PHNUM) > 0 && getauxval(AT_ENTRY) != 0,
           reinterpret_cast<const char*>(getauxval(AT_EXECFN)));
   const auto* random = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
-  dprintf(1, "%02x%02x%02x%02x%02x%02x%02x%02x", random[0], random[1], random[2], random[3], random[4], random[5],
-          random[6], random[7]);
+  dprintf(1, "%02x%02x%02x%02x%02x%02x%02x%02x", random[0], random[1], random[2], random[3], random[4],
+          random[5], random[6], random[7]);
   return 0;
 }
 
@@ -397,9 +413,10 @@ TEST(auxiliary_vector) {
 
 CHILD(print_stack) {
   int local;
-  dprintf(1, "%lx %lx %lx", reinterpret_cast<unsigned long>(&local) & ~0xffful,
-          reinterpret_cast<unsigned long>(sbrk(0)),
-          reinterpret_cast<unsigned long>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  dprintf(
+      1, "%lx %lx %lx", reinterpret_cast<unsigned long>(&local) & ~0xffful,
+      reinterpret_cast<unsigned long>(sbrk(0)),
+      reinterpret_cast<unsigned long>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   return 0;
 }
 

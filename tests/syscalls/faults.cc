@@ -64,7 +64,8 @@ TEST(write_to_unmapped_address_is_told) {
   OK(munmap(page, 4096));
   faults_with(SIGSEGV, [&] { *static_cast<volatile char*>(page) = 1; });
   // ptrace(2) shows a tracer no error code.
-  if (getenv("BULKHEAD_TEST_SANDBOXED") && (error_code() & 2) == 0) SKIP_OPTIONAL("the platform does not tell a write");
+  if (getenv("BULKHEAD_TEST_SANDBOXED") && (error_code() & 2) == 0)
+    SKIP_OPTIONAL("the platform does not tell a write");
   CHECK_EQ(error_code() & 2, 2);
 }
 
@@ -130,7 +131,8 @@ TEST(integer_division) {
         "xor %%edx, %%edx\n"
         "mov $1, %%eax\n"
         "xor %%ecx, %%ecx\n"
-        "idiv %%ecx\n" ::: "rax", "rcx", "rdx");
+        "idiv %%ecx\n" ::
+            : "rax", "rcx", "rdx");
   });
   CHECK_EQ(seen.si_code, FPE_INTDIV);
   CHECK_EQ(reinterpret_cast<greg_t>(seen.si_addr), seen_context.uc_mcontext.gregs[REG_RIP]);
@@ -174,7 +176,8 @@ TEST(single_step_flag) {
       "pushfq\n"
       "orl $0x100, (%%rsp)\n"
       "popfq\n"
-      "nop\nnop\nnop\nnop\nnop\n" ::: "memory", "cc");
+      "nop\nnop\nnop\nnop\nnop\n" ::
+          : "memory", "cc");
   CHECK_EQ(steps, 3);
   CHECK_EQ(seen.si_code, TRAP_TRACE);
 }
@@ -200,7 +203,8 @@ TEST(alignment_check) {
         "pushfq\n"
         "orl $0x40000, (%%rsp)\n"
         "popfq\n"
-        "mov 1(%%rsp), %%rax\n" ::: "memory", "cc", "rax");
+        "mov 1(%%rsp), %%rax\n" ::
+            : "memory", "cc", "rax");
     check::fail(__FILE__, __LINE__, "the instruction did not fault");
   }
   CHECK_EQ(seen.si_code, BUS_ADRALN);
@@ -289,7 +293,8 @@ TEST(handler_sees_all_registers_and_they_come_back) {
       "mov %%r14, 104(%%rax)\n mov %%r15, 112(%%rax)\n"
       "pop %%rbx\n mov %%rbx, (%%rax)\n"
       "pop %%rax\n pop %%rbp\n pop %%rbx\n" ::"r"(after)
-      : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+      : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+        "cc");
   for (int i = 0; i < 15; ++i) CHECK_EQ(after[i], i + 1);
   int order[] = {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_R8,
                  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
@@ -338,8 +343,8 @@ TEST(handler_starts_with_an_aligned_stack_and_clear_flags) {
 
 TEST(vector_registers_survive_a_handler) {
   on(SIGILL, [](int, siginfo_t*, void* context) {
-    asm volatile(
-        "pxor %%xmm0, %%xmm0\npxor %%xmm7, %%xmm7\npxor %%xmm15, %%xmm15\n" ::: "xmm0", "xmm7", "xmm15");
+    asm volatile("pxor %%xmm0, %%xmm0\npxor %%xmm7, %%xmm7\npxor %%xmm15, %%xmm15\n" ::
+                     : "xmm0", "xmm7", "xmm15");
     if (__builtin_cpu_supports("avx")) asm volatile("vzeroall" ::: "memory");
     static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] += 2;
   });
@@ -351,7 +356,8 @@ TEST(vector_registers_survive_a_handler) {
         "ud2\n"
         "vmovdqa %%ymm0, (%1)\n"
         "vmovdqa %%ymm15, 32(%1)\n"
-        "vzeroupper\n" ::"r"(in), "r"(out)
+        "vzeroupper\n" ::"r"(in),
+        "r"(out)
         : "memory", "xmm0", "xmm15");
     for (int i = 0; i < 8; ++i) CHECK_EQ(out[i], in[i]);
   }
@@ -360,7 +366,8 @@ TEST(vector_registers_survive_a_handler) {
       "movdqa 16(%0), %%xmm15\n"
       "ud2\n"
       "movdqa %%xmm0, (%1)\n"
-      "movdqa %%xmm15, 16(%1)\n" ::"r"(in), "r"(out)
+      "movdqa %%xmm15, 16(%1)\n" ::"r"(in),
+      "r"(out)
       : "memory", "xmm0", "xmm15");
   for (int i = 0; i < 4; ++i) CHECK_EQ(out[i], in[i]);
 }
@@ -371,7 +378,8 @@ TEST(avx512_registers_survive_a_handler) {
     asm volatile(
         "vpxorq %%zmm0, %%zmm0, %%zmm0\n"
         "vpxorq %%zmm31, %%zmm31, %%zmm31\n"
-        "kxorw %%k1, %%k1, %%k1\n" ::: "memory");
+        "kxorw %%k1, %%k1, %%k1\n" ::
+            : "memory");
     static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] += 2;
   });
   alignas(64) uint64_t in[16], out[16] = {};
@@ -470,7 +478,8 @@ TEST(registers_survive_asynchronous_signals) {
     if (count >= 20) ++quiet_rounds;
     uint64_t ok = 0;
     asm volatile(
-        "mov $0x123456789, %%rax\n movq %%rax, %%xmm1\n mov %%rax, %%r8\n mov %%rax, %%r9\n mov %%rax, %%r10\n"
+        "mov $0x123456789, %%rax\n movq %%rax, %%xmm1\n mov %%rax, %%r8\n mov %%rax, %%r9\n mov %%rax, "
+        "%%r10\n"
         "mov $2000, %%ecx\n"
         "1: add $1, %%r8\n add $2, %%r9\n add $3, %%r10\n dec %%ecx\n jnz 1b\n"
         "movq %%xmm1, %%rdx\n"

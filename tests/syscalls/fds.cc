@@ -211,7 +211,8 @@ TEST(proc_self_fdinfo) {
   OK(lseek(file, 3, SEEK_SET));
   std::string info = READ_FILE(("/proc/self/fdinfo/" + std::to_string(int(file))).c_str());
   CHECK(info.find("pos:\t3\n") != std::string::npos);
-  CHECK(info.find("flags:\t0102002\n") != std::string::npos || info.find("flags:\t02002\n") != std::string::npos);
+  CHECK(info.find("flags:\t0102002\n") != std::string::npos ||
+        info.find("flags:\t02002\n") != std::string::npos);
 }
 
 TEST(a_closed_descriptor_keeps_its_blocked_reader) {

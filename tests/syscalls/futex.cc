@@ -22,7 +22,8 @@ long futex(Word* word, int op, uint32_t value, const void* timeout = nullptr, Wo
 const void* count2(unsigned long n) { return reinterpret_cast<const void*>(n); }
 
 Word* shared_words() {
-  return static_cast<Word*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+  return static_cast<Word*>(
+      OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
 }
 
 TEST(wait_sees_another_value) {
@@ -219,8 +220,8 @@ TEST(through_two_mappings_of_a_file) {
 }
 
 TEST(private_memory_after_fork_is_two_futexes) {
-  Word* word = static_cast<Word*>(
-      OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  Word* word =
+      static_cast<Word*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   pid_t child = check::fork_child([&] {
     timespec limit = {0, 50'000'000};
     FAILS(ETIMEDOUT, futex(word, FUTEX_WAIT, 0, &limit));

@@ -33,7 +33,9 @@ uint16_t port_of(int fd) {
   return ntohs(address.in.sin_port);
 }
 
-void set_option(int fd, int level, int option, int value) { OK(setsockopt(fd, level, option, &value, sizeof value)); }
+void set_option(int fd, int level, int option, int value) {
+  OK(setsockopt(fd, level, option, &value, sizeof value));
+}
 
 int get_option(int fd, int level, int option) {
   int value = -1;

@@ -12,7 +12,8 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
-char* map(int fd, size_t bytes, int protection = PROT_READ | PROT_WRITE, int flags = MAP_SHARED, off_t offset = 0) {
+char* map(int fd, size_t bytes, int protection = PROT_READ | PROT_WRITE, int flags = MAP_SHARED,
+          off_t offset = 0) {
   return static_cast<char*>(OK(mmap(nullptr, bytes, protection, flags, fd, offset)));
 }
 

@@ -1,4 +1,5 @@
-// Anonymous memory and the address space: mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), madvise(2), mlock(2).
+// Anonymous memory and the address space: mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), madvise(2),
+// mlock(2).
 #include <setjmp.h>
 #include <sys/resource.h>
 
@@ -60,8 +61,8 @@ std::vector<Region> regions() {
     Region region = {};
     char protection[8] = {};
     int name_at = 0;
-    CHECK(sscanf(line.c_str(), "%lx-%lx %7s %lx %*s %*s %n", &region.start, &region.end, protection, &region.offset,
-                 &name_at) >= 4);
+    CHECK(sscanf(line.c_str(), "%lx-%lx %7s %lx %*s %*s %n", &region.start, &region.end, protection,
+                 &region.offset, &name_at) >= 4);
     region.protection = protection;
     region.name = line.substr(size_t(name_at));
     all.push_back(region);
@@ -94,8 +95,8 @@ TEST(anonymous_memory_is_zero_and_writable) {
 TEST(mmap_errors) {
   FAILS(EINVAL, mmap(nullptr, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   FAILS(EINVAL, mmap(nullptr, kPage, PROT_READ, MAP_ANONYMOUS, -1, 0));
-  FAILS(EINVAL, mmap(reinterpret_cast<void*>(0x1234'5001), kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                     -1, 0));
+  FAILS(EINVAL, mmap(reinterpret_cast<void*>(0x1234'5001), kPage, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
   FAILS(EBADF, mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, 999, 0));
   FAILS(ENOMEM, mmap(nullptr, size_t(1) << 47, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   FAILS(ENOMEM, mmap(nullptr, ~size_t(0), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -146,8 +147,9 @@ TEST(fixed_noreplace) {
   char* p = map(3 * kPage);
   FAILS(EEXIST, mmap(p + kPage, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
   OK(munmap(p + kPage, kPage));
-  CHECK_EQ(static_cast<void*>(map(kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, p + kPage)),
-           static_cast<void*>(p + kPage));
+  CHECK_EQ(
+      static_cast<void*>(map(kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, p + kPage)),
+      static_cast<void*>(p + kPage));
 }
 
 TEST(low_two_gib) {
@@ -234,8 +236,9 @@ TEST(remap_to_a_fixed_place) {
   memset(p, 'p', 2 * kPage);
   char* target = map(4 * kPage);
   memset(target, 't', 4 * kPage);
-  CHECK_EQ(OK(static_cast<char*>(mremap(p, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target + kPage))),
-           target + kPage);
+  CHECK_EQ(
+      OK(static_cast<char*>(mremap(p, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target + kPage))),
+      target + kPage);
   CHECK_EQ(target[0], 't');
   CHECK_EQ(target[kPage], 'p');
   CHECK_EQ(target[3 * kPage], 't');
@@ -479,7 +482,8 @@ TEST(a_thousand_mappings) {
   std::vector<char*> all;
   char* base = map(2000 * kPage, PROT_NONE);
   for (size_t i = 0; i < 1000; ++i) {
-    char* p = map(kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, base + 2 * i * kPage);
+    char* p =
+        map(kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, base + 2 * i * kPage);
     p[0] = static_cast<char>(i);
     all.push_back(p);
   }

@@ -23,7 +23,9 @@ struct Queue {
     OK(mq_unlink(name.c_str()));
   }
   ~Queue() { mq_close(fd); }
-  void send(const std::string& text, unsigned priority = 0) const { OK(mq_send(fd, text.data(), text.size(), priority)); }
+  void send(const std::string& text, unsigned priority = 0) const {
+    OK(mq_send(fd, text.data(), text.size(), priority));
+  }
   std::string receive() const {
     char text[8192];
     unsigned priority = 77;

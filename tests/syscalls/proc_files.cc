@@ -78,9 +78,9 @@ TEST(stat_fields) {
   CHECK_EQ(atoi(fields[1].c_str()), getppid());
   CHECK_EQ(atoi(fields[2].c_str()), getpgrp());
   CHECK_EQ(atoi(fields[3].c_str()), getsid(0));
-  CHECK_EQ(atoi(fields[17].c_str()), 1);                  // threads
-  CHECK(strtoull(fields[20].c_str(), nullptr, 10) > 0);   // virtual size
-  CHECK(strtoull(fields[21].c_str(), nullptr, 10) > 0);   // resident pages
+  CHECK_EQ(atoi(fields[17].c_str()), 1);                 // threads
+  CHECK(strtoull(fields[20].c_str(), nullptr, 10) > 0);  // virtual size
+  CHECK(strtoull(fields[21].c_str(), nullptr, 10) > 0);  // resident pages
   std::string statm = READ_FILE("/proc/self/statm");
   CHECK(atol(statm.c_str()) > 0);
 }
@@ -200,7 +200,11 @@ TEST(executable) {
   Fd fd(OK(open("/proc/self/exe", O_RDONLY)));
   char magic[4];
   OK(read(fd, magic, 4));
-  CHECK_EQ(memcmp(magic, "\x7f" "ELF", 4), 0);
+  CHECK_EQ(memcmp(magic,
+                  "\x7f"
+                  "ELF",
+                  4),
+           0);
 }
 
 TEST(tasks) {
@@ -278,8 +282,9 @@ TEST(time_and_load) {
   CHECK(up <= double(boot.tv_sec) + 2 && up >= double(boot.tv_sec) - 2);
   double a, b, c;
   int running, total, last;
-  CHECK_EQ(sscanf(READ_FILE("/proc/loadavg").c_str(), "%lf %lf %lf %d/%d %d", &a, &b, &c, &running, &total, &last),
-           6);
+  CHECK_EQ(
+      sscanf(READ_FILE("/proc/loadavg").c_str(), "%lf %lf %lf %d/%d %d", &a, &b, &c, &running, &total, &last),
+      6);
   CHECK(running >= 1 && total >= running);
   std::string stat = READ_FILE("/proc/stat");
   CHECK(stat.starts_with("cpu  "));

@@ -54,9 +54,7 @@ TEST(child_does_not_see_the_parents_later_writes) {
 TEST(forks_of_forks) {
   Gate done;
   pid_t child = check::fork_child([&] {
-    pid_t grandchild = check::fork_child([&] {
-      JOIN(check::fork_child([&] { done.notify(); }));
-    });
+    pid_t grandchild = check::fork_child([&] { JOIN(check::fork_child([&] { done.notify(); })); });
     JOIN(grandchild);
   });
   JOIN(child);
@@ -201,7 +199,8 @@ TEST(wait4_gives_usage) {
   int status;
   rusage usage = {};
   CHECK_EQ(OK(wait4(child, &status, 0, &usage)), child);
-  CHECK(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec > 0 || usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 5000);
+  CHECK(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec > 0 ||
+        usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 5000);
 }
 
 TEST(zombie_until_reaped) {
@@ -336,7 +335,10 @@ TEST(siblings_of_a_vforking_thread_go_on) {
 constexpr size_t kStackSize = 256 * 1024;
 
 struct Stack {
-  Stack() { base = OK(static_cast<char*>(mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))); }
+  Stack() {
+    base = OK(static_cast<char*>(
+        mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  }
   ~Stack() { munmap(base, kStackSize); }
   char* top() { return base + kStackSize; }
   char* base;
@@ -460,7 +462,8 @@ TEST(exit_group_ends_all_threads) {
 }
 
 TEST(leader_exits_first) {
-  // The process lives until its last thread ends; its status is then the last one's exit_group or the leader's.
+  // The process lives until its last thread ends; its status is then the last one's exit_group or the
+  // leader's.
   Gate go;
   pid_t pid = check::fork_child([&] {
     std::thread([&] {

@@ -1,5 +1,5 @@
-// What a signal does to a call that waits: signal(7), "Interruption of system calls". Each case blocks a child in a
-// call, sends it a handled signal, and then lets the call's condition come true.
+// What a signal does to a call that waits: signal(7), "Interruption of system calls". Each case blocks a
+// child in a call, sends it a handled signal, and then lets the call's condition come true.
 #include <linux/futex.h>
 #include <poll.h>
 #include <semaphore.h>

@@ -1,4 +1,5 @@
-// Scheduling attributes, I/O priorities, interval timers: what is kept, inherited and refused. sched(7), setitimer(2).
+// Scheduling attributes, I/O priorities, interval timers: what is kept, inherited and refused. sched(7),
+// setitimer(2).
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -19,7 +20,9 @@ struct Attributes {
   uint32_t priority = 0;
   uint64_t runtime = 0, deadline = 0, period = 0;
 };
-long get_attributes(pid_t pid, Attributes* to, unsigned size) { return syscall(SYS_sched_getattr, pid, to, size, 0); }
+long get_attributes(pid_t pid, Attributes* to, unsigned size) {
+  return syscall(SYS_sched_getattr, pid, to, size, 0);
+}
 long set_attributes(pid_t pid, const void* from) { return syscall(SYS_sched_setattr, pid, from, 0); }
 
 TEST(attributes) {

@@ -1,5 +1,5 @@
-// Process groups, sessions, orphans: setpgid(2), setsid(2), kill(2) to groups, prctl(2) PR_SET_CHILD_SUBREAPER and
-// PR_SET_PDEATHSIG.
+// Process groups, sessions, orphans: setpgid(2), setsid(2), kill(2) to groups, prctl(2)
+// PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG.
 #include <sys/prctl.h>
 
 #include <algorithm>

@@ -142,9 +142,9 @@ TEST(masks) {
 
 TEST(mask_during_a_handler) {
   static bool saw_self, saw_other, saw_third;
-  on(
-      SIGUSR1, [](int) { saw_self = blocked(SIGUSR1), saw_other = blocked(SIGUSR2), saw_third = blocked(SIGHUP); }, 0,
-      {SIGUSR2});
+  on(SIGUSR1,
+     [](int) { saw_self = blocked(SIGUSR1), saw_other = blocked(SIGUSR2), saw_third = blocked(SIGHUP); }, 0,
+     {SIGUSR2});
   OK(raise(SIGUSR1));
   CHECK(saw_self && saw_other && !saw_third);
   CHECK(!blocked(SIGUSR1) && !blocked(SIGUSR2));
@@ -323,7 +323,8 @@ TEST(timed_wait) {
   OK(kill(child, SIGHUP));
   WAIT_UNTIL([&] {
     std::string status = READ_FILE(("/proc/" + std::to_string(child) + "/status").c_str());
-    return status.find("ShdPnd:\t0000000000000000") != std::string::npos && check::process_state(child) == 'S';
+    return status.find("ShdPnd:\t0000000000000000") != std::string::npos &&
+           check::process_state(child) == 'S';
   }());
   OK(kill(child, SIGUSR1));
   JOIN(child);
@@ -627,7 +628,8 @@ TEST(overflow_without_an_alternate_stack_kills) {
     // The frame has no place to go.
     asm volatile(
         "xor %%rsp, %%rsp\n"
-        "mov (%%rsp), %%rax\n" ::: "memory");
+        "mov (%%rsp), %%rax\n" ::
+            : "memory");
   });
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);
 }
@@ -642,11 +644,7 @@ TEST(altstack_too_small_for_the_frame_kills) {
     stack.ss_size = 8192;
     OK(sigaltstack(&stack, nullptr));
     on(
-        SIGUSR1,
-        [](int) {
-          check::use_stack(1 << 20);
-        },
-        SA_ONSTACK);
+        SIGUSR1, [](int) { check::use_stack(1 << 20); }, SA_ONSTACK);
     raise(SIGUSR1);
   });
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);

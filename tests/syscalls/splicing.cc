@@ -1,4 +1,5 @@
-// splice(2), tee(2), vmsplice(2), sendfile(2) between pipes, files and sockets; pidfd_getfd(2); SIGIO, fcntl(2).
+// splice(2), tee(2), vmsplice(2), sendfile(2) between pipes, files and sockets; pidfd_getfd(2); SIGIO,
+// fcntl(2).
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/sendfile.h>
@@ -44,9 +45,8 @@ TEST(through_sockets) {
 
 TEST(waits_for_data_and_room) {
   Ends in = make_pipe(), out = make_pipe();
-  pid_t child = check::fork_child([&] {
-    CHECK_EQ(OK(splice(in.first, nullptr, out.second, nullptr, 100, 0)), 5);
-  });
+  pid_t child =
+      check::fork_child([&] { CHECK_EQ(OK(splice(in.first, nullptr, out.second, nullptr, 100, 0)), 5); });
   WAIT_BLOCKED(child);
   OK(write(in.second, "later", 5));
   JOIN(child);

@@ -1,4 +1,5 @@
-// What a program asks about itself and the machine: limits, usage, names, random numbers, scheduling, unknown calls.
+// What a program asks about itself and the machine: limits, usage, names, random numbers, scheduling, unknown
+// calls.
 #include <linux/random.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -238,8 +239,8 @@ TEST(unknown_calls) {
 }
 
 TEST(removed_calls) {
-  // In the table's middle, and never implemented or gone: afs_syscall, tuxcall, security, vserver, create_module,
-  // get_kernel_syms, query_module, nfsservctl.
+  // In the table's middle, and never implemented or gone: afs_syscall, tuxcall, security, vserver,
+  // create_module, get_kernel_syms, query_module, nfsservctl.
   for (long number : {183l, 184l, 185l, 236l, 174l, 177l, 178l, 180l}) {
     FAILS(ENOSYS, syscall(number, 0, 0, 0, 0, 0, 0));
   }

@@ -14,7 +14,8 @@
 
 namespace {
 
-// What a case that fails leaves behind shall go with it: natively as root there is a namespace of its own for that.
+// What a case that fails leaves behind shall go with it: natively as root there is a namespace of its own for
+// that.
 void isolate() { (void)unshare(CLONE_NEWIPC); }
 
 key_t fresh_key() { return key_t(0x62000000 | (getpid() & 0xffffff)); }
@@ -31,7 +32,7 @@ TEST(shared_memory_between_processes) {
   isolate();
   int id = OK(shmget(IPC_PRIVATE, 10'000, IPC_CREAT | 0600));
   auto* words = static_cast<volatile int*>(OK(shmat(id, nullptr, 0)));
-    OK(shmctl(id, IPC_RMID, nullptr));
+  OK(shmctl(id, IPC_RMID, nullptr));
   CHECK(words[0] == 0);
   words[2000] = 7;
   JOIN(check::fork_child([&] {
@@ -93,9 +94,10 @@ TEST(shared_memory_is_described) {
 TEST(shared_memory_addresses) {
   isolate();
   int id = OK(shmget(IPC_PRIVATE, 8192, 0600));
-  char* base = static_cast<char*>(OK(mmap(nullptr, 16 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
-  FAILS(EINVAL, shmat(id, base, 0));              // taken
-  FAILS(EINVAL, shmat(id, base + 100, SHM_REMAP)); // not aligned
+  char* base =
+      static_cast<char*>(OK(mmap(nullptr, 16 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  FAILS(EINVAL, shmat(id, base, 0));                // taken
+  FAILS(EINVAL, shmat(id, base + 100, SHM_REMAP));  // not aligned
   FAILS(EINVAL, shmat(id, nullptr, SHM_REMAP));
   CHECK_EQ(OK(shmat(id, base + 4096, SHM_REMAP)), static_cast<void*>(base + 4096));
   base[4096] = 'x';

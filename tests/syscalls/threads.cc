@@ -1,4 +1,5 @@
-// Threads as libraries make them: pthreads(7), clone(2) with CLONE_THREAD, set_tid_address(2), thread-local storage.
+// Threads as libraries make them: pthreads(7), clone(2) with CLONE_THREAD, set_tid_address(2), thread-local
+// storage.
 #include <asm/prctl.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -228,8 +229,8 @@ TEST(cleared_tid_of_a_process_sharing_memory) {
   static std::atomic<int> word;
   word = 1;
   static char stack[65536];
-  pid_t pid = OK(clone([](void*) { return 0; }, stack + sizeof stack, CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD,
-                       nullptr, nullptr, nullptr, &word));
+  pid_t pid = OK(clone([](void*) { return 0; }, stack + sizeof stack,
+                       CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, nullptr, nullptr, nullptr, &word));
   CHECK_EXITED(WAIT_STATUS(pid), 0);
   CHECK_EQ(word.load(), 0);
 }
@@ -341,11 +342,7 @@ TEST(large_stacks) {
 }
 
 TEST(guard_page_catches_overflow) {
-  pid_t child = check::fork_child([] {
-    std::thread([] {
-      check::use_stack(1 << 30);
-    }).join();
-  });
+  pid_t child = check::fork_child([] { std::thread([] { check::use_stack(1 << 30); }).join(); });
   CHECK_KILLED(WAIT_STATUS(child), SIGSEGV);
 }
 

@@ -57,7 +57,9 @@ Fd connect_to(const std::string& path, int type = SOCK_STREAM) {
   return fd;
 }
 
-void set_option(int fd, int option, int value) { OK(setsockopt(fd, SOL_SOCKET, option, &value, sizeof value)); }
+void set_option(int fd, int option, int value) {
+  OK(setsockopt(fd, SOL_SOCKET, option, &value, sizeof value));
+}
 
 int get_option(int fd, int option) {
   int value = -1;
