@@ -74,6 +74,17 @@ void TcpEndpoint::release(bool abort) {
   queue.wake(kAll);
 }
 
+void TcpEndpoint::enqueue(const std::shared_ptr<TcpEndpoint>& connector) {
+  if (waiting.size() >= waiting_limit) {
+    std::erase_if(waiting, [](const std::weak_ptr<TcpEndpoint>& other) {
+      const auto endpoint = other.lock();
+      return endpoint == nullptr || endpoint->state != State::kConnecting;
+    });
+    waiting_limit = std::max<size_t>(128, waiting.size() * 2);
+  }
+  waiting.push_back(connector);
+}
+
 void TcpEndpoint::admit() {
   while (has_room() && !waiting.empty() && description != nullptr) {
     const auto client = waiting.front().lock();
@@ -237,7 +248,7 @@ Result<> TcpSocket::connect(const Address& address, const Caller& caller, bool n
     self.connect_unanswered = true;
     listener->description->establish(self);
   } else {
-    listener->waiting.push_back(endpoint_);
+    listener->enqueue(endpoint_);
   }
   // The handshake takes a moment, even here: who does not wait learns of its end by poll(2).
   if (nonblocking_now || nonblocking()) return Errno(EINPROGRESS);

@@ -26,6 +26,7 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   bool writable() const { return under_way() * 3 <= window() * 2; }
   void reset(int reason);
   void release(bool abort);
+  void enqueue(const std::shared_ptr<TcpEndpoint>& connector);
   // Lets connections in that waited for room in the accept queue.
   void admit();
   // TCP_ESTABLISHED and its kin, as TCP_INFO and /proc/net/tcp show it.
@@ -44,6 +45,7 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   size_t backlog = 0;
   std::deque<std::shared_ptr<TcpSocket>> accepted;  // connections that wait for accept(2)
   std::deque<std::weak_ptr<TcpEndpoint>> waiting;   // those that connect while there is no room
+  size_t waiting_limit = 128;                       // beyond, those that have gone are dropped first
   TcpSocket* description = nullptr;                 // a listener's own, while it lives
   WaitQueue queue;
 };

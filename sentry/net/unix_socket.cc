@@ -108,6 +108,7 @@ void UnixEndpoint::release() {
   const auto messages = std::exchange(inbox, {});
   const auto unaccepted = std::exchange(embryos, {});
   const auto old_peer = std::exchange(peer, nullptr);
+  if (old_peer != nullptr) old_peer->blocked_pollers.erase(weak_from_this());
   place = {};
   queue.wake(kAll);
   made_room();
@@ -307,7 +308,10 @@ Result<> UnixSocket::connect_datagram(const Address& address, const Caller& call
   }
   const EndpointRef old = std::exchange(self.peer, other);
   self.state = other != nullptr ? UnixEndpoint::State::kConnected : UnixEndpoint::State::kUnconnected;
-  if (old != nullptr && old != other) self.disconnected_from(*old);
+  if (old != nullptr && old != other) {
+    old->blocked_pollers.erase(endpoint_);
+    self.disconnected_from(*old);
+  }
   self.queue.wake(kOut);
   return {};
 }

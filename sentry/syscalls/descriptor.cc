@@ -3,6 +3,7 @@
 
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -11,6 +12,7 @@
 
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/net/socket.h"
 #include "sentry/syscalls/table.h"
 #include "sentry/vfs/lock.h"
 
@@ -376,6 +378,19 @@ Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, unsigned request, uint64_t a
       if ((on != 0) != ((file->flags() & O_ASYNC) != 0) && file->wait_queue() == nullptr) return Errno(ENOTTY);
       const int flags = on != 0 ? file->flags() | O_ASYNC : file->flags() & ~O_ASYNC;
       return done(set_status_flags(task, *file, fd.value, flags));
+    }
+    case FIOSETOWN:
+    case SIOCSPGRP:
+    case FIOGETOWN:
+    case SIOCGPGRP: {
+      if (dynamic_cast<net::Socket*>(file.get()) == nullptr) return Errno(ENOTTY);
+      const bool sets = request == FIOSETOWN || request == SIOCSPGRP;
+      if (sets) {
+        const int id = TRY(task.memory().read(GuestPtr<const int>(argument)));
+        return owner_call(task, *file, F_SETOWN, static_cast<uint64_t>(int64_t{id}));
+      }
+      const uint64_t id = TRY(owner_call(task, *file, F_GETOWN, 0));
+      return done(task.memory().write(GuestPtr<int>(argument), static_cast<int>(id)));
     }
     case FIOQSIZE: {
       const vfs::Attributes attributes = TRY(file->inode()->getattr());

@@ -132,7 +132,7 @@ Result<int> sys_accept4(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const SocketRef listener = TRY(socket_at(task, fd));
   // No connection may be lost because there is no descriptor for it: EMFILE comes first.
-  task.fds().remove(TRY(task.install_fd(listener, true)));
+  TRY(task.fds().check_room(task.group->limit(RLIMIT_NOFILE)));
   const SocketRef connection = TRY(listener->accept(false));
   connection->set_nonblocking((flags & SOCK_NONBLOCK) != 0);
   if (place) {

@@ -18,6 +18,7 @@ class Pipe {
   static constexpr size_t kPage = 4096;          // also PIPE_BUF
   static constexpr size_t kDefaultSlots = 16;    // 64 KiB
   static constexpr size_t kMaximumSize = 1 << 20;  // fs.pipe-max-size
+  static constexpr size_t kPrivilegedMaximum = 64 << 20;  // ours; Linux sets none to the privileged
 
   // Reads what there is, at least one byte or one packet; waits for it unless `nonblocking`. 0: no writer is left.
   // EAGAIN, EFAULT, ERESTARTSYS.
@@ -40,7 +41,7 @@ class Pipe {
   size_t size() const { return bytes_; }                    // FIONREAD
   size_t capacity() const { return capacity_ * kPage; }     // F_GETPIPE_SZ
   // F_SETPIPE_SZ: rounds up to a power of two pages. EBUSY if what is buffered needs more, EINVAL for nonsense, EPERM
-  // beyond kMaximumSize unless `privileged`.
+  // beyond kMaximumSize unless `privileged`, ENOMEM beyond kPrivilegedMaximum.
   Result<size_t> set_capacity(uint64_t bytes, bool privileged);
   bool empty() const { return slots_.empty(); }
   bool full() const { return slots_.size() >= capacity_; }
