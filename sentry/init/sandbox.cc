@@ -46,6 +46,7 @@ class Sandbox {
     kernel_.host_memory_bytes = uint64_t{host.totalram} * host.mem_unit;
     kernel_.uid_mappings = boot.uid_mappings;
     kernel_.gid_mappings = boot.gid_mappings;
+    kernel_.sysctl = boot.sysctl;
     kernel_.on_init_exit = [this](int status) { ended(status); };
     kernel_.on_init_stop = [this](int signal) { stopped(signal); };
     syscalls::set_strace(boot.strace);
@@ -73,7 +74,7 @@ class Sandbox {
     auto devpts = fs::tty::Devpts::create();
     if (boot_.process.terminal) {
       auto console = fs::tty::Console::create(loop_, devpts, Fd(boot_.process.console_fd), boot_.process.uid,
-                                              boot_.process.rows, boot_.process.columns);
+                                              rows_, columns_);
       if (!console.ok()) return fail({console.error().value(), "opening the terminal"});
       console_ = std::move(*console);
     }
@@ -81,6 +82,7 @@ class Sandbox {
     if (auto failure = mount_all({kernel_, gofer_, devpts}, boot_)) return fail(*failure);
     if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
     control_.send(Control{.kind = Control::Kind::kStarted});
+    for (const int signo : early_signals_) kernel_.first->send(kernel::make_signal(signo, SI_USER));
   }
 
   void fail(const Failure& failure) {
@@ -109,15 +111,20 @@ class Sandbox {
   void handle(const Control& message) {
     switch (message.kind) {
       case Control::Kind::kSignal:
-        if (message.value > 0 && message.value <= kernel::kSignals && kernel_.first != nullptr)
+        if (message.value <= 0 || message.value > kernel::kSignals) break;
+        if (kernel_.first != nullptr)
           kernel_.first->send(kernel::make_signal(message.value, SI_USER));
+        else
+          early_signals_.push_back(message.value);
         break;
       case Control::Kind::kContinue:
         if (kernel_.first != nullptr && kernel_.first->process_group != nullptr)
           kernel::signal_process_group(*kernel_.first->process_group, kernel::make_signal(SIGCONT, SI_USER));
         break;
       case Control::Kind::kResize:
-        if (console_ != nullptr) console_->resize(message.rows, message.columns);
+        rows_ = message.rows;
+        columns_ = message.columns;
+        if (console_ != nullptr) console_->resize(rows_, columns_);
         break;
       case Control::Kind::kHangup:
         if (console_ != nullptr) console_->hang_up();
@@ -134,6 +141,8 @@ class Sandbox {
   ControlLink control_;
   std::shared_ptr<fs::gofer::Client> gofer_;
   std::shared_ptr<fs::tty::Console> console_;
+  std::vector<int> early_signals_;  // for a program that is still being loaded
+  uint16_t rows_ = boot_.process.rows, columns_ = boot_.process.columns;  // may change before the console is there
   bool ended_ = false;
 };
 
