@@ -65,6 +65,7 @@ section jobs
 for i in 1 2 3; do (exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}" || echo "job $i gave $?"; done
 sleep 100 & sleeper=$!
+until [[ $(<"/proc/$sleeper/comm") == sleep ]]; do :; done  # until then the shell's own handlers answer
 kill "$sleeper"; wait "$sleeper" 2>/dev/null || echo "sleeper gave $?"
 mkfifo fifo
 (for i in $(seq "$rounds"); do echo "$i"; done >fifo) &
