@@ -1,8 +1,8 @@
 #!/bin/bash
 # Sets up a host worth attacking, lets the hostile guest loose, and looks at the host afterwards.
-#   run_hostile.sh HOSTILE BULKHEAD [BULKHEAD-DO-ARGS…]; run in a folder that the sandbox is shown.
+#   run_hostile.sh HOSTILE BULKHEAD [BULKHEAD-DO-ARGS…]
 set -eu
-hostile=$1 bulkhead=$2
+hostile=$(realpath "$1") bulkhead=$(realpath "$2")
 shift 2
 [ -x "$bulkhead" ] || { echo "no $bulkhead: nothing to run the sandbox with"; exit 77; }
 failed=0
@@ -10,8 +10,9 @@ fail() { echo "FAIL: $*"; failed=1; }
 
 # Hidden from a sandbox: /tmp. Shown, read-only: the current folder.
 hidden=$(mktemp -d /tmp/bulkhead-hostile-XXXXXX)
-shown=$(mktemp -d "$PWD/bulkhead-hostile-XXXXXX")
+shown=$(mktemp -d /var/tmp/bulkhead-hostile-XXXXXX)
 chmod 755 "$hidden" "$shown"
+cd "$shown"
 marker=marker-$(head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n')
 victim=
 listener=
@@ -19,15 +20,28 @@ listener=
 cleanup() {
   [ -z "$victim" ] || kill -9 "$victim" 2>/dev/null || :
   [ -z "$listener" ] || kill -9 "$listener" 2>/dev/null || :
+  cd /
   rm -rf "$hidden" "$shown"
 }
 trap cleanup EXIT
 
+# Never as root: what runs natively is meant to do harm where it can.
+as_nobody() {
+  if [ "$(id -u)" = 0 ]; then
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --ambient-caps=-all \
+      -- "$@"
+  else
+    exec "$@"
+  fi
+}
+
 start_host() {
   echo "$marker" >"$hidden/secret"
+  install -m 755 "$hostile" "$shown/hostile" # where nobody and the sandbox can reach it
   echo "untouched" >"$shown/canary"
   chmod 644 "$shown/canary"
-  env -i "MARKER=$marker" bash -c "exec -a 'victim $marker' sleep 100000" & victim=$!
+  [ "$(id -u)" != 0 ] || chown -R 65534:65534 "$shown"
+  as_nobody env -i "MARKER=$marker" bash -c "exec -a 'victim $marker' sleep 100000" & victim=$!
   : >"$hidden/connections"
   /usr/bin/python3 - "$marker" "$hidden" "$shown" <<'PYTHON' & listener=$!
 import os, select, socket, sys
@@ -70,13 +84,11 @@ start_host
 reachable="host_processes_are_not_listed host_processes_cannot_be_signalled hidden_files_cannot_be_opened
   host_abstract_sockets_are_out_of_reach host_sockets_in_a_shown_folder_are_out_of_reach
   host_sockets_in_a_hidden_folder_are_out_of_reach host_ports_are_out_of_reach host_files_keep_their_content"
-if [ "$(id -u)" = 0 ]; then
-  reachable="$reachable host_process_memory_is_out_of_reach leaving_the_root_by_chroot"
-fi
+install -d -m 777 "$hidden/native"
 for name in $reachable; do
   status=0
-  (cd "$hidden" && env "${facts[@]}" TMPDIR="$hidden" "$hostile" --run "$name") >"$hidden/native.out" 2>&1 \
-    </dev/null || status=$?
+  (cd "$hidden/native" && as_nobody env "${facts[@]}" TMPDIR="$hidden/native" "$shown/hostile" --run "$name") \
+    >"$hidden/native.out" 2>&1 </dev/null || status=$?
   [ "$status" = 101 ] || fail "natively, $name does not get through: the case is blind"
 done
 if [ "$(cat "$shown/canary" 2>/dev/null)" = untouched ]; then fail "natively, the canary is untouched"; fi
@@ -91,7 +103,7 @@ pass=()
 for fact in "${facts[@]}"; do pass+=(--env "$fact"); done
 status=0
 timeout 550 "$bulkhead" do "$@" --env BULKHEAD_TEST_SANDBOXED=1 --env CHECK_SECONDS=300 "${pass[@]}" --cwd /tmp -- \
-  "$hostile" >"$hidden/sandboxed.out" 2>&1 </dev/null || status=$?
+  "$shown/hostile" >"$hidden/sandboxed.out" 2>&1 </dev/null || status=$?
 cat "$hidden/sandboxed.out"
 [ "$status" = 0 ] || fail "the sandbox ended with $status"
 grep -q "^ok the_last_case_still_runs" "$hidden/sandboxed.out" || fail "the sandbox did not live to the end"
@@ -99,7 +111,7 @@ if grep -q -a "$marker" "$hidden/sandboxed.out"; then fail "the secret is in the
 [ "$(cat "$hidden/secret")" = "$marker" ] || fail "the secret was changed"
 [ "$(cat "$shown/canary")" = untouched ] || fail "the canary was changed"
 [ "$(stat -c %a "$shown/canary")" = 644 ] || fail "the canary's mode was changed"
-[ "$(cd "$shown" && echo *)" = "canary s" ] || fail "files were made on the host: $(cd "$shown" && echo *)"
+[ "$(cd "$shown" && echo *)" = "canary hostile s" ] || fail "files were made on the host: $(cd "$shown" && echo *)"
 [ ! -s "$hidden/connections" ] || fail "the host's sockets were reached: $(sort -u "$hidden/connections")"
 kill -0 "$victim" 2>/dev/null || fail "the host's process is gone"
 [ "$(settings)" = "$settings_before" ] || fail "the host's kernel settings were changed: $(settings)"
