@@ -2,6 +2,8 @@
 #include <linux/capability.h>
 #include <sys/mount.h>
 
+#include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/directory.h"
 #include "sentry/syscalls/place.h"
 #include "sentry/vfs/filesystem_type.h"
@@ -35,6 +37,11 @@ Result<> remount(const vfs::Path& place, uint64_t flags) {
   if (loosens(*place.mount, flags)) return Errno(EPERM);
   set_mount_flags(*place.mount, flags);
   return {};
+}
+
+Result<std::shared_ptr<vfs::Superblock>> make_superblock(Task& task, const std::string& type, const std::string& data) {
+  if (type != "tmpfs") return vfs::make_filesystem(type, data);
+  return fs::tmpfs::make_tmpfs(task.kernel.memory_file, TRY(fs::tmpfs::parse_options(data, {})));
 }
 
 // bind, and with MS_REC what is mounted below.
@@ -84,7 +91,7 @@ Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath typ
     return place.dentry == place.mount->root ? Result<>() : Result<>(Errno(EINVAL));
   }
   if (type_text.empty()) return Errno(EINVAL);
-  const std::shared_ptr<vfs::Superblock> superblock = TRY(vfs::make_filesystem(type_text, data_text));
+  const std::shared_ptr<vfs::Superblock> superblock = TRY(make_superblock(task, type_text, data_text));
   const vfs::MountRef mount = TRY(space.mount(place, superblock));
   set_mount_flags(*mount, flags);
   mount->source = source_text.empty() ? "none" : source_text;

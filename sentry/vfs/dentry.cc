@@ -1,5 +1,6 @@
 #include "sentry/vfs/dentry.h"
 
+#include <algorithm>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
@@ -28,13 +29,35 @@ Dentry::Directory& Dentry::directory() {
 FiberLock& Dentry::names_lock() { return directory().names_lock; }
 
 void Dentry::hash() {
-  parent_->directory().children[name_] = this;
+  Directory& above = parent_->directory();
+  if (above.count == above.buckets.size()) {
+    std::vector<Dentry*> larger(std::max<size_t>(8, 2 * above.buckets.size()));
+    for (Dentry* child : above.buckets) {
+      while (child != nullptr) {
+        Dentry* next = child->next_in_bucket_;
+        Dentry*& bucket = larger[child->hash_ & (larger.size() - 1)];
+        child->next_in_bucket_ = bucket;
+        bucket = child;
+        child = next;
+      }
+    }
+    above.buckets = std::move(larger);
+  }
+  hash_ = hash_of(name_);
+  Dentry*& bucket = above.buckets[hash_ & (above.buckets.size() - 1)];
+  next_in_bucket_ = bucket;
+  bucket = this;
+  ++above.count;
   hashed_ = true;
 }
 
 void Dentry::unhash() {
   if (!hashed_) return;
-  parent_->directory_->children.erase(name_);
+  Directory& above = *parent_->directory_;
+  Dentry** link = &above.buckets[hash_ & (above.buckets.size() - 1)];
+  while (*link != this) link = &(*link)->next_in_bucket_;
+  *link = next_in_bucket_;
+  --above.count;
   hashed_ = false;
 }
 
@@ -45,9 +68,13 @@ bool Dentry::is_ancestor_of(const Dentry& other) const {
 }
 
 DentryRef Dentry::find_child(std::string_view name) const {
-  if (directory_ == nullptr) return nullptr;
-  const auto found = directory_->children.find(name);
-  return found == directory_->children.end() ? nullptr : found->second->shared_from_this();
+  if (directory_ == nullptr || directory_->count == 0) return nullptr;
+  const size_t hash = hash_of(name);
+  Dentry* child = directory_->buckets[hash & (directory_->buckets.size() - 1)];
+  while (child != nullptr && (child->hash_ != hash || child->name_ != name)) child = child->next_in_bucket_;
+  if (child == nullptr) return nullptr;
+  // Copying the cache's reference is much cheaper than making one from a weak one.
+  return child->kept_ != nullptr ? child->kept_ : child->shared_from_this();
 }
 
 DentryCache::~DentryCache() { trim(0); }
@@ -172,8 +199,9 @@ void DentryCache::remove(const DentryRef& dentry) {
   if (dentry->directory_ == nullptr) return;
   // What is left below are absent names; they would hold the directory.
   std::vector<DentryRef> absent;
-  for (const auto& [name, child] : dentry->directory_->children)
-    if (child->negative()) absent.push_back(child->shared_from_this());
+  for (Dentry* child : dentry->directory_->buckets)
+    for (; child != nullptr; child = child->next_in_bucket_)
+      if (child->negative()) absent.push_back(child->shared_from_this());
   for (const DentryRef& child : absent) {
     child->unhash();
     drop(*child);

@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "sentry/base/result.h"
@@ -47,22 +46,24 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
  private:
   friend class DentryCache;
   friend class MountNamespace;
-  struct Hash {
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
   // What only directories have; made at the first lookup.
   struct Directory {
-    std::unordered_map<std::string_view, Dentry*, Hash> children;  // keys are the children's names
+    std::vector<Dentry*> buckets;  // a power of two of them; chained by next_in_bucket_
+    size_t count = 0;
     FiberLock names_lock;
   };
   Directory& directory();
   void unhash();
   void hash();
 
+  static size_t hash_of(std::string_view name) { return std::hash<std::string_view>{}(name); }
+
   DentryRef parent_;
   std::string name_;
   InodeRef inode_;
   std::unique_ptr<Directory> directory_;
+  Dentry* next_in_bucket_ = nullptr;
+  size_t hash_ = 0;  // of name_, while hashed_
   bool deleted_ = false;
   bool hashed_ = false;      // in the parent's table
   bool referenced_ = false;  // used since the cache last looked

@@ -2,7 +2,6 @@
 #include <charconv>
 
 #include "sentry/fs/tmpfs/tmpfs.h"
-#include "sentry/vfs/filesystem_type.h"
 
 namespace sentry::fs::tmpfs {
 namespace {
@@ -64,15 +63,6 @@ Result<Options> parse_options(std::string_view data, const Options& defaults) {
     }
   }
   return options;
-}
-
-void register_tmpfs(mm::MemoryFile& memory, uint64_t default_size_bytes) {
-  vfs::register_filesystem(
-      "tmpfs", [&memory, default_size_bytes](std::string_view data) -> Result<std::shared_ptr<vfs::Superblock>> {
-        Options defaults;
-        defaults.size_bytes = default_size_bytes;
-        return make_tmpfs(memory, TRY(parse_options(data, defaults)));
-      });
 }
 
 }  // namespace sentry::fs::tmpfs

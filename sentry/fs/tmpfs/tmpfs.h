@@ -25,8 +25,6 @@ std::shared_ptr<vfs::Superblock> make_tmpfs(mm::MemoryFile& memory, const Option
 
 // From mount(2)'s data: size=, nr_blocks=, nr_inodes=, mode=, uid=, gid=, tmpfs(5). EINVAL for what is not understood.
 Result<Options> parse_options(std::string_view data, const Options& defaults);
-// Lets mount(2) make tmpfs mounts. Its superblocks' limit defaults to `default_size_bytes`.
-void register_tmpfs(mm::MemoryFile& memory, uint64_t default_size_bytes);
 
 // memfd_create(2): an unnamed file, open for reading and writing, which /proc shows as "/memfd:name (deleted)". `sealable`
 // as MFD_ALLOW_SEALING; `executable` false as MFD_NOEXEC_SEAL. ENOSPC at the end of the sandbox's
