@@ -269,7 +269,7 @@ std::span<const Entry> directory_calls() {
       COMPLETE(umask, sys_umask),
       PARTIAL(mount, sys_mount, "tmpfs, proc and the like, bind, move, remount; no propagation between mounts"),
       COMPLETE(umount2, sys_umount2),
-      PARTIAL(pivot_root, sys_pivot_root, "changes the caller's root only"),
+      COMPLETE(pivot_root, sys_pivot_root),
       ABSENT(open_tree, ENOSYS, "the old mount interface has to do"),
       ABSENT(move_mount, ENOSYS, "the old mount interface has to do"),
       ABSENT(fsopen, ENOSYS, "the old mount interface has to do"),

@@ -115,8 +115,14 @@ Result<> sys_pivot_root(Task& task, GuestPath new_root, GuestPath put_old) {
   if (!fresh.dentry->inode()->is_directory() || !old.dentry->inode()->is_directory()) return Errno(ENOTDIR);
   const vfs::Path before = task.fs().root;
   TRY(task.fs().space->pivot_root(fresh, old));
-  if (task.fs().root == before) task.fs().root = fresh;
-  if (task.fs().cwd == before) task.fs().cwd = fresh;
+  // chroot_fs_refs: whoever stood at the old root stands at the new one.
+  for (const auto& [id, group] : task.kernel.groups()) {
+    for (Task* other : group->tasks) {
+      if (other->fs_context == nullptr) continue;
+      if (other->fs().root == before) other->fs().root = fresh;
+      if (other->fs().cwd == before) other->fs().cwd = fresh;
+    }
+  }
   return {};
 }
 
