@@ -86,6 +86,8 @@ class ContainerPlanner {
         add_gofer_mount("/", {*real, !config_.root.readonly, kernel_mounts_below(*real)});
     mount.source = "bulkhead";
     mount.exclusive = true;
+    // A tree that stays as it is: mountpoints that it lacks are made in the sandbox's memory.
+    mount.overlay = config_.root.readonly;
     return {};
   }
 

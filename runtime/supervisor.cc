@@ -181,8 +181,8 @@ class Supervision {
       case Control::Kind::kExited:
         return program_ended({shell_status(message.value), ""});
       case Control::Kind::kStartFailed: {
-        const bool not_executable = message.status == kStatusNotExecutable;
-        return program_ended({not_executable ? kStatusNotExecutable : kStatusNotFound, printable(text)});
+        const bool known = message.status >= kStatusFailure && message.status <= kStatusNotFound;
+        return program_ended({known ? message.status : kStatusFailure, printable(text)});
       }
       case Control::Kind::kStopped:
         return stop_as_program(message.value);
