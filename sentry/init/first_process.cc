@@ -99,7 +99,7 @@ Result<vfs::FileRef> find_program(kernel::Task& task, const boot::Process& proce
 std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot,
                                            fs::tty::Console* console) {
   const boot::Process& process = boot.process;
-  if (process.args.empty()) return Failure{EINVAL, "no program is named"};
+  if (process.args.empty()) return Failure{EINVAL, "no program is named", 125};
   if (boot.own_init) kernel.make_own_init();
   const pid_t id = *kernel.allocate_tid();
   auto group = std::make_shared<kernel::ThreadGroup>(kernel, id);
@@ -135,7 +135,7 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
     std::erase(group->tasks, task.get());
     group->leader = nullptr;
     kernel.remove(*task);
-    return Failure{error.value(), std::move(what)};
+    return Failure{error.value(), std::move(what), 125};
   };
   vfs::WalkOptions walk;
   walk.directory = true;
@@ -147,13 +147,21 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
 
   kernel::ExecRequest request;
   auto file = find_program(*task, process, request.filename);
-  if (!file.ok()) return fail(file.error(), process.args.front());
+  if (!file.ok()) {
+    Failure failure = fail(file.error(), process.args.front());
+    failure.status = file.is(ENOENT) || file.is(ENOTDIR) ? 127 : 126;
+    return failure;
+  }
   request.file = std::move(*file);
   request.args = process.args;
   request.env = process.env;
   const vfs::CredentialsRef wanted = task->credentials;
   const Result<> loaded = kernel::exec(*task, std::move(request));
-  if (!loaded.ok()) return fail(loaded.error(), process.args.front());
+  if (!loaded.ok()) {
+    Failure failure = fail(loaded.error(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""));
+    failure.status = 126;
+    return failure;
+  }
   // What the document says of capabilities is what the program starts with, not what exec would make of it.
   task->credentials = wanted;
   group->has_executed = false;

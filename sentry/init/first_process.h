@@ -12,7 +12,7 @@
 namespace sentry::init {
 
 // Loads the program and starts its task. On a fiber, with everything mounted. A failure's `error` chooses the exit
-// status: ENOENT is 127, others 126. `console` is the program's terminal, or null.
+// status. `console` is the program's terminal, or null.
 std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot, fs::tty::Console* console);
 
 }  // namespace sentry::init

@@ -33,8 +33,10 @@ class Mounter {
     context_.kernel.mount_space = std::make_shared<vfs::MountNamespace>();
     for (const boot::Mount& mount : boot_.mounts) {
       const Result<> mounted = add(mount);
-      if (!mounted.ok()) return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination)};
+      if (!mounted.ok()) return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination), 125};
     }
+    // Last, so that what is mounted on them finds or makes its place.
+    for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
     return std::nullopt;
   }
 
@@ -52,7 +54,7 @@ class Mounter {
       const vfs::Path place = TRY(find_or_make(mount.destination, superblock->root()->is_directory()));
       mounted = TRY(space.mount(place, superblock));
     }
-    mounted->read_only = mount.read_only;
+    if (mount.read_only) read_only_.push_back(mounted);
     mounted->nosuid = mount.nosuid;
     mounted->nodev = mount.nodev;
     mounted->noexec = mount.noexec;
@@ -143,6 +145,7 @@ class Mounter {
   const MountContext& context_;
   const boot::Boot& boot_;
   vfs::FsContext fs_;
+  std::vector<vfs::MountRef> read_only_;
 };
 
 }  // namespace

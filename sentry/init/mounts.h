@@ -15,7 +15,8 @@ namespace sentry::init {
 // What went wrong, for the operator.
 struct Failure {
   int error;         // errno
-  std::string what;  // "mount /proc"
+  std::string what;  // "mounting /proc"
+  int status = 125;  // the command's exit status: 126 and 127 are for programs that cannot be executed, or are not there
 };
 
 struct MountContext {

@@ -68,14 +68,14 @@ class Sandbox {
   void start() {
     if (gofer_ != nullptr) {
       const auto attach_points = gofer_->hello();
-      if (!attach_points.ok()) return fail({attach_points.error().value(), "greeting the gofer"});
+      if (!attach_points.ok()) return fail({attach_points.error().value(), "greeting the gofer", 125});
     }
     fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot_.memory_limit_bytes;
     auto devpts = fs::tty::Devpts::create();
     if (boot_.process.terminal) {
       auto console = fs::tty::Console::create(loop_, devpts, Fd(boot_.process.console_fd), boot_.process.uid,
                                               rows_, columns_);
-      if (!console.ok()) return fail({console.error().value(), "opening the terminal"});
+      if (!console.ok()) return fail({console.error().value(), "opening the terminal", 125});
       console_ = std::move(*console);
     }
     fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts, console_ ? console_->terminal() : nullptr);
@@ -87,7 +87,7 @@ class Sandbox {
 
   void fail(const Failure& failure) {
     Control message{.kind = Control::Kind::kStartFailed, .value = failure.error};
-    message.status = failure.error == ENOENT || failure.error == ENOTDIR ? 127 : 126;
+    message.status = failure.status;
     control_.send(message, fmt::format("{}: {}", failure.what, ::strerrordesc_np(failure.error)));
     ended_ = true;
     loop_.stop();

@@ -144,6 +144,10 @@ Result<int> Task::install_fd(vfs::FileRef file, bool cloexec, int from) {
 }
 
 bool ProcessGroup::orphaned() const {
+  // The first process has its job control from outside: the runtime stops and continues with it.
+  const bool has_first = std::any_of(members.begin(), members.end(),
+                                     [](const ThreadGroup* member) { return member->kernel.first == member; });
+  if (has_first) return false;
   return std::none_of(members.begin(), members.end(), [&](const ThreadGroup* member) {
     if (member->dead || member->parent == nullptr || member->parent->process_group == nullptr) return false;
     const ProcessGroup& parents = *member->parent->process_group;

@@ -137,6 +137,15 @@ void Client::forget(protocol::Id id) {
   if (forgotten_.size() >= kForgetBatch) flush();
 }
 
+void Client::flush_soon() {
+  if (flush_posted_) return;
+  flush_posted_ = true;
+  loop_.post([this] {
+    flush_posted_ = false;
+    flush();
+  });
+}
+
 void Client::flush() {
   if (dead_ || forgotten_.empty()) return;
   std::vector<uint8_t> packet(sizeof(protocol::RequestHeader) + sizeof(protocol::ForgetRequest) +

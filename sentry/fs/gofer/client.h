@@ -49,6 +49,8 @@ class Client {
   void forget(::gofer::Id id);
   // Sends what forget() has gathered.
   void flush();
+  // The same at the end of this round of the loop.
+  void flush_soon();
 
   // Says hello: the number of attach points. Once, before anything else.
   Result<uint32_t> hello();
@@ -78,6 +80,7 @@ class Client {
   std::vector<uint8_t> receive_;
   uint32_t next_tag_ = 1;
   bool dead_ = false;
+  bool flush_posted_ = false;
 };
 
 // The body of a reply as one struct (and what follows it in `reader`). EIO if it is too short.

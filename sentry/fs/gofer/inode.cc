@@ -32,6 +32,7 @@ GoferInode::GoferInode(GoferSuperblock& superblock, const protocol::Node& node)
 GoferInode::~GoferInode() {
   tree().remove(*this);
   tree().client->forget(id_);
+  if (attr_.nlink == 0) tree().client->flush_soon();
 }
 
 Result<> GoferInode::refresh() {
@@ -190,7 +191,7 @@ Result<> GoferInode::unlink(std::string_view name, vfs::Inode& victim) {
   auto reply = tree().call(protocol::Op::kUnlink, id_, [&](protocol::Writer& w) { w.string(name); });
   names_changed();
   if (!reply.ok()) return reply.error();
-  return static_cast<GoferInode&>(victim).refresh();
+  return static_cast<GoferInode&>(victim).unlinked();
 }
 
 Result<> GoferInode::rmdir(std::string_view name, vfs::Inode& victim) {
@@ -214,7 +215,7 @@ Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode&
   TRY(refresh());
   if (&target != this) TRY(target.refresh());
   TRY(static_cast<GoferInode&>(node).refresh());
-  if (victim != nullptr) (void)static_cast<GoferInode&>(*victim).refresh();
+  if (victim != nullptr) (void)static_cast<GoferInode&>(*victim).unlinked();
   return {};
 }
 
@@ -271,6 +272,14 @@ Result<std::vector<std::string>> GoferInode::listxattr() {
 
 Result<> GoferInode::removexattr(std::string_view name) {
   TRY(tree().call(protocol::Op::kRemovexattr, id_, [&](protocol::Writer& w) { w.string(name); }));
+  return {};
+}
+
+Result<> GoferInode::unlinked() {
+  if (const HandleRef open = read_handle_.lock()) tree().release(open);
+  if (const HandleRef open = write_handle_.lock()) tree().release(open);
+  TRY(refresh());
+  tree().client->flush_soon();
   return {};
 }
 

@@ -11,7 +11,12 @@ constexpr size_t kKeptHandles = 256;
 constexpr size_t kNamesAfterPressure = 512;
 }  // namespace
 
-GoferSuperblock::~GoferSuperblock() = default;
+GoferSuperblock::~GoferSuperblock() {
+  // Inodes take themselves off the list as they go: they go first.
+  prefetched_.clear();
+  handles_.clear();
+  root_.reset();
+}
 
 Result<struct statfs> GoferSuperblock::statfs() {
   const Client::Reply reply = TRY(call(protocol::Op::kStatfs, root_->id()));
@@ -57,6 +62,8 @@ void GoferSuperblock::keep(const HandleRef& handle) {
   handles_.push_front(handle);
   if (handles_.size() > kKeptHandles) handles_.pop_back();
 }
+
+void GoferSuperblock::release(const HandleRef& handle) { handles_.remove(handle); }
 
 void GoferSuperblock::make_room() {
   drop_prefetched();

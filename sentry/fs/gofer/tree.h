@@ -75,6 +75,8 @@ class GoferSuperblock final : public vfs::Superblock {
 
   // Keeps recently used handles open.
   void keep(const HandleRef& handle);
+  // No longer than somebody uses it: a removed file's space is to come back.
+  void release(const HandleRef& handle);
 
   // Nodes that a walk brought before anybody looked them up.
   struct Prefetched {
@@ -142,6 +144,7 @@ class GoferInode final : public vfs::Inode {
 
  private:
   Result<> refresh();
+  Result<> unlinked();  // one name less
   Result<vfs::InodeRef> made(Result<Client::Reply> reply);
   uint64_t guest_ino() const;
 
