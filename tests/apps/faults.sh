@@ -106,10 +106,13 @@ part_status() {
   # Signals reach the program.
   for signal in INT TERM HUP; do
     mkfifo "pipe$signal"
-    "$bulkhead" do "${do_args[@]}" -- /bin/bash -c \
+    # A shell without job control has its background commands ignore SIGINT.
+    env --default-signal="$signal" "$bulkhead" do "${do_args[@]}" -- /bin/bash -c \
       "trap 'echo got $signal; exit 9' $signal; echo ready; while :; do sleep 0.1; done" >"pipe$signal" 2>"$work/err" &
     pid=$!
-    { read -r line && [ "$line" = ready ] && kill -"$signal" "$pid" && read -r line; } <"pipe$signal"
+    line=
+    { read -r -t 60 line && [ "$line" = ready ] && kill -"$signal" "$pid" && read -r -t 60 line; } <"pipe$signal"
+    [ "$line" = "got $signal" ] || kill -9 "$pid"
     wait "$pid"
     [ "$? $line" = "9 got $signal" ] || fail "SIG$signal did not reach the program ($line)"
     expect_clean "SIG$signal"
