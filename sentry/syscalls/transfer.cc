@@ -44,7 +44,8 @@ Result<FileRef> positioned(Result<FileRef> file, int64_t offset) {
 Result<size_t> do_read(File& file, mm::Sink& sink, std::optional<uint64_t> offset, int flags = 0) {
   File::IoOptions options;
   options.offset = offset;
-  options.nonblocking = file.nonblocking() || (flags & kRwfNowait) != 0;
+  options.nowait = (flags & kRwfNowait) != 0;
+  options.nonblocking = file.nonblocking() || options.nowait;
   const Result<size_t> count = file.read(sink, options);
   if (count.ok() && *count != 0) vfs::notify(file.path(), IN_ACCESS);
   return count;
@@ -66,7 +67,8 @@ Result<uint64_t> clip_to_file_limit(Task& task, File& file, std::optional<uint64
 Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optional<uint64_t> offset, int flags = 0) {
   File::IoOptions options;
   options.offset = offset;
-  options.nonblocking = file.nonblocking() || (flags & kRwfNowait) != 0;
+  options.nowait = (flags & kRwfNowait) != 0;
+  options.nonblocking = file.nonblocking() || options.nowait;
   options.append = (flags & kRwfAppend) != 0;
   const Result<size_t> count = file.write(source, options);
   if (count.ok() && *count != 0) vfs::notify(file.path(), IN_MODIFY);

@@ -105,24 +105,22 @@ std::string File::description() {
 }
 
 Result<size_t> SeekableFile::read(mm::Sink& sink, const IoOptions& options) {
-  const bool nonblocking_now = options.nonblocking || nonblocking();
-  if (options.offset) return read_at(sink, *options.offset, nonblocking_now);
+  if (options.offset) return read_at(sink, *options.offset, options.nowait);
   const std::unique_lock lock(position_lock_);
-  const size_t count = TRY(read_at(sink, position, nonblocking_now));
+  const size_t count = TRY(read_at(sink, position, options.nowait));
   position += count;
   return count;
 }
 
 Result<size_t> SeekableFile::write(mm::Source& source, const IoOptions& options) {
   const bool append = options.append || (flags() & O_APPEND) != 0;
-  const bool nonblocking_now = options.nonblocking || nonblocking();
   if (options.offset) {
     uint64_t offset = *options.offset;
-    return write_at(source, offset, append, nonblocking_now);
+    return write_at(source, offset, append, options.nowait);
   }
   const std::unique_lock lock(position_lock_);
   uint64_t offset = position;
-  const size_t count = TRY(write_at(source, offset, append, nonblocking_now));
+  const size_t count = TRY(write_at(source, offset, append, options.nowait));
   position = offset + count;
   return count;
 }

@@ -61,7 +61,8 @@ class File : public std::enable_shared_from_this<File> {
   // error; an error only if nothing was transferred. The caller has checked readable()/writable().
   struct IoOptions {
     std::optional<uint64_t> offset;
-    bool nonblocking = false;  // RWF_NOWAIT, MSG_DONTWAIT or O_NONBLOCK
+    bool nonblocking = false;  // O_NONBLOCK or MSG_DONTWAIT: streams answer EAGAIN; files with a position take no notice
+    bool nowait = false;       // RWF_NOWAIT: EAGAIN rather than waiting for storage, even for a file
     bool append = false;       // RWF_APPEND
   };
   virtual Result<size_t> read(mm::Sink&, const IoOptions&) { return Errno(EINVAL); }
@@ -129,9 +130,9 @@ class SeekableFile : public File {
   Result<uint64_t> seek(int64_t offset, int whence) override;
 
  protected:
-  virtual Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) = 0;
+  virtual Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nowait) = 0;
   // `append`: at the end, wherever that is when the data are there; `offset` is then where they went.
-  virtual Result<size_t> write_at(mm::Source&, uint64_t& /*offset*/, bool /*append*/, bool /*nonblocking*/) {
+  virtual Result<size_t> write_at(mm::Source&, uint64_t& /*offset*/, bool /*append*/, bool /*nowait*/) {
     return Errno(EINVAL);
   }
   virtual Result<uint64_t> size() = 0;

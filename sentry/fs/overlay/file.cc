@@ -30,20 +30,29 @@ class OpenFile final : public vfs::SeekableFile {
   }
 
  protected:
-  Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override {
+  Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nowait) override {
     IoOptions options;
     options.offset = offset;
-    options.nonblocking = nonblocking;
-    vfs::File* file = node_->copied() ? TRY(upper()) : TRY(lower());
-    return file->read(sink, options);
+    options.nowait = nowait;
+    if (node_->copied()) return TRY(upper())->read(sink, options);
+    size_t done = TRY(TRY(lower())->read(sink, options));
+    // The lower file may stop where the host's cache does; programs take a short read of a file for its end.
+    while (sink.remaining() > 0 && done > 0 && !nowait && !node_->copied()) {
+      if (offset + done >= TRY(node_->lower()->getattr()).size) break;
+      options.offset = offset + done;
+      const Result<size_t> more = TRY(lower())->read(sink, options);
+      if (!more.ok() || *more == 0) break;
+      done += *more;
+    }
+    return done;
   }
-  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nonblocking) override {
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nowait) override {
     if (source.remaining() == 0) return size_t{0};
     TRY(node_->copy_contents());
     IoOptions options;
     options.offset = offset;
     options.append = append;
-    options.nonblocking = nonblocking;
+    options.nowait = nowait;
     const size_t count = TRY(TRY(upper())->write(source, options));
     // Nobody has run since it ended: the end is that of this write.
     if (append) offset = node_->upper_file().content().size() - count;

@@ -252,6 +252,29 @@ TEST_P(Content, SealsOfMemfds) {
   EXPECT_EQ(code(file->add_seals(0)), EPERM);
 }
 
+TEST_P(Content, NonblockingDescriptorsOfFilesWaitAllTheSame) {
+  // open(2): O_NONBLOCK has no effect on regular files; tar(1) opens everything so.
+  class Distant final : public vfs::SeekableFile {
+   public:
+    using SeekableFile::SeekableFile;
+
+   protected:
+    Result<size_t> read_at(mm::Sink& sink, uint64_t, bool nowait) override {
+      if (nowait) return Errno(EAGAIN);
+      return sink.put("x", 1);
+    }
+    Result<uint64_t> size() override { return uint64_t{1}; }
+  };
+  const FileRef file = make();
+  Distant distant(file->path(), file->inode(), O_RDONLY | O_NONBLOCK);
+  EXPECT_EQ(get(distant, 1).value(), "x");
+  char byte;
+  mm::BufferSink sink(&byte, 1);
+  vfs::File::IoOptions options;
+  options.nowait = true;
+  EXPECT_EQ(code(distant.read(sink, options)), EAGAIN);
+}
+
 TEST_P(Content, SmallFilesCostNoSlice) {
   // Not a promise to guests, but what keeps the host out of the creation of most files.
   const FileRef file = make();
