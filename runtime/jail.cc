@@ -131,8 +131,8 @@ class JailBuilder {
     return {};
   }
 
-  // "SECONDS NANOSECONDS", the latter not negative, as timens_offsets has it. The clocks start some way above zero: the
-  // coarse ones lag behind, and a program may look a little back.
+  // "SECONDS NANOSECONDS", the latter not negative, as timens_offsets has it. The clocks start some way above
+  // zero: the coarse ones lag behind, and a program may look a little back.
   static std::string negated(const timespec& time) {
     constexpr long kNanoseconds = 1'000'000'000, kStart = 100;
     if (time.tv_nsec == 0) return fmt::format("{} 0", kStart - time.tv_sec);

@@ -19,7 +19,10 @@ namespace {
 constexpr int kUsage = 64;  // EX_USAGE, sysexits.h
 
 int usage(const char* why) {
-  std::fprintf(stderr, "bulkhead-sentry: %s\nusage: bulkhead-sentry --boot FD | --surface [--platform NAME] | --syscalls\n", why);
+  std::fprintf(
+      stderr,
+      "bulkhead-sentry: %s\nusage: bulkhead-sentry --boot FD | --surface [--platform NAME] | --syscalls\n",
+      why);
   return kUsage;
 }
 

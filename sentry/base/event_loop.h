@@ -16,7 +16,8 @@ namespace sentry {
 
 class EventLoop;
 
-// Calls back once at a deadline, on the loop's own stack (the callback must not park). Disarmed by destruction.
+// Calls back once at a deadline, on the loop's own stack (the callback must not park). Disarmed by
+// destruction.
 class Timer {
  public:
   Timer(EventLoop& loop, std::function<void()> expired) : loop_(loop), expired_(std::move(expired)) {}
@@ -37,8 +38,8 @@ class Timer {
   std::multimap<Nanoseconds, Timer*>::iterator position_;
 };
 
-// Calls back with epoll(7) events of a host descriptor, on the loop's own stack, level-triggered unless `events` has
-// EPOLLET. The descriptor stays the caller's and must outlive the watch.
+// Calls back with epoll(7) events of a host descriptor, on the loop's own stack, level-triggered unless
+// `events` has EPOLLET. The descriptor stays the caller's and must outlive the watch.
 class HostWatch {
  public:
   // EPERM where the descriptor cannot be polled (a regular file): it is always ready.

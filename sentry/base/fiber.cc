@@ -34,13 +34,15 @@ size_t loop_stack_size = 0;
 
 }  // namespace
 
-Fiber::Fiber(FiberScheduler& scheduler, std::function<void()> body) : scheduler_(scheduler), body_(std::move(body)) {
+Fiber::Fiber(FiberScheduler& scheduler, std::function<void()> body)
+    : scheduler_(scheduler), body_(std::move(body)) {
   if (!scheduler.free_stacks_.empty()) {
     stack_ = scheduler.free_stacks_.back();
     scheduler.free_stacks_.pop_back();
   } else {
     stack_.size = kStackSize + kPage;
-    stack_.base = ::mmap(nullptr, stack_.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    stack_.base = ::mmap(nullptr, stack_.size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     BULKHEAD_CHECK(stack_.base != MAP_FAILED, "no memory for a fiber's stack");
     BULKHEAD_CHECK(::mprotect(stack_.base, kPage, PROT_NONE) == 0, "no guard page for a fiber's stack");
   }

@@ -1,5 +1,5 @@
-// Fibers: one stack each, one host thread for all. A fiber runs until it parks; nothing preempts it, so there are
-// no locks in the sentry. Blocking a guest task is parking its fiber.
+// Fibers: one stack each, one host thread for all. A fiber runs until it parks; nothing preempts it, so there
+// are no locks in the sentry. Blocking a guest task is parking its fiber.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,8 @@ class Fiber {
   // Makes a parked fiber runnable. Harmless on one that is runnable already or that is running.
   void wake();
 
-  // Asked by interruptible waits: does something (a signal) want this fiber back? Set once by its owner, who also
-  // calls wake() when the answer becomes yes.
+  // Asked by interruptible waits: does something (a signal) want this fiber back? Set once by its owner, who
+  // also calls wake() when the answer becomes yes.
   void set_interrupt_check(std::function<bool()> check) { interrupt_check_ = std::move(check); }
   bool interrupted() const { return interrupt_check_ && interrupt_check_(); }
 

@@ -31,8 +31,8 @@ inline constexpr int kInternalFault = 70;  // EX_SOFTWARE, sysexits.h
 }  // namespace sentry
 
 // Our own invariant: if it does not hold the sandbox dies, loudly and alone.
-#define BULKHEAD_CHECK(condition, ...)                                             \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::sentry::die(__FILE__, __LINE__, fmt::format("" __VA_ARGS__));              \
+#define BULKHEAD_CHECK(condition, ...)                                \
+  do {                                                                \
+    if (!(condition)) [[unlikely]]                                    \
+      ::sentry::die(__FILE__, __LINE__, fmt::format("" __VA_ARGS__)); \
   } while (0)

@@ -35,9 +35,10 @@ class [[nodiscard]] Result {
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
   Result(Errno error) : state_(std::in_place_index<1>, error) {}
   template <typename U>
-    requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
-             !std::is_same_v<std::remove_cvref_t<U>, T> && !std::is_same_v<std::remove_cvref_t<U>, Errno>)
-  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  requires(std::is_convertible_v<U&&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
+           !std::is_same_v<std::remove_cvref_t<U>, T> && !std::is_same_v<std::remove_cvref_t<U>, Errno>)
+      Result(U&& value)
+      : state_(std::in_place_index<0>, std::forward<U>(value)) {}
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -76,10 +77,10 @@ class [[nodiscard]] Result<void> {
 }  // namespace sentry
 
 // The value of a Result, or return its Errno from the enclosing function.
-#define TRY(...)                                          \
-  ({                                                      \
-    auto&& try_result_ = (__VA_ARGS__);                   \
-    if (!try_result_.ok()) [[unlikely]]                   \
-      return try_result_.error();                         \
+#define TRY(...)                                              \
+  ({                                                          \
+    auto&& try_result_ = (__VA_ARGS__);                       \
+    if (!try_result_.ok()) [[unlikely]]                       \
+      return try_result_.error();                             \
     std::forward<decltype(try_result_)>(try_result_).value(); \
   })

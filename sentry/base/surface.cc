@@ -12,11 +12,16 @@ namespace sentry {
 
 bool ArgRule::admits(uint64_t argument) const {
   switch (op) {
-    case Op::kEqual: return argument == value;
-    case Op::kNotEqual: return argument != value;
-    case Op::kLess: return argument < value;
-    case Op::kLessEqual: return argument <= value;
-    case Op::kMasked: return (argument & mask) == value;
+    case Op::kEqual:
+      return argument == value;
+    case Op::kNotEqual:
+      return argument != value;
+    case Op::kLess:
+      return argument < value;
+    case Op::kLessEqual:
+      return argument <= value;
+    case Op::kMasked:
+      return (argument & mask) == value;
   }
   return false;
 }
@@ -42,16 +47,25 @@ std::string Surface::to_text() const {
 }
 
 void enter_surface(const Surface& surface) {
-  scmp_filter_ctx filter = seccomp_init(surface.otherwise == Surface::Otherwise::kKill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_TRAP);
+  scmp_filter_ctx filter =
+      seccomp_init(surface.otherwise == Surface::Otherwise::kKill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_TRAP);
   BULKHEAD_CHECK(filter != nullptr, "cannot build the seccomp filter of {}", surface.program);
   for (const HostCall& call : surface.calls) {
     std::vector<scmp_arg_cmp> comparisons;
     for (const ArgRule& rule : call.rules) {
       switch (rule.op) {
-        case ArgRule::Op::kEqual: comparisons.push_back({rule.index, SCMP_CMP_EQ, rule.value, 0}); break;
-        case ArgRule::Op::kNotEqual: comparisons.push_back({rule.index, SCMP_CMP_NE, rule.value, 0}); break;
-        case ArgRule::Op::kLess: comparisons.push_back({rule.index, SCMP_CMP_LT, rule.value, 0}); break;
-        case ArgRule::Op::kLessEqual: comparisons.push_back({rule.index, SCMP_CMP_LE, rule.value, 0}); break;
+        case ArgRule::Op::kEqual:
+          comparisons.push_back({rule.index, SCMP_CMP_EQ, rule.value, 0});
+          break;
+        case ArgRule::Op::kNotEqual:
+          comparisons.push_back({rule.index, SCMP_CMP_NE, rule.value, 0});
+          break;
+        case ArgRule::Op::kLess:
+          comparisons.push_back({rule.index, SCMP_CMP_LT, rule.value, 0});
+          break;
+        case ArgRule::Op::kLessEqual:
+          comparisons.push_back({rule.index, SCMP_CMP_LE, rule.value, 0});
+          break;
         case ArgRule::Op::kMasked:
           comparisons.push_back({rule.index, SCMP_CMP_MASKED_EQ, rule.mask, rule.value});
           break;
@@ -62,7 +76,8 @@ void enter_surface(const Surface& surface) {
     BULKHEAD_CHECK(status == 0, "seccomp rule for {} in {}: error {}", call.name, surface.program, -status);
   }
   const int status = seccomp_load(filter);
-  BULKHEAD_CHECK(status == 0, "the host refuses the seccomp filter of {}: error {}", surface.program, -status);
+  BULKHEAD_CHECK(status == 0, "the host refuses the seccomp filter of {}: error {}", surface.program,
+                 -status);
   seccomp_release(filter);
 }
 

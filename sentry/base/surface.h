@@ -27,9 +27,11 @@ constexpr ArgRule arg_masked(unsigned index, uint64_t mask, uint64_t value) {
   return {index, ArgRule::Op::kMasked, value, mask};
 }
 
-// A permitted host call. Several entries for one number are alternatives; the rules of one entry must all hold.
+// A permitted host call. Several entries for one number are alternatives; the rules of one entry must all
+// hold.
 struct HostCall {
-  HostCall(int nr_in, const char* name_in, const char* reason_in) : nr(nr_in), name(name_in), reason(reason_in) {}
+  HostCall(int nr_in, const char* name_in, const char* reason_in)
+      : nr(nr_in), name(name_in), reason(reason_in) {}
   HostCall(int nr_in, const char* name_in, std::initializer_list<ArgRule> rules_in, const char* rule_text_in,
            const char* reason_in)
       : nr(nr_in), name(name_in), rules(rules_in), rule_text(rule_text_in), reason(reason_in) {}
@@ -45,7 +47,8 @@ struct HostCall {
 struct Surface {
   const char* program;
   std::vector<HostCall> calls;
-  // What anything else gets: the end of the process, or for stubs a SIGSYS that the sentry sees (SECCOMP_RET_TRAP).
+  // What anything else gets: the end of the process, or for stubs a SIGSYS that the sentry sees
+  // (SECCOMP_RET_TRAP).
   enum class Otherwise { kKill, kTrap } otherwise = Otherwise::kKill;
 
   // What the filter answers for a call, worked out from the list alone (the test's oracle).

@@ -25,8 +25,8 @@ WaitQueue::~WaitQueue() {
 }
 
 size_t WaitQueue::wake(Events events, size_t limit) {
-  // A notified waiter may leave, and may take its neighbours with it: after each one start over, skipping those of
-  // this round. Each round has a generation of its own, and who joins meanwhile belongs to the next.
+  // A notified waiter may leave, and may take its neighbours with it: after each one start over, skipping
+  // those of this round. Each round has a generation of its own, and who joins meanwhile belongs to the next.
   const uint64_t round = ++generation_;
   size_t woken = 0;
   Waiter* waiter = first_;

@@ -76,8 +76,8 @@ class FiberWaiter final : public Waiter {
   bool notified_ = false;
 };
 
-// Parks the current fiber until woken or until the deadline. ETIMEDOUT at the deadline, ERESTARTSYS when a signal
-// wants the task back; otherwise success, which may be spurious.
+// Parks the current fiber until woken or until the deadline. ETIMEDOUT at the deadline, ERESTARTSYS when a
+// signal wants the task back; otherwise success, which may be spurious.
 Result<> park_interruptible(Deadline deadline = std::nullopt);
 
 // Waits on `queue` until `ready()` holds. Errors as park_interruptible.

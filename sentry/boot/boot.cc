@@ -32,8 +32,7 @@ struct Reader {
 };
 
 template <typename A, typename T>
-  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-void field(A& archive, T& value) {
+requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) void field(A& archive, T& value) {
   archive.raw(&value, sizeof(T));
 }
 
@@ -74,8 +73,9 @@ void all(A& archive, T&... values) {
 
 template <typename A>
 void field(A& a, Mount& m) {
-  all(a, m.kind, m.destination, m.attach, m.overlay, m.read_only, m.nosuid, m.nodev, m.noexec, m.noatime, m.nodiratime,
-      m.relatime, m.strictatime, m.exclusive, m.source, m.type, m.size_bytes, m.mode, m.uid, m.gid);
+  all(a, m.kind, m.destination, m.attach, m.overlay, m.read_only, m.nosuid, m.nodev, m.noexec, m.noatime,
+      m.nodiratime, m.relatime, m.strictatime, m.exclusive, m.source, m.type, m.size_bytes, m.mode, m.uid,
+      m.gid);
 }
 template <typename A>
 void field(A& a, Rlimit& r) {
@@ -91,15 +91,15 @@ void field(A& a, IdMapping& m) {
 }
 template <typename A>
 void field(A& a, Process& p) {
-  all(a, p.args, p.env, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding, p.cap_effective, p.cap_permitted,
-      p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs, p.oom_score_adj, p.terminal, p.console_fd, p.rows,
-      p.columns, p.stdio_fds[0], p.stdio_fds[1], p.stdio_fds[2]);
+  all(a, p.args, p.env, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding, p.cap_effective,
+      p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs, p.oom_score_adj,
+      p.terminal, p.console_fd, p.rows, p.columns, p.stdio_fds[0], p.stdio_fds[1], p.stdio_fds[2]);
 }
 template <typename A>
 void field(A& a, Boot& b) {
-  all(a, b.version, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices, b.uid_mappings, b.gid_mappings,
-      b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus, b.own_init, b.strace, b.gofer_fd,
-      b.control_fd, b.log_fd);
+  all(a, b.version, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices, b.uid_mappings,
+      b.gid_mappings, b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus,
+      b.own_init, b.strace, b.gofer_fd, b.control_fd, b.log_fd);
 }
 
 template <typename A, typename T>

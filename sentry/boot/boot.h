@@ -1,8 +1,8 @@
-// What the runtime tells a sentry when it starts it: the contract between the two, like gofer/protocol.h between
-// sentry and gofer. Pure data; the runtime links this and nothing else of the sentry.
+// What the runtime tells a sentry when it starts it: the contract between the two, like gofer/protocol.h
+// between sentry and gofer. Pure data; the runtime links this and nothing else of the sentry.
 //
-// The runtime starts `bulkhead-sentry --boot N` in its namespaces, N a descriptor (memfd or pipe) that holds one
-// encoded Boot. Every descriptor number in it is one of the started process.
+// The runtime starts `bulkhead-sentry --boot N` in its namespaces, N a descriptor (memfd or pipe) that holds
+// one encoded Boot. Every descriptor number in it is one of the started process.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,12 @@ inline constexpr uint32_t kBootVersion = 1;
 
 // Where a mount's content comes from.
 enum class MountKind : uint8_t {
-  kGofer,   // a tree that the gofer serves: `attach` names which
-  kTmpfs,   // sentry memory; size_bytes, mode
+  kGofer,  // a tree that the gofer serves: `attach` names which
+  kTmpfs,  // sentry memory; size_bytes, mode
   kProc,
   kSysfs,
-  kDev,     // the sandbox's own /dev: null zero full random urandom tty ptmx console fd stdin..., pts/, shm/, mqueue/
+  kDev,  // the sandbox's own /dev: null zero full random urandom tty ptmx console fd stdin..., pts/, shm/,
+         // mqueue/
   kDevpts,
   kMqueue,
   kCgroup,
@@ -30,17 +31,18 @@ enum class MountKind : uint8_t {
 
 struct Mount {
   MountKind kind = MountKind::kTmpfs;
-  std::string destination;      // absolute guest path; created if missing: in the overlay, or on a tree that is writable
-  uint32_t attach = 0;          // kGofer: index of the gofer's attach point
-  bool overlay = false;         // kGofer: reads fall through, writes stay in sentry memory and are dropped at exit
+  std::string
+      destination;  // absolute guest path; created if missing: in the overlay, or on a tree that is writable
+  uint32_t attach = 0;   // kGofer: index of the gofer's attach point
+  bool overlay = false;  // kGofer: reads fall through, writes stay in sentry memory and are dropped at exit
   bool read_only = false, nosuid = false, nodev = false, noexec = false;
   bool noatime = false, nodiratime = false, relatime = false, strictatime = false;
-  bool exclusive = false;       // kGofer: only this sandbox changes the tree, so it may be cached without limit
-  std::string source;           // what /proc/mounts shows
-  std::string type;             // what /proc/mounts shows, "overlay" or "ext4", say
-  uint64_t size_bytes = 0;      // kTmpfs: 0 is no limit of its own
-  uint32_t mode = 01777;        // kTmpfs: of its root
-  uint32_t uid = 0, gid = 0;    // kTmpfs: of its root
+  bool exclusive = false;     // kGofer: only this sandbox changes the tree, so it may be cached without limit
+  std::string source;         // what /proc/mounts shows
+  std::string type;           // what /proc/mounts shows, "overlay" or "ext4", say
+  uint64_t size_bytes = 0;    // kTmpfs: 0 is no limit of its own
+  uint32_t mode = 01777;      // kTmpfs: of its root
+  uint32_t uid = 0, gid = 0;  // kTmpfs: of its root
 };
 
 struct Rlimit {
@@ -51,7 +53,7 @@ struct Rlimit {
 // A device node that exists in the sandbox's /dev only (OCI linux.devices).
 struct Device {
   std::string path;
-  char type = 'c';              // c, u, b, p
+  char type = 'c';  // c, u, b, p
   uint32_t major = 0, minor = 0, mode = 0666, uid = 0, gid = 0;
 };
 
@@ -85,23 +87,24 @@ struct Boot {
   std::string platform = "ptrace";
   std::string hostname, domainname;
   Process process;
-  std::vector<Mount> mounts;           // in order; the first is "/"
+  std::vector<Mount> mounts;  // in order; the first is "/"
   std::vector<Device> devices;
   std::vector<IdMapping> uid_mappings, gid_mappings;
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths, readonly_paths;
-  uint64_t memory_limit_bytes = 0;     // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
-  uint32_t max_tasks = 0;              // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
-  uint32_t cpus = 0;                   // CPUs that the guest sees; 0: as many as the host lends
-  bool own_init = false;               // pid 1 is the sentry's own (it reaps orphans); else the first process is
-  bool strace = false;                 // print calls as strace does, to log_fd
-  int32_t gofer_fd = -1;               // the gofer's socket
-  int32_t control_fd = -1;             // SOCK_SEQPACKET to the runtime: Control messages
+  uint64_t memory_limit_bytes =
+      0;                    // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
+  uint32_t max_tasks = 0;   // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
+  uint32_t cpus = 0;        // CPUs that the guest sees; 0: as many as the host lends
+  bool own_init = false;    // pid 1 is the sentry's own (it reaps orphans); else the first process is
+  bool strace = false;      // print calls as strace does, to log_fd
+  int32_t gofer_fd = -1;    // the gofer's socket
+  int32_t control_fd = -1;  // SOCK_SEQPACKET to the runtime: Control messages
   int32_t log_fd = 2;
 };
 
-// Encoding: explicit little-endian, length-prefixed, bounds-checked. decode() answers nullopt for anything that is
-// not exactly one Boot of this version.
+// Encoding: explicit little-endian, length-prefixed, bounds-checked. decode() answers nullopt for anything
+// that is not exactly one Boot of this version.
 std::string encode(const Boot& boot);
 std::optional<Boot> decode(std::string_view bytes);
 
@@ -109,15 +112,16 @@ std::optional<Boot> decode(std::string_view bytes);
 struct Control {
   enum class Kind : uint32_t {
     // sentry to runtime
-    kStarted = 1,    // the program's image is loaded and about to run
-    kStartFailed,    // value: errno; the text behind the struct says what and where. Status 126 or 127 in `status`.
-    kExited,         // value: wait status as wait(2) of the first process
-    kStopped,        // the first process stopped (job control): value is the signal. The runtime stops itself.
+    kStarted = 1,  // the program's image is loaded and about to run
+    kStartFailed,  // value: errno; the text behind the struct says what and where. Status 126 or 127 in
+                   // `status`.
+    kExited,       // value: wait status as wait(2) of the first process
+    kStopped,      // the first process stopped (job control): value is the signal. The runtime stops itself.
     // runtime to sentry
-    kSignal = 64,    // value: a signal number for the first process
-    kResize,         // rows, columns of the terminal
-    kContinue,       // SIGCONT after kStopped
-    kHangup,         // the terminal went away
+    kSignal = 64,  // value: a signal number for the first process
+    kResize,       // rows, columns of the terminal
+    kContinue,     // SIGCONT after kStopped
+    kHangup,       // the terminal went away
   };
   Kind kind = Kind::kStarted;
   int32_t value = 0;

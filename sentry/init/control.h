@@ -13,7 +13,8 @@ namespace sentry::init {
 class ControlLink {
  public:
   // `received` gets each message, `closed` the end of the runtime.
-  ControlLink(EventLoop& loop, Fd socket, std::function<void(const boot::Control&)> received, std::function<void()> closed);
+  ControlLink(EventLoop& loop, Fd socket, std::function<void(const boot::Control&)> received,
+              std::function<void()> closed);
 
   // Best effort: a runtime that does not listen has gone.
   void send(const boot::Control& message, std::string_view text = {});

@@ -69,8 +69,8 @@ std::string variable(const std::vector<std::string>& env, std::string_view name)
   return {};
 }
 
-// The program as a shell finds it: by PATH if its name has no slash. ENOENT if nowhere; EACCES if only as something that
-// cannot be executed.
+// The program as a shell finds it: by PATH if its name has no slash. ENOENT if nowhere; EACCES if only as
+// something that cannot be executed.
 Result<vfs::FileRef> find_program(kernel::Task& task, const boot::Process& process, std::string& path) {
   const std::string& name = process.args.front();
   if (name.find('/') != std::string::npos) {
@@ -139,7 +139,8 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
   };
   vfs::WalkOptions walk;
   walk.directory = true;
-  const auto cwd = vfs::walk(*task->fs_context, *task->credentials, task->fs_context->root, process.cwd, walk);
+  const auto cwd =
+      vfs::walk(*task->fs_context, *task->credentials, task->fs_context->root, process.cwd, walk);
   if (!cwd.ok()) return fail(cwd.error(), fmt::format("working directory {}", process.cwd));
   task->fs_context->cwd = cwd->path;
   const Result<> stdio = install_stdio(*task, process, console);
@@ -158,7 +159,8 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
   const vfs::CredentialsRef wanted = task->credentials;
   const Result<> loaded = kernel::exec(*task, std::move(request));
   if (!loaded.ok()) {
-    Failure failure = fail(loaded.error(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""));
+    Failure failure =
+        fail(loaded.error(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""));
     failure.status = 126;
     return failure;
   }

@@ -11,8 +11,9 @@
 
 namespace sentry::init {
 
-// Loads the program and starts its task. On a fiber, with everything mounted. A failure's `error` chooses the exit
-// status. `console` is the program's terminal, or null.
-std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot, fs::tty::Console* console);
+// Loads the program and starts its task. On a fiber, with everything mounted. A failure's `error` chooses the
+// exit status. `console` is the program's terminal, or null.
+std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot,
+                                           fs::tty::Console* console);
 
 }  // namespace sentry::init

@@ -33,7 +33,8 @@ class Mounter {
     context_.kernel.mount_space = std::make_shared<vfs::MountNamespace>();
     for (const boot::Mount& mount : boot_.mounts) {
       const Result<> mounted = add(mount);
-      if (!mounted.ok()) return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination), 125};
+      if (!mounted.ok())
+        return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination), 125};
     }
     // Last, so that what is mounted on them finds or makes its place.
     for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
@@ -101,17 +102,23 @@ class Mounter {
         if (!mount.overlay) return tree;
         return fs::overlay::make_overlay(std::move(tree), context_.kernel.memory_file, {});
       }
-      case boot::MountKind::kProc: return fs::proc::make_proc(context_.kernel);
+      case boot::MountKind::kProc:
+        return fs::proc::make_proc(context_.kernel);
       case boot::MountKind::kDev: {
         auto superblock = make_tmpfs(mount, 0755);
         TRY(fs::dev::populate(*superblock, boot_.process.terminal, boot_.devices));
         return superblock;
       }
-      case boot::MountKind::kDevpts: return std::shared_ptr<vfs::Superblock>(context_.devpts);
-      case boot::MountKind::kSysfs: return fs::sys::make_sysfs(context_.kernel);
-      case boot::MountKind::kCgroup: return fs::sys::make_cgroup(context_.kernel);
-      case boot::MountKind::kMqueue: return fs::mqueue::superblock_of(context_.kernel);
-      case boot::MountKind::kTmpfs: return make_tmpfs(mount, mount.mode);
+      case boot::MountKind::kDevpts:
+        return std::shared_ptr<vfs::Superblock>(context_.devpts);
+      case boot::MountKind::kSysfs:
+        return fs::sys::make_sysfs(context_.kernel);
+      case boot::MountKind::kCgroup:
+        return fs::sys::make_cgroup(context_.kernel);
+      case boot::MountKind::kMqueue:
+        return fs::mqueue::superblock_of(context_.kernel);
+      case boot::MountKind::kTmpfs:
+        return make_tmpfs(mount, mount.mode);
     }
     return Errno(EINVAL);
   }
@@ -135,7 +142,8 @@ class Mounter {
     for (size_t slash = destination.find('/', 1);; slash = destination.find('/', slash + 1)) {
       const bool last = slash == std::string::npos;
       const std::string part = destination.substr(0, slash);
-      const Result<> made = last && !directory ? vfs::mknod(caller, part, S_IFREG | 0644, 0) : vfs::mkdir(caller, part, 0755);
+      const Result<> made =
+          last && !directory ? vfs::mknod(caller, part, S_IFREG | 0644, 0) : vfs::mkdir(caller, part, 0755);
       if (!made.ok() && !made.is(EEXIST)) return made.error();
       if (last) break;
     }
@@ -150,6 +158,8 @@ class Mounter {
 
 }  // namespace
 
-std::optional<Failure> mount_all(const MountContext& context, const boot::Boot& boot) { return Mounter(context, boot).run(); }
+std::optional<Failure> mount_all(const MountContext& context, const boot::Boot& boot) {
+  return Mounter(context, boot).run();
+}
 
 }  // namespace sentry::init

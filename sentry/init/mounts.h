@@ -16,13 +16,14 @@ namespace sentry::init {
 struct Failure {
   int error;         // errno
   std::string what;  // "mounting /proc"
-  int status = 125;  // the command's exit status: 126 and 127 are for programs that cannot be executed, or are not there
+  int status = 125;  // the command's exit status: 126 and 127 are for programs that cannot be executed, or
+                     // are not there
 };
 
 struct MountContext {
   kernel::Kernel& kernel;
-  std::shared_ptr<fs::gofer::Client> gofer;          // null: no gofer
-  std::shared_ptr<fs::tty::Devpts> devpts;           // one instance for the sandbox
+  std::shared_ptr<fs::gofer::Client> gofer;  // null: no gofer
+  std::shared_ptr<fs::tty::Devpts> devpts;   // one instance for the sandbox
 };
 
 // Makes the namespace of kernel.mount_space and mounts everything, in order. On a fiber.

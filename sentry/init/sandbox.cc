@@ -32,8 +32,9 @@ class Sandbox {
       : boot_(boot),
         platform_(platform::make_platform(boot.platform, loop_)),
         kernel_(loop_, *platform_, memory_file_, &syscalls::dispatch),
-        control_(loop_, Fd(boot.control_fd), [this](const Control& message) { handle(message); },
-                 [this] { loop_.stop(); }) {
+        control_(
+            loop_, Fd(boot.control_fd), [this](const Control& message) { handle(message); },
+            [this] { loop_.stop(); }) {
     loop_.set_trap_source(platform_.get());
     kernel_.hostname = boot.hostname;
     kernel_.domainname = boot.domainname.empty() ? "(none)" : boot.domainname;
@@ -78,7 +79,8 @@ class Sandbox {
       if (!console.ok()) return fail({console.error().value(), "opening the terminal", 125});
       console_ = std::move(*console);
     }
-    fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts, console_ ? console_->terminal() : nullptr);
+    fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts,
+                                console_ ? console_->terminal() : nullptr);
     if (auto failure = mount_all({kernel_, gofer_, devpts}, boot_)) return fail(*failure);
     if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
     control_.send(Control{.kind = Control::Kind::kStarted});
@@ -129,7 +131,8 @@ class Sandbox {
       case Control::Kind::kHangup:
         if (console_ != nullptr) console_->hang_up();
         break;
-      default: log("a control message of kind {} is not for the sentry", static_cast<uint32_t>(message.kind));
+      default:
+        log("a control message of kind {} is not for the sentry", static_cast<uint32_t>(message.kind));
     }
   }
 
@@ -142,7 +145,8 @@ class Sandbox {
   std::shared_ptr<fs::gofer::Client> gofer_;
   std::shared_ptr<fs::tty::Console> console_;
   std::vector<int> early_signals_;  // for a program that is still being loaded
-  uint16_t rows_ = boot_.process.rows, columns_ = boot_.process.columns;  // may change before the console is there
+  uint16_t rows_ = boot_.process.rows,
+           columns_ = boot_.process.columns;  // may change before the console is there
   bool ended_ = false;
 };
 

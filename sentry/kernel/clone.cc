@@ -6,16 +6,16 @@
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
-#include "sentry/kernel/timers.h"
 #include "sentry/kernel/sysv_semaphore.h"
+#include "sentry/kernel/timers.h"
 
 namespace sentry::kernel {
 namespace {
 
 PidfdMaker pidfd_maker = nullptr;
 
-constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
-                                    CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
+constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                                    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
 constexpr uint64_t kClearSighand = 0x100000000ull;
 
 Result<> check(const Task& parent, const CloneRequest& request) {
@@ -68,7 +68,8 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   group->process_group = old.process_group;
   if (group->process_group != nullptr) group->process_group->members.insert(group.get());
   kernel.add(group);
-  if (group->limits[RLIMIT_CPU].rlim_cur != RLIM_INFINITY) group->cpu_limit = std::make_unique<CpuLimit>(*group);
+  if (group->limits[RLIMIT_CPU].rlim_cur != RLIM_INFINITY)
+    group->cpu_limit = std::make_unique<CpuLimit>(*group);
   return group;
 }
 
@@ -88,7 +89,8 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
     return Errno(EAGAIN);
   pid_t tid = 0;
   if (request.set_tid != 0) {
-    if (kernel.find_task(request.set_tid) != nullptr || kernel.find_group(request.set_tid) != nullptr) return Errno(EEXIST);
+    if (kernel.find_task(request.set_tid) != nullptr || kernel.find_group(request.set_tid) != nullptr)
+      return Errno(EEXIST);
     tid = request.set_tid;
   } else {
     tid = TRY(kernel.allocate_tid());
@@ -118,7 +120,8 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   child->context = std::move(context);
   child->memory_map = std::move(memory);
   child->fd_table = (flags & CLONE_FILES) != 0 ? parent.fd_table : parent.fd_table->clone();
-  child->fs_context = (flags & CLONE_FS) != 0 ? parent.fs_context : std::make_shared<vfs::FsContext>(*parent.fs_context);
+  child->fs_context =
+      (flags & CLONE_FS) != 0 ? parent.fs_context : std::make_shared<vfs::FsContext>(*parent.fs_context);
   child->credentials = parent.credentials;
   child->comm = parent.comm;
   child->mask = parent.saved_mask ? *parent.saved_mask : parent.mask;
@@ -133,8 +136,10 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   // sigaltstack(2): a child that shares memory has none, but vfork's keeps it.
   if ((flags & (CLONE_VM | CLONE_VFORK)) != CLONE_VM) child->alt_stack = parent.alt_stack;
   if ((flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = request.child_tid;
-  if ((flags & CLONE_CHILD_SETTID) != 0) (void)child->memory().write(mm::GuestPtr<int32_t>(request.child_tid), tid);
-  if ((flags & CLONE_PARENT_SETTID) != 0) (void)parent.memory().write(mm::GuestPtr<int32_t>(request.parent_tid), tid);
+  if ((flags & CLONE_CHILD_SETTID) != 0)
+    (void)child->memory().write(mm::GuestPtr<int32_t>(request.child_tid), tid);
+  if ((flags & CLONE_PARENT_SETTID) != 0)
+    (void)parent.memory().write(mm::GuestPtr<int32_t>(request.parent_tid), tid);
   if ((flags & CLONE_PIDFD) != 0 && pidfd_maker != nullptr) {
     const Result<int> fd = pidfd_maker(parent, *group);
     if (fd.ok()) (void)parent.memory().write(mm::GuestPtr<int32_t>(request.pidfd), *fd);

@@ -1,5 +1,5 @@
-// Delivering signals: default actions, and frames on the guest's stack exactly as arch/x86/kernel/signal_64.c lays
-// them out.
+// Delivering signals: default actions, and frames on the guest's stack exactly as arch/x86/kernel/signal_64.c
+// lays them out.
 #include <cpuid.h>
 #include <sys/syscall.h>
 
@@ -14,7 +14,8 @@ namespace sentry::kernel {
 namespace {
 
 constexpr uint64_t kRedZone = 128;
-constexpr uint64_t kUserFlags = 0xdd5 | 0x40000;  // what a frame may set: status flags, TF, DF, AC (FIX_EFLAGS less RF)
+constexpr uint64_t kUserFlags =
+    0xdd5 | 0x40000;  // what a frame may set: status flags, TF, DF, AC (FIX_EFLAGS less RF)
 constexpr uint64_t kTrapFlag = 0x100, kDirectionFlag = 0x400, kResumeFlag = 0x10000;
 
 // struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h.
@@ -54,8 +55,8 @@ struct FpSoftware {
 };
 static_assert(sizeof(FpSoftware) == 48);
 constexpr size_t kFpSoftwareAt = 464;
-constexpr size_t kXsaveHeaderAt = 512;      // XSTATE_BV is its first word
-constexpr uint64_t kLegacyFeatures = 3;     // x87 and SSE
+constexpr size_t kXsaveHeaderAt = 512;   // XSTATE_BV is its first word
+constexpr uint64_t kLegacyFeatures = 3;  // x87 and SSE
 constexpr uint32_t kMagic1 = 0x46505853, kMagic2 = 0x46505845;
 
 uint64_t enabled_features() {
@@ -68,12 +69,17 @@ uint64_t trap_number(int signo, int code) {
   constexpr uint64_t kGeneralProtection = 13;
   if (signo == SIGSEGV && code == SI_KERNEL) return kGeneralProtection;
   switch (signo) {
-    case SIGFPE: return 0;
-    case SIGTRAP: return 3;
-    case SIGILL: return 6;
+    case SIGFPE:
+      return 0;
+    case SIGTRAP:
+      return 3;
+    case SIGILL:
+      return 6;
     case SIGSEGV:
-    case SIGBUS: return 14;
-    default: return 0;
+    case SIGBUS:
+      return 14;
+    default:
+      return 0;
   }
 }
 
@@ -113,7 +119,8 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   software.features = enabled_features();
   software.state_size = static_cast<uint32_t>(fp_size);
   std::memcpy(&fp[kFpSoftwareAt], &software, sizeof software);
-  // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the same).
+  // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the
+  // same).
   uint64_t in_use = 0;
   std::memcpy(&in_use, &fp[kXsaveHeaderAt], sizeof in_use);
   in_use |= kLegacyFeatures;
@@ -136,10 +143,11 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   saved.cs = static_cast<uint16_t>(registers.cs), saved.ss = static_cast<uint16_t>(registers.ss);
   saved.oldmask = old_mask.bits();
   saved.trapno = trap_number(info.si_signo, info.si_code);
-  if ((info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0 && info.si_code != SI_KERNEL) {
+  if ((info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0 &&
+      info.si_code != SI_KERNEL) {
     saved.cr2 = reinterpret_cast<uint64_t>(info.si_addr);
-    // User mode; present where the mapping is. Whether it was a write the host does not tell: what is mapped readable was
-    // written to.
+    // User mode; present where the mapping is. Whether it was a write the host does not tell: what is mapped
+    // readable was written to.
     const mm::Vma* vma = memory().find(saved.cr2);
     const bool written = info.si_code == SEGV_ACCERR && vma != nullptr && (vma->prot & 1) != 0;
     saved.err = 4u | (info.si_code == SEGV_ACCERR ? 1u : 0u) | (written ? 2u : 0u);
@@ -231,7 +239,8 @@ void Task::deliver_signals() {
   // Nothing was handled: an interrupted call starts again.
   if (restart_code_ != 0) {
     registers.rip -= 2;
-    registers.rax = restart_code_ == kErestartRestartblock ? SYS_restart_syscall : static_cast<uint64_t>(syscall_number);
+    registers.rax =
+        restart_code_ == kErestartRestartblock ? SYS_restart_syscall : static_cast<uint64_t>(syscall_number);
     restart_code_ = 0;
   }
   if (saved_mask) {
@@ -248,7 +257,8 @@ void Task::deliver(const SignalInfo& info) {
   if (action.handler == reinterpret_cast<uint64_t>(SIG_DFL)) {
     switch (default_action(signo)) {
       case DefaultAction::kIgnore:
-      case DefaultAction::kContinue: return;
+      case DefaultAction::kContinue:
+        return;
       case DefaultAction::kStop:
         // POSIX: terminal stops do nothing to an orphaned group.
         if (signo != SIGSTOP && group->process_group != nullptr && group->process_group->orphaned()) return;
@@ -256,14 +266,16 @@ void Task::deliver(const SignalInfo& info) {
         return;
       case DefaultAction::kTerminate:
       case DefaultAction::kCore:
-        if (group->protected_init && info.si_code <= 0) return;  // pid_namespaces(7): init ignores what it does not handle
+        if (group->protected_init && info.si_code <= 0)
+          return;  // pid_namespaces(7): init ignores what it does not handle
         exit_group(*group, signo);
         return;
     }
   }
   // A handler: settle an interrupted call first.
   if (restart_code_ != 0) {
-    const bool again = restart_code_ == kErestartNoIntr || (restart_code_ == kErestartSys && (action.flags & SA_RESTART) != 0);
+    const bool again = restart_code_ == kErestartNoIntr ||
+                       (restart_code_ == kErestartSys && (action.flags & SA_RESTART) != 0);
     if (again) {
       registers.rip -= 2;
       registers.rax = static_cast<uint64_t>(syscall_number);

@@ -17,7 +17,8 @@ constexpr size_t kMaxSegments = 65536 / sizeof(Elf64_Phdr);  // as Linux: the ta
 constexpr size_t kMaxInterpreter = 4096;
 
 int protection(uint32_t flags) {
-  return ((flags & PF_R) != 0 ? PROT_READ : 0) | ((flags & PF_W) != 0 ? PROT_WRITE : 0) | ((flags & PF_X) != 0 ? PROT_EXEC : 0);
+  return ((flags & PF_R) != 0 ? PROT_READ : 0) | ((flags & PF_W) != 0 ? PROT_WRITE : 0) |
+         ((flags & PF_X) != 0 ? PROT_EXEC : 0);
 }
 
 }  // namespace
@@ -63,12 +64,14 @@ Result<ElfImage> read_elf(const vfs::FileRef& file) {
         image.interpreter = std::move(name);
         break;
       }
-      case PT_GNU_STACK: image.executable_stack = (segment.p_flags & PF_X) != 0; break;
+      case PT_GNU_STACK:
+        image.executable_stack = (segment.p_flags & PF_X) != 0;
+        break;
       case PT_LOAD: {
         if (segment.p_memsz == 0) break;
-        if (segment.p_filesz > segment.p_memsz || segment.p_memsz > kGuestEnd || segment.p_vaddr > kGuestEnd ||
-            segment.p_vaddr + segment.p_memsz > kGuestEnd || segment.p_offset > (uint64_t{1} << 62) ||
-            (segment.p_vaddr - segment.p_offset) % kPageSize != 0)
+        if (segment.p_filesz > segment.p_memsz || segment.p_memsz > kGuestEnd ||
+            segment.p_vaddr > kGuestEnd || segment.p_vaddr + segment.p_memsz > kGuestEnd ||
+            segment.p_offset > (uint64_t{1} << 62) || (segment.p_vaddr - segment.p_offset) % kPageSize != 0)
           return Errno(ENOEXEC);
         if (!image.segments.empty() && segment.p_vaddr < last_end) return Errno(ENOEXEC);
         last_end = segment.p_vaddr + segment.p_memsz;
@@ -77,7 +80,8 @@ Result<ElfImage> read_elf(const vfs::FileRef& file) {
         image.segments.push_back(segment);
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
   if (image.segments.empty()) return Errno(ENOEXEC);

@@ -16,11 +16,11 @@ namespace sentry::kernel {
 struct ElfImage {
   vfs::FileRef file;
   Elf64_Ehdr header;
-  std::vector<Elf64_Phdr> segments;       // PT_LOAD, ascending, not overlapping
-  std::optional<std::string> interpreter; // PT_INTERP
+  std::vector<Elf64_Phdr> segments;        // PT_LOAD, ascending, not overlapping
+  std::optional<std::string> interpreter;  // PT_INTERP
   bool executable_stack = false;
-  uint64_t phdr_address = 0;              // of the program headers in memory, unrelocated; 0 if not loaded
-  uint64_t low = 0, high = 0;             // unrelocated page-aligned extent of the segments
+  uint64_t phdr_address = 0;   // of the program headers in memory, unrelocated; 0 if not loaded
+  uint64_t low = 0, high = 0;  // unrelocated page-aligned extent of the segments
 };
 
 // ENOEXEC for what is not such an image, EIO for a truncated one.

@@ -25,10 +25,11 @@ using mm::kPageSize;
 using mm::page_ceil;
 using mm::page_floor;
 
-constexpr int kMaxScripts = 5;              // a script whose interpreter is a script whose...: then ELOOP
-constexpr size_t kScriptLine = 256;         // BINPRM_BUF_SIZE
+constexpr int kMaxScripts = 5;                 // a script whose interpreter is a script whose...: then ELOOP
+constexpr size_t kScriptLine = 256;            // BINPRM_BUF_SIZE
 constexpr size_t kMaxString = 32 * kPageSize;  // MAX_ARG_STRLEN
-constexpr uint64_t kPieBase = 0x5555'5555'4000;  // where Linux puts position-independent programs (ELF_ET_DYN_BASE)
+constexpr uint64_t kPieBase =
+    0x5555'5555'4000;  // where Linux puts position-independent programs (ELF_ET_DYN_BASE)
 
 // ADDR_NO_RANDOMIZE, personality(2).
 bool randomizes(const Task& task) { return (task.personality & 0x0040000) == 0; }
@@ -99,7 +100,8 @@ Result<NewIdentity> new_identity(Task& task, vfs::File& file) {
   constexpr uint32_t kNoRoot = 1;  // SECBIT_NOROOT
   const bool root = (next->securebits & kNoRoot) == 0 && (next->uid == 0 || next->euid == 0);
   const uint64_t file_permitted = root ? ~0ull : 0;
-  next->cap_permitted = (next->cap_inheritable & file_permitted) | (file_permitted & next->cap_bounding) | next->cap_ambient;
+  next->cap_permitted =
+      (next->cap_inheritable & file_permitted) | (file_permitted & next->cap_bounding) | next->cap_ambient;
   const bool effective = (next->securebits & kNoRoot) == 0 && next->euid == 0;
   next->cap_effective = effective ? next->cap_permitted : next->cap_ambient;
   next->securebits &= ~uint32_t{1 << 4};  // SECBIT_KEEP_CAPS
@@ -182,26 +184,46 @@ Result<Placed> build_stack(Task& task, mm::AddressSpaceMap& memory, const ExecRe
   builder.align(16);
 
   const std::vector<uint64_t> auxv = {
-      AT_HWCAP, hardware_capabilities(),
-      AT_PAGESZ, kPageSize,
-      AT_CLKTCK, 100,
-      AT_PHDR, program.phdr,
-      AT_PHENT, sizeof(Elf64_Phdr),
-      AT_PHNUM, image.header.e_phnum,
-      AT_BASE, interpreter_base,
-      AT_FLAGS, 0,
-      AT_ENTRY, program.entry,
-      AT_UID, credentials.uid,
-      AT_EUID, credentials.euid,
-      AT_GID, credentials.gid,
-      AT_EGID, credentials.egid,
-      AT_SECURE, secure ? 1u : 0u,
-      AT_RANDOM, random_place,
-      AT_HWCAP2, 2,  // ring 3 FSGSBASE
-      AT_EXECFN, execfn,
-      AT_PLATFORM, platform,
-      51 /* AT_MINSIGSTKSZ */, task.kernel.platform.fpstate_size() + 1024,
-      AT_NULL, 0,
+      AT_HWCAP,
+      hardware_capabilities(),
+      AT_PAGESZ,
+      kPageSize,
+      AT_CLKTCK,
+      100,
+      AT_PHDR,
+      program.phdr,
+      AT_PHENT,
+      sizeof(Elf64_Phdr),
+      AT_PHNUM,
+      image.header.e_phnum,
+      AT_BASE,
+      interpreter_base,
+      AT_FLAGS,
+      0,
+      AT_ENTRY,
+      program.entry,
+      AT_UID,
+      credentials.uid,
+      AT_EUID,
+      credentials.euid,
+      AT_GID,
+      credentials.gid,
+      AT_EGID,
+      credentials.egid,
+      AT_SECURE,
+      secure ? 1u : 0u,
+      AT_RANDOM,
+      random_place,
+      AT_HWCAP2,
+      2,  // ring 3 FSGSBASE
+      AT_EXECFN,
+      execfn,
+      AT_PLATFORM,
+      platform,
+      51 /* AT_MINSIGSTKSZ */,
+      task.kernel.platform.fpstate_size() + 1024,
+      AT_NULL,
+      0,
   };
   std::vector<uint64_t> words;
   words.push_back(request.args.size());
@@ -228,7 +250,8 @@ Result<Placed> build_stack(Task& task, mm::AddressSpaceMap& memory, const ExecRe
 }
 
 Result<> check_arguments(const Task& task, const ExecRequest& request) {
-  const uint64_t limit = std::max<uint64_t>(std::min<uint64_t>(task.group->limit(RLIMIT_STACK) / 4, 6 << 20), 128 * 1024);
+  const uint64_t limit =
+      std::max<uint64_t>(std::min<uint64_t>(task.group->limit(RLIMIT_STACK) / 4, 6 << 20), 128 * 1024);
   uint64_t total = 0;
   for (const auto* list : {&request.args, &request.env}) {
     for (const std::string& text : *list) {
@@ -254,12 +277,14 @@ struct NewImage {
 
 // Everything up to the new image being complete; the old one is untouched.
 Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfImage& image,
-                             const std::optional<ElfImage>& interpreter, const vfs::Credentials& credentials, bool secure) {
+                             const std::optional<ElfImage>& interpreter, const vfs::Credentials& credentials,
+                             bool secure) {
   Kernel& kernel = task.kernel;
   platform::AddressSpace::Forked fresh = TRY(kernel.platform.new_address_space());
   NewImage result;
   result.context = std::move(fresh.context);
-  result.memory = std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), kernel.memory_file, randomizes(task));
+  result.memory =
+      std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), kernel.memory_file, randomizes(task));
   mm::AddressSpaceMap& memory = *result.memory;
   mm::AddressSpaceMap::Limits limits;
   limits.address_space = task.group->limit(RLIMIT_AS);
@@ -281,8 +306,8 @@ Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfIm
   memory.layout.code_end = program.code_end;
   memory.layout.data_start = program.data_start;
   memory.layout.data_end = program.data_end;
-  const Placed placed = TRY(build_stack(task, memory, request, credentials, secure, image, program, interpreter_base,
-                                        image.executable_stack));
+  const Placed placed = TRY(build_stack(task, memory, request, credentials, secure, image, program,
+                                        interpreter_base, image.executable_stack));
   result.stack_pointer = placed.stack_pointer;
   memory.executable = std::make_shared<vfs::Path>(image.file->path());
   memory.dumpable = !secure;
@@ -333,7 +358,8 @@ Result<> exec(Task& task, ExecRequest request) {
     if (!loaded.ok()) return Errno(loaded.is(ENOEXEC) ? ELIBBAD : loaded.error().value());
     interpreter = std::move(*loaded);
   }
-  NewImage fresh = TRY(build_image(task, request, image, interpreter, *identity.credentials, identity.secure));
+  NewImage fresh =
+      TRY(build_image(task, request, image, interpreter, *identity.credentials, identity.secure));
   TRY(end_other_tasks(task));
 
   // The point of no return.

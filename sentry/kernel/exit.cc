@@ -39,11 +39,13 @@ timeval to_timeval(Nanoseconds value) {
   return time;
 }
 
-// The kernel's part of guest work is the sentry's, and not told apart by task: all CPU time counts as user time.
+// The kernel's part of guest work is the sentry's, and not told apart by task: all CPU time counts as user
+// time.
 void account(ThreadGroup& group, const Task& task) {
   rusage usage{};
   usage.ru_utime = to_timeval(task.cpu_time());
-  usage.ru_maxrss = static_cast<long>(task.memory_map != nullptr ? task.memory_map->mapped_bytes() / 1024 : 0);
+  usage.ru_maxrss =
+      static_cast<long>(task.memory_map != nullptr ? task.memory_map->mapped_bytes() / 1024 : 0);
   add_usage(group.usage, usage);
 }
 
@@ -65,7 +67,9 @@ int child_code(int wait_status) {
   if (WIFEXITED(wait_status)) return CLD_EXITED;
   return WCOREDUMP(wait_status) ? CLD_DUMPED : CLD_KILLED;
 }
-int child_status(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status); }
+int child_status(int wait_status) {
+  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status);
+}
 
 // Tells the parent of a zombie, and reaps it where nobody wants it.
 void announce_death(ThreadGroup& group) {
@@ -88,8 +92,8 @@ void announce_death(ThreadGroup& group) {
 // A group that just became orphaned and has stopped members gets SIGHUP and SIGCONT (POSIX).
 void release_orphaned(ProcessGroup& group, bool was_orphaned) {
   if (was_orphaned || !group.orphaned()) return;
-  const bool any_stopped =
-      std::any_of(group.members.begin(), group.members.end(), [](const ThreadGroup* member) { return member->stopped; });
+  const bool any_stopped = std::any_of(group.members.begin(), group.members.end(),
+                                       [](const ThreadGroup* member) { return member->stopped; });
   if (!any_stopped) return;
   signal_process_group(group, make_signal(SIGHUP));
   signal_process_group(group, make_signal(SIGCONT));
@@ -105,7 +109,8 @@ void give_away_children(ThreadGroup& group) {
     child->parent = reaper;
     if (reaper != nullptr) reaper->children.push_back(child);
     for (Task* task : child->tasks)
-      if (task->parent_death_signal != 0) task->group->send(make_signal(task->parent_death_signal, SI_USER, group.id));
+      if (task->parent_death_signal != 0)
+        task->group->send(make_signal(task->parent_death_signal, SI_USER, group.id));
     if (reaper != nullptr) child->exit_signal = SIGCHLD;
     if (child->dead) {
       announce_death(*child);
@@ -222,7 +227,8 @@ rusage usage_of(const ThreadGroup& group) {
   for (const Task* task : group.tasks) {
     rusage usage{};
     usage.ru_utime = to_timeval(task->cpu_time());
-    if (task->memory_map != nullptr) usage.ru_maxrss = static_cast<long>(task->memory_map->mapped_bytes() / 1024);
+    if (task->memory_map != nullptr)
+      usage.ru_maxrss = static_cast<long>(task->memory_map->mapped_bytes() / 1024);
     add_usage(sum, usage);
   }
   return sum;
@@ -232,7 +238,8 @@ namespace {
 
 bool selects(const Task& task, const WaitRequest& request, const ThreadGroup& child) {
   switch (request.which) {
-    case WaitRequest::Which::kAny: break;
+    case WaitRequest::Which::kAny:
+      break;
     case WaitRequest::Which::kPid:
       if (child.id != request.id) return false;
       break;

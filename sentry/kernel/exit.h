@@ -15,7 +15,8 @@ void exit_task(Task& task, int code);
 // The last act of a task's fiber: lets go of everything; the last one makes its process a zombie.
 void finish_exit(Task& task);
 
-// Ends every task but this one and waits until they are gone (exec). ERESTARTNOINTR if the process is ending meanwhile.
+// Ends every task but this one and waits until they are gone (exec). ERESTARTNOINTR if the process is ending
+// meanwhile.
 Result<> end_other_tasks(Task& task);
 
 // What wait4(2) and waitid(2) ask for.

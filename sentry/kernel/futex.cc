@@ -38,7 +38,8 @@ Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_
   const uint32_t value = TRY(task.memory().read(mm::GuestPtr<const uint32_t>(address)));
   if (value != expected) return Errno(EAGAIN);
   Sleeper sleeper{place, bitset, Fiber::current(), false, task.memory_map};
-  if (const mm::Vma* vma = task.memory().find(address); vma != nullptr && vma->file != nullptr && place.object == vma->file.get())
+  if (const mm::Vma* vma = task.memory().find(address);
+      vma != nullptr && vma->file != nullptr && place.object == vma->file.get())
     sleeper.keep = vma->file;
   sleepers_.emplace(place, &sleeper);
   while (!sleeper.woken) {
@@ -60,15 +61,17 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
   };
   for (const Wanted& one : wanted) {
     const Result<FutexKey> place = key(task, one.address, one.is_private);
-    const Result<uint32_t> value =
-        place.ok() ? task.memory().read(mm::GuestPtr<const uint32_t>(one.address)) : Result<uint32_t>(place.error());
+    const Result<uint32_t> value = place.ok() ? task.memory().read(mm::GuestPtr<const uint32_t>(one.address))
+                                              : Result<uint32_t>(place.error());
     if (!value.ok() || *value != one.expected) {
       withdraw();
       if (!value.ok()) return value.error();
       return Errno(EAGAIN);
     }
-    Sleeper& sleeper = sleepers.emplace_back(Sleeper{*place, FUTEX_BITSET_MATCH_ANY, Fiber::current(), false, task.memory_map});
-    if (const mm::Vma* vma = task.memory().find(one.address); vma != nullptr && vma->file != nullptr) sleeper.keep = vma->file;
+    Sleeper& sleeper = sleepers.emplace_back(
+        Sleeper{*place, FUTEX_BITSET_MATCH_ANY, Fiber::current(), false, task.memory_map});
+    if (const mm::Vma* vma = task.memory().find(one.address); vma != nullptr && vma->file != nullptr)
+      sleeper.keep = vma->file;
     sleepers_.emplace(*place, &sleeper);
   }
   for (;;) {
@@ -105,12 +108,13 @@ uint64_t FutexTable::wake_key(const FutexKey& place, uint64_t count, uint32_t bi
   return woken;
 }
 
-Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private, uint64_t count, uint32_t bitset) {
+Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private, uint64_t count,
+                                  uint32_t bitset) {
   return wake_key(TRY(key(task, address, is_private)), count, bitset);
 }
 
-Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, bool is_private, uint64_t wake_count,
-                                     uint64_t move_count, const uint32_t* expected) {
+Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, bool is_private,
+                                     uint64_t wake_count, uint64_t move_count, const uint32_t* expected) {
   const FutexKey source = TRY(key(task, from, is_private));
   const FutexKey target = TRY(key(task, to, is_private));
   if (expected != nullptr) {
@@ -120,7 +124,8 @@ Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, boo
   uint64_t done = wake_key(source, wake_count, FUTEX_BITSET_MATCH_ANY);
   if (source == target) return done;
   std::shared_ptr<const void> keep = task.memory_map;
-  if (const mm::Vma* vma = task.memory().find(to); vma != nullptr && vma->file != nullptr && target.object == vma->file.get())
+  if (const mm::Vma* vma = task.memory().find(to);
+      vma != nullptr && vma->file != nullptr && target.object == vma->file.get())
     keep = vma->file;
   auto [entry, last] = sleepers_.equal_range(source);
   std::vector<Sleeper*> moving;
@@ -156,7 +161,8 @@ void release_robust_word(Task& task, uint64_t address, bool pending) {
   if ((*value & FUTEX_TID_MASK) != static_cast<uint32_t>(task.tid)) return;
   const uint32_t died = (*value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
   (void)task.memory().write(mm::GuestPtr<uint32_t>(address), died);
-  // A waiter may be about to set FUTEX_WAITERS: wake one in any case. It sleeps on the word as private or as shared.
+  // A waiter may be about to set FUTEX_WAITERS: wake one in any case. It sleeps on the word as private or as
+  // shared.
   if (table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
     (void)table.wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
 }
@@ -179,7 +185,8 @@ void release_futexes(Task& task) {
         entry = *next & ~uint64_t{1};
       }
       if (head->pending != 0)
-        release_robust_word(task, (head->pending & ~uint64_t{1}) + static_cast<uint64_t>(head->futex_offset), true);
+        release_robust_word(task, (head->pending & ~uint64_t{1}) + static_cast<uint64_t>(head->futex_offset),
+                            true);
     }
   }
   if (task.clear_child_tid != 0) {

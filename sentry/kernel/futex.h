@@ -24,7 +24,8 @@ struct FutexKey {
 class FutexTable {
  public:
   // FUTEX_WAIT_BITSET: sleeps if *address is `expected`. EAGAIN, ETIMEDOUT, ERESTARTSYS.
-  Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset, Deadline deadline);
+  Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset,
+                Deadline deadline);
   // futex_waitv(2): the index of the one that was woken.
   struct Wanted {
     uint64_t address;

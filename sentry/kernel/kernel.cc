@@ -53,7 +53,8 @@ Result<pid_t> Kernel::allocate_tid() {
   if (tasks_.size() >= max_tasks) return Errno(EAGAIN);
   for (pid_t tries = 0; tries < kMaximum; ++tries) {
     if (++last_tid_ >= kMaximum) last_tid_ = kReserved;
-    if (tasks_.count(last_tid_) == 0 && groups_.count(last_tid_) == 0 && find_process_group(last_tid_) == nullptr)
+    if (tasks_.count(last_tid_) == 0 && groups_.count(last_tid_) == 0 &&
+        find_process_group(last_tid_) == nullptr)
       return last_tid_;
   }
   return Errno(EAGAIN);
@@ -70,7 +71,8 @@ void Kernel::add(std::shared_ptr<ThreadGroup> group) { groups_.emplace(group->id
 
 void Kernel::reap(ThreadGroup& group) {
   const auto found = groups_.find(group.id);
-  BULKHEAD_CHECK(found != groups_.end() && found->second.get() == &group, "process {} is reaped twice", group.id);
+  BULKHEAD_CHECK(found != groups_.end() && found->second.get() == &group, "process {} is reaped twice",
+                 group.id);
   const std::shared_ptr<ThreadGroup> keep = found->second;
   groups_.erase(found);
   if (group.parent != nullptr) group.parent->children.remove(&group);
@@ -117,7 +119,8 @@ void Kernel::report_unknown(uint64_t number) {
 
 // ---- thread groups and tasks
 
-ThreadGroup::ThreadGroup(Kernel& kernel_in, pid_t id_in) : kernel(kernel_in), id(id_in), start_time(monotonic_now()) {}
+ThreadGroup::ThreadGroup(Kernel& kernel_in, pid_t id_in)
+    : kernel(kernel_in), id(id_in), start_time(monotonic_now()) {}
 ThreadGroup::~ThreadGroup() = default;
 
 Task::Task(Kernel& kernel_in, pid_t tid_in, std::shared_ptr<ThreadGroup> group_in)
@@ -145,8 +148,9 @@ Result<int> Task::install_fd(vfs::FileRef file, bool cloexec, int from) {
 
 bool ProcessGroup::orphaned() const {
   // The first process has its job control from outside: the runtime stops and continues with it.
-  const bool has_first = std::any_of(members.begin(), members.end(),
-                                     [](const ThreadGroup* member) { return member->kernel.first == member; });
+  const bool has_first = std::any_of(members.begin(), members.end(), [](const ThreadGroup* member) {
+    return member->kernel.first == member;
+  });
   if (has_first) return false;
   return std::none_of(members.begin(), members.end(), [&](const ThreadGroup* member) {
     if (member->dead || member->parent == nullptr || member->parent->process_group == nullptr) return false;

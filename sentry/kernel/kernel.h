@@ -24,7 +24,8 @@ using SyscallDispatcher = Result<uint64_t> (*)(Task&, uint64_t number, const uin
 
 class Kernel {
  public:
-  Kernel(EventLoop& loop, platform::Platform& platform, mm::MemoryFile& memory_file, SyscallDispatcher dispatcher);
+  Kernel(EventLoop& loop, platform::Platform& platform, mm::MemoryFile& memory_file,
+         SyscallDispatcher dispatcher);
   ~Kernel();
 
   EventLoop& loop;
@@ -36,13 +37,14 @@ class Kernel {
   std::string hostname = "bulkhead", domainname = "(none)";
   uint32_t max_tasks = 16384;  // each costs the sentry two mappings of the 65,530 that its host allows
   uint64_t memory_limit_bytes = 0;
-  uint64_t host_memory_bytes = 0;      // what the host has; shown where there is no limit
+  uint64_t host_memory_bytes = 0;  // what the host has; shown where there is no limit
   std::vector<std::pair<std::string, std::string>> sysctl;  // boot's: "net.core.somaxconn", "4096"
   unsigned cpus = 1;
   std::vector<boot::IdMapping> uid_mappings, gid_mappings;
   std::shared_ptr<vfs::MountNamespace> mount_space;
-  Nanoseconds boot_time = 0;           // CLOCK_MONOTONIC when this kernel's uptime was zero: the sandbox has clocks of its own
-  uint64_t forks = 0;                  // /proc/stat
+  Nanoseconds boot_time =
+      0;  // CLOCK_MONOTONIC when this kernel's uptime was zero: the sandbox has clocks of its own
+  uint64_t forks = 0;  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<SysvIpc> ipc;
   std::shared_ptr<vfs::Mount> message_queues;  // fs/mqueue's own mount, made on first use
@@ -64,7 +66,7 @@ class Kernel {
   void add(Task& task);
   void remove(Task& task);
   void add(std::shared_ptr<ThreadGroup> group);
-  void reap(ThreadGroup& group);       // its zombie is waited for
+  void reap(ThreadGroup& group);  // its zombie is waited for
 
   // Makes the sandbox's own pid 1.
   void make_own_init();

@@ -14,10 +14,17 @@ void Task::run_loop() {
     if (exited || group->exiting) break;
     const platform::Trap trap = context->run(registers);
     switch (trap.kind) {
-      case platform::Trap::Kind::kSyscall: handle_syscall(trap.foreign); break;
-      case platform::Trap::Kind::kFault: handle_fault(trap.info); break;
-      case platform::Trap::Kind::kInterrupted: break;
-      case platform::Trap::Kind::kExited: exit_group(*group, SIGKILL); break;  // somebody outside killed the stub
+      case platform::Trap::Kind::kSyscall:
+        handle_syscall(trap.foreign);
+        break;
+      case platform::Trap::Kind::kFault:
+        handle_fault(trap.info);
+        break;
+      case platform::Trap::Kind::kInterrupted:
+        break;
+      case platform::Trap::Kind::kExited:
+        exit_group(*group, SIGKILL);
+        break;  // somebody outside killed the stub
     }
   }
   finish_exit(*this);
@@ -32,7 +39,8 @@ void Task::handle_syscall(bool foreign) {
   }
   syscall_number = static_cast<int>(number);
   in_syscall = true;
-  const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9};
+  const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
+                            registers.r10, registers.r8,  registers.r9};
   const Result<uint64_t> result = kernel.dispatch(*this, number, args);
   in_syscall = false;
   if (exited || group->exiting) return;
@@ -53,7 +61,8 @@ void Task::handle_syscall(bool foreign) {
       restart_code_ = error;
       registers.rax = static_cast<uint64_t>(-EINTR);
       break;
-    default: registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(error));
+    default:
+      registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(error));
   }
 }
 

@@ -13,7 +13,8 @@ bool ignored(const ThreadGroup& group, int signo) {
   if (kUnblockable.contains(signo)) return false;
   const SignalAction& action = (*group.handlers)[signo];
   if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return true;
-  return action.handler == reinterpret_cast<uint64_t>(SIG_DFL) && default_action(signo) == DefaultAction::kIgnore;
+  return action.handler == reinterpret_cast<uint64_t>(SIG_DFL) &&
+         default_action(signo) == DefaultAction::kIgnore;
 }
 
 // The parent hears of a stop or a continuation, unless it does not want to.
@@ -23,7 +24,8 @@ void tell_parent(ThreadGroup& group, int code, int status) {
   parent->child_events.wake();
   const SignalAction& action = (*parent->handlers)[SIGCHLD];
   if ((action.flags & SA_NOCLDSTOP) != 0) return;
-  SignalInfo info = make_signal(SIGCHLD, code, group.id, group.any_task() ? group.any_task()->credentials->uid : 0);
+  SignalInfo info =
+      make_signal(SIGCHLD, code, group.id, group.any_task() ? group.any_task()->credentials->uid : 0);
   info.si_status = status;
   parent->send(info);
 }
@@ -74,7 +76,8 @@ void ThreadGroup::send(const SignalInfo& info) {
     exit_group(*this, SIGKILL);
     return;
   }
-  const bool held = std::all_of(tasks.begin(), tasks.end(), [&](Task* task) { return blocked_or_awaited(*task, signo); });
+  const bool held =
+      std::all_of(tasks.begin(), tasks.end(), [&](Task* task) { return blocked_or_awaited(*task, signo); });
   if (!held && ignored(*this, signo)) return;
   if (pending.size() >= kQueueLimit) return;
   if (!pending.push(info)) return;
@@ -139,9 +142,11 @@ bool may_signal(const Task& sender, const ThreadGroup& target, int signo) {
   const vfs::Credentials& own = *sender.credentials;
   if (own.capable(CAP_KILL) || sender.group.get() == &target) return true;
   const Task* task = target.any_task();
-  if (task == nullptr) return own.euid == target.uid || own.uid == target.uid;  // a zombie, or the sandbox's own pid 1
+  if (task == nullptr)
+    return own.euid == target.uid || own.uid == target.uid;  // a zombie, or the sandbox's own pid 1
   const vfs::Credentials& other = *task->credentials;
-  if (own.euid == other.suid || own.euid == other.uid || own.uid == other.suid || own.uid == other.uid) return true;
+  if (own.euid == other.suid || own.euid == other.uid || own.uid == other.suid || own.uid == other.uid)
+    return true;
   return signo == SIGCONT && target.process_group->session == sender.group->process_group->session;
 }
 

@@ -61,12 +61,15 @@ DefaultAction default_action(int signo) {
   switch (signo) {
     case SIGCHLD:
     case SIGURG:
-    case SIGWINCH: return DefaultAction::kIgnore;
-    case SIGCONT: return DefaultAction::kContinue;
+    case SIGWINCH:
+      return DefaultAction::kIgnore;
+    case SIGCONT:
+      return DefaultAction::kContinue;
     case SIGSTOP:
     case SIGTSTP:
     case SIGTTIN:
-    case SIGTTOU: return DefaultAction::kStop;
+    case SIGTTOU:
+      return DefaultAction::kStop;
     case SIGQUIT:
     case SIGILL:
     case SIGTRAP:
@@ -76,8 +79,10 @@ DefaultAction default_action(int signo) {
     case SIGSEGV:
     case SIGXCPU:
     case SIGXFSZ:
-    case SIGSYS: return DefaultAction::kCore;
-    default: return DefaultAction::kTerminate;
+    case SIGSYS:
+      return DefaultAction::kCore;
+    default:
+      return DefaultAction::kTerminate;
   }
 }
 

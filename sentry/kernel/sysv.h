@@ -1,5 +1,5 @@
-// System V IPC, sysvipc(7): what shared memory segments, semaphore sets and message queues have in common. Identifiers,
-// keys, owners and permissions.
+// System V IPC, sysvipc(7): what shared memory segments, semaphore sets and message queues have in common.
+// Identifiers, keys, owners and permissions.
 #pragma once
 
 #include <sys/ipc.h>
@@ -41,8 +41,8 @@ void set_owner(IpcObject& object, const ipc_perm& wanted);
 // The time for `change_time` and its like, in seconds of CLOCK_REALTIME.
 time_t ipc_time();
 
-// Objects of one kind, by identifier and by key. An identifier is an index and a sequence number, so that one that has
-// gone is not mistaken for what took its place.
+// Objects of one kind, by identifier and by key. An identifier is an index and a sequence number, so that one
+// that has gone is not mistaken for what took its place.
 template <typename T>
 class IpcTable {
  public:
@@ -98,7 +98,8 @@ class IpcTable {
   void retire(T& object) {
     if (object.key != IPC_PRIVATE) keys_.erase(object.key);
     object.key = IPC_PRIVATE;
-    if (const auto found = slots_.find(object.id % kIndexes); found != slots_.end()) found->second.strong.reset();
+    if (const auto found = slots_.find(object.id % kIndexes); found != slots_.end())
+      found->second.strong.reset();
   }
 
   std::vector<std::shared_ptr<T>> all() {
@@ -140,7 +141,8 @@ class IpcTable {
     return id;
   }
   void sweep() {
-    for (auto next = slots_.begin(); next != slots_.end();) next = next->second.weak.expired() ? erase(next) : std::next(next);
+    for (auto next = slots_.begin(); next != slots_.end();)
+      next = next->second.weak.expired() ? erase(next) : std::next(next);
   }
   typename std::map<int, Slot>::iterator erase(typename std::map<int, Slot>::iterator slot) {
     lowest_free_ = std::min(lowest_free_, slot->first);

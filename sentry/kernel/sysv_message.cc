@@ -23,7 +23,8 @@ MessageQueue::Place select(std::list<Message>& messages, int64_t type, int flags
                         [&](const Message& message) { return (message.type == type) != except; });
   }
   // The lowest type that is not above -type, and of those the first.
-  const int64_t limit = type == std::numeric_limits<int64_t>::min() ? std::numeric_limits<int64_t>::max() : -type;
+  const int64_t limit =
+      type == std::numeric_limits<int64_t>::min() ? std::numeric_limits<int64_t>::max() : -type;
   auto best = messages.end();
   for (auto next = messages.begin(); next != messages.end(); ++next)
     if (next->type <= limit && (best == messages.end() || next->type < best->type)) best = next;
@@ -52,7 +53,9 @@ Message MessageQueue::take(Place place) {
 
 Result<int> MessageTable::get(Task& task, key_t key, int flags) {
   const auto fits = [](const MessageQueue&) -> Result<> { return {}; };
-  const auto make = [this]() -> Result<std::shared_ptr<MessageQueue>> { return std::make_shared<MessageQueue>(*this); };
+  const auto make = [this]() -> Result<std::shared_ptr<MessageQueue>> {
+    return std::make_shared<MessageQueue>(*this);
+  };
   return IpcTable::get(*task.credentials, key, flags, fits, make);
 }
 

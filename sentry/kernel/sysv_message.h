@@ -49,8 +49,8 @@ class MessageQueue final : public IpcObject {
 class MessageTable : public IpcTable<MessageQueue> {
  public:
   static constexpr size_t kMaximum = 32'000;  // MSGMNI
-  // What all queues together may hold: Linux leaves that to the memory control group. A message counts as itself and
-  // its list node.
+  // What all queues together may hold: Linux leaves that to the memory control group. A message counts as
+  // itself and its list node.
   static constexpr uint64_t kMaxHeld = uint64_t{64} << 20;
   static constexpr uint64_t kOverhead = 64;
   MessageTable() : IpcTable(kMaximum) {}

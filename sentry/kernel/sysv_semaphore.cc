@@ -19,7 +19,8 @@ size_t SemaphoreSet::waiting(size_t semaphore, bool for_zero) const {
   }));
 }
 
-SemaphoreUndo::SemaphoreUndo(std::weak_ptr<SemaphoreTable> table, pid_t pid) : table_(std::move(table)), pid_(pid) {
+SemaphoreUndo::SemaphoreUndo(std::weak_ptr<SemaphoreTable> table, pid_t pid)
+    : table_(std::move(table)), pid_(pid) {
   if (const auto owner = table_.lock()) owner->undos_.insert(this);
 }
 
@@ -46,8 +47,8 @@ Result<int> SemaphoreTable::get(Task& task, key_t key, int count, int flags) {
   return IpcTable::get(*task.credentials, key, flags, fits, make);
 }
 
-Result<> SemaphoreTable::attempt(SemaphoreSet& set, const std::vector<sembuf>& operations, SemaphoreUndo* undo, pid_t pid,
-                                 size_t& blocking) {
+Result<> SemaphoreTable::attempt(SemaphoreSet& set, const std::vector<sembuf>& operations,
+                                 SemaphoreUndo* undo, pid_t pid, size_t& blocking) {
   const auto adjustment = [&](const sembuf& operation) -> int& {
     return undo->adjustments_.find({set.id, operation.sem_num})->second;  // prepare() made it
   };
@@ -102,8 +103,9 @@ void SemaphoreTable::update(SemaphoreSet& set) {
     one.outcome = result.ok() ? Errno(0) : result.error();
     one.fiber->wake();
     next = set.pending.erase(next);
-    const bool changed = result.ok() && std::any_of(one.operations->begin(), one.operations->end(),
-                                                    [](const sembuf& operation) { return operation.sem_op != 0; });
+    const bool changed =
+        result.ok() && std::any_of(one.operations->begin(), one.operations->end(),
+                                   [](const sembuf& operation) { return operation.sem_op != 0; });
     if (changed) next = set.pending.begin();
   }
 }
@@ -117,7 +119,8 @@ Result<> SemaphoreTable::prepare(SemaphoreUndo& undo, int id, const std::vector<
   return {};
 }
 
-Result<> SemaphoreTable::operate(Task& task, int id, const std::vector<sembuf>& operations, Deadline deadline) {
+Result<> SemaphoreTable::operate(Task& task, int id, const std::vector<sembuf>& operations,
+                                 Deadline deadline) {
   const auto set = TRY(find(id));
   bool alters = false, undoes = false;
   for (const sembuf& operation : operations) {
@@ -131,7 +134,8 @@ Result<> SemaphoreTable::operate(Task& task, int id, const std::vector<sembuf>& 
       task.semaphore_undo = std::make_shared<SemaphoreUndo>(weak_from_this(), task.group->id);
     TRY(prepare(*task.semaphore_undo, id, operations));
   }
-  PendingOperation self{&operations, undoes ? task.semaphore_undo.get() : nullptr, task.group->id, task.fiber, 0, {}};
+  PendingOperation self{
+      &operations, undoes ? task.semaphore_undo.get() : nullptr, task.group->id, task.fiber, 0, {}};
   const Result<> now = attempt(*set, operations, self.undo, self.pid, self.blocking);
   if (now.ok() && alters) update(*set);
   if (!now.is(EAGAIN) || (operations[self.blocking].sem_flg & IPC_NOWAIT) != 0) return now;
@@ -149,11 +153,13 @@ Result<> SemaphoreTable::operate(Task& task, int id, const std::vector<sembuf>& 
   return {};
 }
 
-void SemaphoreTable::set_values(SemaphoreSet& set, size_t first, const std::vector<uint16_t>& values, pid_t pid) {
+void SemaphoreTable::set_values(SemaphoreSet& set, size_t first, const std::vector<uint16_t>& values,
+                                pid_t pid) {
   for (size_t i = 0; i < values.size(); ++i) set.semaphores[first + i] = {values[i], pid};
   for (SemaphoreUndo* undo : undos_) {
     auto next = undo->adjustments_.lower_bound({set.id, static_cast<uint16_t>(first)});
-    for (; next != undo->adjustments_.end() && next->first.first == set.id && next->first.second < first + values.size();
+    for (; next != undo->adjustments_.end() && next->first.first == set.id &&
+           next->first.second < first + values.size();
          ++next)
       next->second = 0;
   }
@@ -165,7 +171,8 @@ Result<> SemaphoreTable::remove(Task& task, int id) {
   const auto set = TRY(find(id));
   TRY(check_owner(*task.credentials, *set));
   for (SemaphoreUndo* undo : undos_)
-    undo_count_ -= std::erase_if(undo->adjustments_, [id](const auto& entry) { return entry.first.first == id; });
+    undo_count_ -=
+        std::erase_if(undo->adjustments_, [id](const auto& entry) { return entry.first.first == id; });
   for (PendingOperation* one : set->pending) {
     one->outcome = Errno(EIDRM);
     one->fiber->wake();
@@ -186,7 +193,8 @@ void SemaphoreTable::give_back(SemaphoreUndo& undo) {
       if (!set.ok() || next->second == 0) continue;
       SemaphoreSet::Semaphore& semaphore = (*set)->semaphores[next->first.second];
       // An adjustment that does not fit goes as far as it can: semop(2), BUGS.
-      semaphore.value = static_cast<uint16_t>(std::clamp(semaphore.value + next->second, 0, kMaxSemaphoreValue));
+      semaphore.value =
+          static_cast<uint16_t>(std::clamp(semaphore.value + next->second, 0, kMaxSemaphoreValue));
       semaphore.pid = undo.pid_;
       changed = true;
     }

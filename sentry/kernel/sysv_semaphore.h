@@ -22,8 +22,8 @@ class Task;
 class SemaphoreUndo;
 class SemaphoreTable;
 
-inline constexpr int kMaxSemaphoreValue = 32'767;  // SEMVMX
-inline constexpr size_t kMaxSemaphoresInSet = 32'000;  // SEMMSL
+inline constexpr int kMaxSemaphoreValue = 32'767;       // SEMVMX
+inline constexpr size_t kMaxSemaphoresInSet = 32'000;   // SEMMSL
 inline constexpr size_t kMaxSemaphoreOperations = 500;  // SEMOPM
 // Linux's SEMMNS is a thousand million, and its memory control group the bound: ours is this.
 inline constexpr size_t kMaxSemaphores = 1 << 20;
@@ -54,8 +54,8 @@ class SemaphoreSet final : public IpcObject {
   size_t waiting(size_t semaphore, bool for_zero) const;
 };
 
-// What a process's exit gives back: SEM_UNDO. Shared by tasks that share it, CLONE_SYSVSEM; the last one to drop it
-// makes it happen.
+// What a process's exit gives back: SEM_UNDO. Shared by tasks that share it, CLONE_SYSVSEM; the last one to
+// drop it makes it happen.
 class SemaphoreUndo {
  public:
   SemaphoreUndo(std::weak_ptr<SemaphoreTable> table, pid_t pid);
@@ -95,8 +95,8 @@ class SemaphoreTable : public IpcTable<SemaphoreSet>, public std::enable_shared_
   Result<> prepare(SemaphoreUndo& undo, int id, const std::vector<sembuf>& operations);
 
   std::set<SemaphoreUndo*> undos_;
-  size_t count_ = 0;        // semaphores in all sets
-  size_t undo_count_ = 0;   // adjustments of all processes
+  size_t count_ = 0;       // semaphores in all sets
+  size_t undo_count_ = 0;  // adjustments of all processes
 };
 
 }  // namespace sentry::kernel

@@ -75,7 +75,8 @@ Result<uint64_t> SharedMemoryTable::attach(Task& task, int id, uint64_t address,
 Result<> SharedMemoryTable::detach(Task& task, uint64_t address) {
   if (address % kPageSize != 0) return Errno(EINVAL);
   mm::AddressSpaceMap& memory = task.memory();
-  // The attachment that starts at `address`: its first part may have been unmapped since, the rest still counts.
+  // The attachment that starts at `address`: its first part may have been unmapped since, the rest still
+  // counts.
   std::shared_ptr<SharedMemorySegment> segment;
   std::vector<std::pair<uint64_t, uint64_t>> parts;
   for (auto next = memory.vmas().lower_bound(address); next != memory.vmas().end(); ++next) {

@@ -41,7 +41,8 @@ class SharedMemoryTable : public IpcTable<SharedMemorySegment> {
   // shmat(2): where it is. shmdt(2).
   Result<uint64_t> attach(Task& task, int id, uint64_t address, int flags);
   Result<> detach(Task& task, uint64_t address);
-  // IPC_RMID. Who has the segment attached keeps it, and its identifier keeps working, until the last one detaches.
+  // IPC_RMID. Who has the segment attached keeps it, and its identifier keeps working, until the last one
+  // detaches.
   Result<> remove(Task& task, int id);
   uint64_t pages();
 };

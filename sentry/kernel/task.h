@@ -44,41 +44,41 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::vector<Task*> tasks;
   Task* leader = nullptr;  // null once reaped; a dead leader stays as zombie until the others are gone
 
-  ThreadGroup* parent = nullptr;        // null: the sandbox's first process and what the runtime adds
-  std::list<ThreadGroup*> children;     // zombies too
+  ThreadGroup* parent = nullptr;     // null: the sandbox's first process and what the runtime adds
+  std::list<ThreadGroup*> children;  // zombies too
   std::shared_ptr<ProcessGroup> process_group;
   bool child_subreaper = false;
-  bool has_executed = false;            // setpgid(2): EACCES for the parent
-  pid_t creator = 0;                    // the parent's thread that made it, for __WNOTHREAD
-  int exit_signal = SIGCHLD;            // sent to the parent
+  bool has_executed = false;  // setpgid(2): EACCES for the parent
+  pid_t creator = 0;          // the parent's thread that made it, for __WNOTHREAD
+  int exit_signal = SIGCHLD;  // sent to the parent
 
-  SignalQueue pending;                  // process-directed
+  SignalQueue pending;  // process-directed
   std::shared_ptr<SignalHandlers> handlers;
   std::array<rlimit, RLIM_NLIMITS> limits{};
 
   // Exit: `exiting` once exit_group or a fatal signal has decided `wait_status` (as wait(2)'s).
   bool exiting = false;
   int wait_status = 0;
-  bool dead = false;                    // every task is gone: a zombie
-  uid_t uid = 0;                        // of the zombie
+  bool dead = false;  // every task is gone: a zombie
+  uid_t uid = 0;      // of the zombie
   // Job control.
   bool stopped = false;
   int stop_signal = 0;
   bool stop_reported = true, continue_reported = true;  // to wait(2)
-  WaitQueue resume;                     // stopped tasks wait here
-  WaitQueue child_events;               // wait(2) waits here
+  WaitQueue resume;                                     // stopped tasks wait here
+  WaitQueue child_events;                               // wait(2) waits here
 
-  rusage usage{}, children_usage{};     // of dead threads; of reaped children
-  Nanoseconds start_time = 0;           // CLOCK_MONOTONIC
-  WaitQueue exit_watchers;              // pidfds
-  WaitQueue signal_watchers;            // signalfds: woken when a signal is queued for the group or one of its tasks
-  std::string command_line_name;        // comm of the leader after death
+  rusage usage{}, children_usage{};  // of dead threads; of reaped children
+  Nanoseconds start_time = 0;        // CLOCK_MONOTONIC
+  WaitQueue exit_watchers;           // pidfds
+  WaitQueue signal_watchers;  // signalfds: woken when a signal is queued for the group or one of its tasks
+  std::string command_line_name;  // comm of the leader after death
   std::unique_ptr<IntervalTimers> interval_timers;
   std::unique_ptr<PosixTimers> posix_timers;
   std::unique_ptr<CpuLimit> cpu_limit;  // while RLIMIT_CPU is finite
   int oom_score_adj = 0;
   int nice = 0;
-  bool protected_init = false;          // pid 1 of a container: unhandled signals from inside do nothing
+  bool protected_init = false;  // pid 1 of a container: unhandled signals from inside do nothing
 
   uint64_t limit(int resource) const { return limits[static_cast<size_t>(resource)].rlim_cur; }
   // An unblocked or unwanted signal for the whole process, kill(2).
@@ -130,20 +130,20 @@ class Task {
   AltStack alt_stack;
   std::function<Result<uint64_t>(Task&)> restart;  // restart_syscall(2)
 
-  uint64_t clear_child_tid = 0;         // set_tid_address(2)
-  uint64_t robust_list = 0;             // set_robust_list(2)
-  int parent_death_signal = 0;          // prctl(PR_SET_PDEATHSIG)
+  uint64_t clear_child_tid = 0;  // set_tid_address(2)
+  uint64_t robust_list = 0;      // set_robust_list(2)
+  int parent_death_signal = 0;   // prctl(PR_SET_PDEATHSIG)
   // vfork(2): the parent waits until this becomes true, at this task's exec or exit.
   struct VforkGate {
     bool open = false;
     WaitQueue opened;
   };
   std::shared_ptr<VforkGate> vfork_gate;
-  bool exited = false;                  // leaves its run loop; `exit_code` is exit(2)'s
+  bool exited = false;  // leaves its run loop; `exit_code` is exit(2)'s
   int exit_code = 0;
   Fiber* fiber = nullptr;
   uint64_t timer_slack = 50'000;
-  uint32_t personality = 0;             // personality(2)
+  uint32_t personality = 0;  // personality(2)
   Scheduling scheduling;
   std::shared_ptr<SemaphoreUndo> semaphore_undo;  // SEM_UNDO, semop(2); null until first used
   bool in_syscall = false;
@@ -155,17 +155,19 @@ class Task {
   EventLoop& loop() const;
 
   // Signals.
-  void send(const SignalInfo& info);           // thread-directed, tgkill(2)
-  bool signal_pending() const;                 // something unblocked that is not ignored waits
+  void send(const SignalInfo& info);  // thread-directed, tgkill(2)
+  bool signal_pending() const;        // something unblocked that is not ignored waits
   void set_mask(SignalSet mask);
-  void force(const SignalInfo& info);          // a fault: unblocks, and resets an ignored action
+  void force(const SignalInfo& info);  // a fault: unblocks, and resets an ignored action
   void wake() {
     if (fiber != nullptr) fiber->wake();
   }
   // Ends a run() of guest code, or a park, so that signals are looked at.
   void kick();
   // Stopped, or told to end: seen by interruptible waits.
-  bool wanted() const { return exited || group->exiting || (group->stopped && !in_stop_) || signal_pending(); }
+  bool wanted() const {
+    return exited || group->exiting || (group->stopped && !in_stop_) || signal_pending();
+  }
   // CPU time of the thread, as the host accounts its stub.
   Nanoseconds cpu_time() const;
 

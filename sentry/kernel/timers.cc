@@ -31,16 +31,20 @@ Result<Nanoseconds> read_guest_clock(Task& task, int clock) {
     case CLOCK_REALTIME:
     case CLOCK_REALTIME_COARSE:
     case CLOCK_REALTIME_ALARM:
-    case CLOCK_TAI: return read_clock(clock == CLOCK_REALTIME_ALARM ? CLOCK_REALTIME : clock);
+    case CLOCK_TAI:
+      return read_clock(clock == CLOCK_REALTIME_ALARM ? CLOCK_REALTIME : clock);
     case CLOCK_MONOTONIC:
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_MONOTONIC_COARSE:
     case CLOCK_BOOTTIME:
     case CLOCK_BOOTTIME_ALARM:
       return read_clock(clock == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME : clock);
-    case CLOCK_PROCESS_CPUTIME_ID: return process_cpu_time(*task.group);
-    case CLOCK_THREAD_CPUTIME_ID: return task.cpu_time();
-    default: break;
+    case CLOCK_PROCESS_CPUTIME_ID:
+      return process_cpu_time(*task.group);
+    case CLOCK_THREAD_CPUTIME_ID:
+      return task.cpu_time();
+    default:
+      break;
   }
   if (clock >= 0) return Errno(EINVAL);
   // ~pid << 3 | per-thread << 2 | which: include/linux/posix-timers.h.
@@ -66,13 +70,16 @@ Result<Nanoseconds> monotonic_deadline(Task& task, int clock, Nanoseconds deadli
   return mono + (deadline - now);
 }
 
-CpuLimit::CpuLimit(ThreadGroup& group) : group_(group), timer_(group.kernel.loop, [this] { look(); }) { update(); }
+CpuLimit::CpuLimit(ThreadGroup& group) : group_(group), timer_(group.kernel.loop, [this] { look(); }) {
+  update();
+}
 
 void CpuLimit::update() {
   const rlimit& limit = group_.limits[RLIMIT_CPU];
   timer_.disarm();
   if (limit.rlim_cur == RLIM_INFINITY && limit.rlim_max == RLIM_INFINITY) return;
-  next_signal_ = limit.rlim_cur > INT64_MAX / kSecond ? INT64_MAX : static_cast<Nanoseconds>(limit.rlim_cur) * kSecond;
+  next_signal_ =
+      limit.rlim_cur > INT64_MAX / kSecond ? INT64_MAX : static_cast<Nanoseconds>(limit.rlim_cur) * kSecond;
   look();
 }
 
@@ -90,7 +97,8 @@ void CpuLimit::look() {
     next_signal_ += kSecond;
   }
   // CPU time passes at most as fast as all threads running.
-  const auto threads = static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
+  const auto threads =
+      static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
   const Nanoseconds rest = (std::min(next_signal_, hard) - spent) / threads;
   timer_.arm(monotonic_now() + std::max(rest, 10 * kMillisecond));
 }
@@ -116,18 +124,23 @@ void IntervalTimers::set(int which, const Value& value) {
   one.timer->disarm();
   one.interval = value.interval;
   const Nanoseconds start = now(which);
-  one.deadline = value.remaining == 0 ? 0 : value.remaining > INT64_MAX - start ? INT64_MAX : start + value.remaining;
+  one.deadline = value.remaining == 0                  ? 0
+                 : value.remaining > INT64_MAX - start ? INT64_MAX
+                                                       : start + value.remaining;
   if (one.deadline != 0) schedule(which);
 }
 
 void IntervalTimers::schedule(int which) {
   One& one = timers_[static_cast<size_t>(which)];
   if (which == ITIMER_REAL) {
-    one.timer->arm(one.interval > 0 ? std::max(one.deadline, monotonic_now() + kShortestPeriod) : one.deadline);
+    one.timer->arm(one.interval > 0 ? std::max(one.deadline, monotonic_now() + kShortestPeriod)
+                                    : one.deadline);
     return;
   }
-  // CPU time passes at most as fast as all threads running: look again when it could have come, not more than 1 kHz.
-  const auto threads = static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
+  // CPU time passes at most as fast as all threads running: look again when it could have come, not more than
+  // 1 kHz.
+  const auto threads =
+      static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
   const Nanoseconds rest = std::max<Nanoseconds>((one.deadline - now(which)) / threads, kMillisecond);
   one.timer->arm(monotonic_now() + rest);
 }
@@ -179,7 +192,8 @@ void announce(ThreadGroup& group, PosixTimer& timer, int missed) {
   info.si_value = timer.event.sigev_value;
   if (timer.event.sigev_notify != SIGEV_THREAD_ID) {
     group.send(info);
-  } else if (Task* task = group.kernel.find_task(timer.thread); task != nullptr && task->group.get() == &group) {
+  } else if (Task* task = group.kernel.find_task(timer.thread);
+             task != nullptr && task->group.get() == &group) {
     task->send(info);
   }
 }
@@ -190,7 +204,8 @@ void schedule(ThreadGroup& group, PosixTimer& timer) {
     timer.deadline = 0;  // its clock has stopped for good
     return;
   }
-  const bool cpu = timer.clock < 0 || timer.clock == CLOCK_PROCESS_CPUTIME_ID || timer.clock == CLOCK_THREAD_CPUTIME_ID;
+  const bool cpu =
+      timer.clock < 0 || timer.clock == CLOCK_PROCESS_CPUTIME_ID || timer.clock == CLOCK_THREAD_CPUTIME_ID;
   Nanoseconds rest = std::max<Nanoseconds>(timer.deadline - *now, 0);
   // A CPU clock is asked again when the time could have come, and not more than a thousand times a second.
   if (cpu) rest = std::max<Nanoseconds>(rest / std::max<Nanoseconds>(group.kernel.cpus, 1), kMillisecond);
@@ -219,7 +234,8 @@ void posix_timer_expired(ThreadGroup& group, PosixTimer& timer) {
 
 Result<Nanoseconds> posix_timer_now(const ThreadGroup& group, const PosixTimer& timer) {
   if (timer.clock == CLOCK_PROCESS_CPUTIME_ID) return process_cpu_time(group);
-  Task* task = timer.clock == CLOCK_THREAD_CPUTIME_ID ? group.kernel.find_task(timer.creator) : group.any_task();
+  Task* task =
+      timer.clock == CLOCK_THREAD_CPUTIME_ID ? group.kernel.find_task(timer.creator) : group.any_task();
   if (task == nullptr || task->group.get() != &group) return Errno(EINVAL);
   return read_guest_clock(*task, timer.clock);
 }
@@ -233,7 +249,8 @@ void arm_posix_timer(ThreadGroup& group, PosixTimer& timer, Nanoseconds deadline
   timer.deadline = deadline;
   if (timer.timer == nullptr) {
     PosixTimer* raw = &timer;
-    timer.timer = std::make_unique<Timer>(group.kernel.loop, [&group, raw] { posix_timer_expired(group, *raw); });
+    timer.timer =
+        std::make_unique<Timer>(group.kernel.loop, [&group, raw] { posix_timer_expired(group, *raw); });
   }
   timer.timer->disarm();
   if (deadline != 0) schedule(group, timer);

@@ -11,12 +11,13 @@
 
 namespace sentry::kernel {
 
-// Nanoseconds of a clock as the guest sees it; EINVAL for one that does not exist. CPU clocks are those of `task`, its
-// process, or, encoded as in clock_getcpuclockid(3), another's.
+// Nanoseconds of a clock as the guest sees it; EINVAL for one that does not exist. CPU clocks are those of
+// `task`, its process, or, encoded as in clock_getcpuclockid(3), another's.
 Result<Nanoseconds> read_guest_clock(Task& task, int clock);
 // CPU time of all the threads that a process has had.
 Nanoseconds process_cpu_time(const ThreadGroup& group);
-// When a deadline on a guest clock will have come, on the host's CLOCK_MONOTONIC (an estimate for CPU clocks).
+// When a deadline on a guest clock will have come, on the host's CLOCK_MONOTONIC (an estimate for CPU
+// clocks).
 Result<Nanoseconds> monotonic_deadline(Task& task, int clock, Nanoseconds deadline);
 
 class IntervalTimers {
@@ -59,13 +60,13 @@ class CpuLimit {
 struct PosixTimer {
   int id = 0;
   int clock = 0;
-  pid_t creator = 0;        // the thread that CLOCK_THREAD_CPUTIME_ID means
+  pid_t creator = 0;  // the thread that CLOCK_THREAD_CPUTIME_ID means
   sigevent event{};
-  pid_t thread = 0;         // SIGEV_THREAD_ID
+  pid_t thread = 0;  // SIGEV_THREAD_ID
   std::unique_ptr<Timer> timer;
   Nanoseconds deadline = 0;  // on the timer's own clock; 0: disarmed
   Nanoseconds interval = 0;
-  int overrun = 0;           // of the signal that was queued last
+  int overrun = 0;            // of the signal that was queued last
   int delivered_overrun = 0;  // of the one before
 };
 
@@ -74,8 +75,8 @@ struct PosixTimers {
   int next = 0;
 };
 
-// Arms at a moment of the timer's own clock, or disarms (0); the group gets its signal at each expiry. There is one
-// signal at a time: expiries that find it still pending are its overruns, timer_getoverrun(2).
+// Arms at a moment of the timer's own clock, or disarms (0); the group gets its signal at each expiry. There
+// is one signal at a time: expiries that find it still pending are its overruns, timer_getoverrun(2).
 void arm_posix_timer(ThreadGroup& group, PosixTimer& timer, Nanoseconds deadline, Nanoseconds interval);
 // What the timer's clock shows. EINVAL where it went with its thread.
 Result<Nanoseconds> posix_timer_now(const ThreadGroup& group, const PosixTimer& timer);

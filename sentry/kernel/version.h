@@ -1,5 +1,5 @@
-// What uname(2) and /proc/version call this kernel. The release is what programs compare with to learn which calls to
-// expect: that of the Linux whose interfaces we follow.
+// What uname(2) and /proc/version call this kernel. The release is what programs compare with to learn which
+// calls to expect: that of the Linux whose interfaces we follow.
 #pragma once
 
 namespace sentry::kernel {

@@ -15,7 +15,8 @@ namespace {
 
 // Well below the host's vm.max_map_count (65,530), so that an order never fails half way.
 constexpr size_t kMaxVmas = 60'000;
-constexpr uint64_t kStackGap = 256 * kPageSize;  // between a growing stack and its neighbour, as Linux's default
+constexpr uint64_t kStackGap =
+    256 * kPageSize;  // between a growing stack and its neighbour, as Linux's default
 constexpr int kProtMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 // Shared anonymous memory: a slice of the memory file.
@@ -48,7 +49,8 @@ void Mappable::invalidate(uint64_t offset, uint64_t length) {
   for (AddressSpaceMap* map : maps) map->invalidate(*this, offset, length);
 }
 
-AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file, bool randomize)
+AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file,
+                                 bool randomize)
     : space_(std::move(space)), memory_file_(memory_file) {
   uint64_t random = 0;
   if (randomize && ::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
@@ -119,7 +121,8 @@ Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint, uint6
     for (;;) {
       const bool below = next != vmas_.begin();
       const uint64_t floor = below ? std::prev(next)->second.end : kGuestStart;
-      const uint64_t gap = next != vmas_.end() && next->second.grows_down && next->first == ceiling ? kStackGap : 0;
+      const uint64_t gap =
+          next != vmas_.end() && next->second.grows_down && next->first == ceiling ? kStackGap : 0;
       if (ceiling >= floor && ceiling - floor >= length + gap && ceiling - gap - length >= kGuestStart)
         return ceiling - gap - length;
       if (!below) break;
@@ -178,7 +181,8 @@ void AddressSpaceMap::insert(uint64_t start, Vma vma) {
 Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
   const int prot = vma.prot & kProtMask;
   if (vma.file == nullptr)
-    return space_->map({from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
+    return space_->map(
+        {from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
   while (from < to) {
     const uint64_t offset = vma.offset + (from - start);
     Mappable::Backing backing =
@@ -188,7 +192,8 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
     if (backing.host_fd < 0) {
       TRY(space_->map({from, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
     } else {
-      TRY(space_->map({from, length, prot, vma.shared ? MAP_SHARED : MAP_PRIVATE | (vma.no_reserve ? MAP_NORESERVE : 0),
+      TRY(space_->map({from, length, prot,
+                       vma.shared ? MAP_SHARED : MAP_PRIVATE | (vma.no_reserve ? MAP_NORESERVE : 0),
                        backing.host_fd, backing.host_offset}));
     }
     from += length;
@@ -208,13 +213,15 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
     if (start < kGuestStart) return Errno(EPERM);  // vm.mmap_min_addr
     if ((request.flags & MAP_FIXED_NOREPLACE) != 0) {
       const auto next = vmas_.lower_bound(start);
-      if ((next != vmas_.end() && next->first < start + length) || find(start) != nullptr) return Errno(EEXIST);
+      if ((next != vmas_.end() && next->first < start + length) || find(start) != nullptr)
+        return Errno(EEXIST);
     }
   }
   if (vmas_.size() + 2 >= kMaxVmas) return Errno(ENOMEM);
   if (mapped_bytes_ + length > limits_.address_space) return Errno(ENOMEM);
   const bool shared = (request.flags & MAP_SHARED) != 0;
-  if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull && data_bytes() + length > limits_.data)
+  if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull &&
+      data_bytes() + length > limits_.data)
     return Errno(ENOMEM);
   constexpr uint64_t kLow = uint64_t{1} << 31;
   const bool low = (request.flags & MAP_32BIT) != 0;
@@ -314,8 +321,8 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
       }
       // What lies beyond the file's end is mapped inaccessible and must stay so.
       for (uint64_t at = from; at < vma.end;) {
-        const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + (at - from), vma.end - at,
-                                                                vma.shared && (vma.max_prot & PROT_WRITE) != 0));
+        const Mappable::Backing backing = TRY(vma.file->backing(
+            vma.offset + (at - from), vma.end - at, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
         const uint64_t piece = std::min(backing.length, vma.end - at);
         if (piece == 0) return Errno(EIO);
         if (backing.host_fd >= 0) TRY(space_->protect(at, piece, prot));
@@ -331,8 +338,8 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
   return {};
 }
 
-Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size, int flags,
-                                         uint64_t new_address) {
+Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size,
+                                         int flags, uint64_t new_address) {
   const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
   const bool fixed = (flags & MREMAP_FIXED) != 0;
   const bool keep = (flags & MREMAP_DONTUNMAP) != 0;
@@ -358,7 +365,8 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
   if (duplicate && !may_move) return Errno(EINVAL);
   if (keep && (here->second.shared || here->second.file != nullptr)) return Errno(EINVAL);
   if (old_size > here->second.end - old_address) return Errno(EFAULT);
-  if (new_size > old_size && mapped_bytes_ + (new_size - old_size) > limits_.address_space) return Errno(ENOMEM);
+  if (new_size > old_size && mapped_bytes_ + (new_size - old_size) > limits_.address_space)
+    return Errno(ENOMEM);
 
   Vma vma = here->second;
   vma.offset = vma.file != nullptr ? vma.offset + (old_address - here->first) : 0;
@@ -405,7 +413,8 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
     TRY(host_map(target, vma, target, vma.end));
     TRY(space_->unmap(old_address, old_size));
   } else {
-    // Private file pages may have been written: move piece by piece, since the host's mappings may be several.
+    // Private file pages may have been written: move piece by piece, since the host's mappings may be
+    // several.
     for (uint64_t done = 0; done < moved;) {
       const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, moved - done, false));
       const uint64_t piece = std::min(backing.length, moved - done);
@@ -447,7 +456,8 @@ Result<uint64_t> AddressSpaceMap::brk(uint64_t address) {
 }
 
 Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice) {
-  constexpr int kPopulateRead = 22, kPopulateWrite = 23, kCollapse = 25, kGuardInstall = 102, kGuardRemove = 103;
+  constexpr int kPopulateRead = 22, kPopulateWrite = 23, kCollapse = 25, kGuardInstall = 102,
+                kGuardRemove = 103;
   bool to_host = false;
   switch (advice) {
     case MADV_DONTNEED:
@@ -455,7 +465,9 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     case MADV_HUGEPAGE:
     case MADV_NOHUGEPAGE:
     case MADV_COLD:
-    case MADV_PAGEOUT: to_host = true; break;
+    case MADV_PAGEOUT:
+      to_host = true;
+      break;
     case MADV_NORMAL:
     case MADV_RANDOM:
     case MADV_SEQUENTIAL:
@@ -468,14 +480,17 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     case MADV_DODUMP:
     case kPopulateRead:
     case kPopulateWrite:
-    case MADV_REMOVE: break;
-    // No page merging between tenants (a side channel), no hole punching into what others map, no collapse, no guards.
+    case MADV_REMOVE:
+      break;
+    // No page merging between tenants (a side channel), no hole punching into what others map, no collapse,
+    // no guards.
     case MADV_MERGEABLE:
     case MADV_UNMERGEABLE:
     case kCollapse:
     case kGuardInstall:
     case kGuardRemove:
-    default: return Errno(EINVAL);
+    default:
+      return Errno(EINVAL);
   }
   if (address % kPageSize != 0) return Errno(EINVAL);
   if (length == 0) return {};
@@ -487,7 +502,8 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     if (hole) return Errno(ENOMEM);
     return populate(address, end, advice == kPopulateWrite);
   }
-  if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK || advice == MADV_KEEPONFORK) {
+  if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
+      advice == MADV_KEEPONFORK) {
     TRY(split_at(address));
     TRY(split_at(end));
   }
@@ -497,13 +513,19 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     Vma& here = vma->second;
     const uint64_t from = std::max(address, vma->first), to = std::min(end, here.end);
     switch (advice) {
-      case MADV_DONTFORK: here.dont_fork = true; continue;
-      case MADV_DOFORK: here.dont_fork = false; continue;
+      case MADV_DONTFORK:
+        here.dont_fork = true;
+        continue;
+      case MADV_DOFORK:
+        here.dont_fork = false;
+        continue;
       case MADV_WIPEONFORK:
         if (here.file != nullptr || here.shared) return Errno(EINVAL);
         here.wipe_on_fork = true;
         continue;
-      case MADV_KEEPONFORK: here.wipe_on_fork = false; continue;
+      case MADV_KEEPONFORK:
+        here.wipe_on_fork = false;
+        continue;
       case MADV_FREE:
         if (here.file != nullptr || here.shared) return Errno(EINVAL);
         break;
@@ -514,7 +536,8 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
         break;
       case MADV_REMOVE:
         return Errno(here.shared ? EOPNOTSUPP : EINVAL);
-      default: break;
+      default:
+        break;
     }
     if (to_host) TRY(space_->advise(from, to - from, advice));
   }
@@ -550,7 +573,8 @@ Result<> AddressSpaceMap::msync(uint64_t address, uint64_t length, int flags) {
 Result<uint64_t> AddressSpaceMap::mincore(uint64_t address, uint64_t length) const {
   if (address % kPageSize != 0) return Errno(EINVAL);
   length = page_ceil(length);
-  if (address > kGuestEnd || length > kGuestEnd - address || !covered(address, address + length)) return Errno(ENOMEM);
+  if (address > kGuestEnd || length > kGuestEnd - address || !covered(address, address + length))
+    return Errno(ENOMEM);
   // The host's page tables are not the sentry's to read; every mapped page counts as resident.
   return length / kPageSize;
 }
@@ -599,7 +623,8 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
     vma.locked = false;
     if (vma.dont_fork) drop.emplace_back(start, vma.end);
     if (vma.wipe_on_fork)
-      TRY(child->space_->map({start, vma.end - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
+      TRY(child->space_->map(
+          {start, vma.end - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
   }
   for (const auto& [start, end] : drop) TRY(child->munmap(start, end - start));
   return Forked{std::move(child), std::move(copy.context)};
@@ -623,7 +648,8 @@ bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
   start = std::max({start > kStretch ? start - kStretch : 0, lowest, floor, kGuestStart});
   if (start > page_floor(address)) start = page_floor(address);
   if (mapped_bytes_ + (above->first - start) > limits_.address_space) return false;
-  if (!space_->map({start, above->first - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}).ok()) return false;
+  if (!space_->map({start, above->first - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}).ok())
+    return false;
   Vma grown = vma;
   grown.end = above->first;
   const uint64_t old_start = above->first;
@@ -634,11 +660,13 @@ bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
   return true;
 }
 
-AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info, uint64_t stack_pointer) {
+AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info,
+                                                           uint64_t stack_pointer) {
   const FaultAnswer as_it_is{false, info.si_signo, info.si_code};
   // General protection and alignment faults are not about mappings.
-  const bool page_fault = info.si_signo == SIGSEGV ? info.si_code == SEGV_MAPERR || info.si_code == SEGV_ACCERR
-                                                   : info.si_signo == SIGBUS && info.si_code == BUS_ADRERR;
+  const bool page_fault = info.si_signo == SIGSEGV
+                              ? info.si_code == SEGV_MAPERR || info.si_code == SEGV_ACCERR
+                              : info.si_signo == SIGBUS && info.si_code == BUS_ADRERR;
   if (!page_fault) return as_it_is;
   if (address >= kGuestEnd) return as_it_is;
   const auto found = vmas_.upper_bound(address);
@@ -649,11 +677,12 @@ AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, con
   }
   const auto here = std::prev(found);
   Vma& vma = here->second;
-  if (vma.file == nullptr || vma.prot == PROT_NONE) return {false, info.si_signo, info.si_signo == SIGSEGV ? SEGV_ACCERR : info.si_code};
+  if (vma.file == nullptr || vma.prot == PROT_NONE)
+    return {false, info.si_signo, info.si_signo == SIGSEGV ? SEGV_ACCERR : info.si_code};
   // A place behind a file's end, mapped inaccessible: has the file come to reach it?
   const uint64_t page = page_floor(address);
-  const Result<Mappable::Backing> backing =
-      vma.file->backing(vma.offset + (page - here->first), kPageSize, vma.shared && (vma.max_prot & PROT_WRITE) != 0);
+  const Result<Mappable::Backing> backing = vma.file->backing(vma.offset + (page - here->first), kPageSize,
+                                                              vma.shared && (vma.max_prot & PROT_WRITE) != 0);
   if (!backing.ok() || backing->host_fd < 0) return {false, SIGBUS, BUS_ADRERR};
   if (info.si_signo == SIGBUS) return as_it_is;
   if (info.si_code == SEGV_ACCERR && refilled_ == page) {

@@ -1,5 +1,5 @@
-// A guest address space as the kernel sees it: VMAs, heap, stack; what Linux calls mm_struct. It decides what is mapped
-// and orders the platform to map it; page faults are the host's.
+// A guest address space as the kernel sees it: VMAs, heap, stack; what Linux calls mm_struct. It decides what
+// is mapped and orders the platform to map it; page faults are the host's.
 #pragma once
 
 #include <functional>
@@ -61,7 +61,8 @@ class AddressSpaceMap {
     uint64_t memlock = ~0ull;        // RLIMIT_MEMLOCK
   };
 
-  AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file, bool randomize = true);
+  AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file,
+                  bool randomize = true);
   ~AddressSpaceMap();
 
   // fork(2): the same mappings over a copy. The context is the caller's host thread.
@@ -76,7 +77,8 @@ class AddressSpaceMap {
   Result<uint64_t> mmap(const MmapRequest& request);
   Result<> munmap(uint64_t address, uint64_t length);
   Result<> mprotect(uint64_t address, uint64_t length, int prot);
-  Result<uint64_t> mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size, int flags, uint64_t new_address);
+  Result<uint64_t> mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size, int flags,
+                          uint64_t new_address);
   Result<uint64_t> brk(uint64_t address);
   Result<> madvise(uint64_t address, uint64_t length, int advice);
   Result<> msync(uint64_t address, uint64_t length, int flags);
@@ -86,8 +88,9 @@ class AddressSpaceMap {
   // Anonymous shared memory (MAP_SHARED | MAP_ANONYMOUS): a Mappable over a slice.
   Result<std::shared_ptr<Mappable>> shared_anonymous(uint64_t length);
 
-  // A fault that the guest's mappings explain: grows the stack, or maps what has come to exist behind a file mapping.
-  // Whether guest code may go on; otherwise the signal is the guest's (SIGBUS instead of SIGSEGV where it says so).
+  // A fault that the guest's mappings explain: grows the stack, or maps what has come to exist behind a file
+  // mapping. Whether guest code may go on; otherwise the signal is the guest's (SIGBUS instead of SIGSEGV
+  // where it says so).
   struct FaultAnswer {
     bool resolved;
     int signo;
@@ -105,8 +108,7 @@ class AddressSpaceMap {
     return value;
   }
   template <typename T>
-    requires(!std::is_const_v<T>)
-  Result<> write(GuestPtr<T> pointer, const T& value) {
+  requires(!std::is_const_v<T>) Result<> write(GuestPtr<T> pointer, const T& value) {
     return write(pointer.address(), &value, sizeof value);
   }
   template <typename T>

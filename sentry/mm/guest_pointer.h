@@ -1,4 +1,5 @@
-// Guest addresses as types: no dereferencing, no arithmetic but element steps. Making one never faults; copying may.
+// Guest addresses as types: no dereferencing, no arithmetic but element steps. Making one never faults;
+// copying may.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,7 @@ class GuestPtr {
   constexpr explicit GuestPtr(uint64_t address) : address_(address) {}
   // Writable to read-only.
   template <typename U>
-    requires(std::is_same_v<const U, T>)
-  constexpr GuestPtr(GuestPtr<U> other) : address_(other.address()) {}
+  requires(std::is_same_v<const U, T>) constexpr GuestPtr(GuestPtr<U> other) : address_(other.address()) {}
 
   constexpr uint64_t address() const { return address_; }
   constexpr bool is_null() const { return address_ == 0; }

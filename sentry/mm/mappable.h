@@ -17,10 +17,11 @@ class Mappable {
  public:
   virtual ~Mappable() = default;
 
-  // The host memory behind [offset, offset + length), page-aligned, for a mapping that is shared and may be written
-  // (`shared_write`) or not. `length` in the answer may be shorter than asked and is page-aligned; host_fd stays the
-  // Mappable's. host_fd -1: nothing is there (beyond the end of the file): touching it is SIGBUS until it is asked for
-  // again. Only files whose end the host does not know need to answer -1.
+  // The host memory behind [offset, offset + length), page-aligned, for a mapping that is shared and may be
+  // written
+  // (`shared_write`) or not. `length` in the answer may be shorter than asked and is page-aligned; host_fd
+  // stays the Mappable's. host_fd -1: nothing is there (beyond the end of the file): touching it is SIGBUS
+  // until it is asked for again. Only files whose end the host does not know need to answer -1.
   struct Backing {
     int host_fd;
     uint64_t host_offset;
@@ -39,7 +40,8 @@ class Mappable {
   };
   virtual Identity identity() const = 0;
 
-  // Takes [offset, offset + length) out of every mapping (truncation): the next touch asks for its backing again.
+  // Takes [offset, offset + length) out of every mapping (truncation): the next touch asks for its backing
+  // again.
   void invalidate(uint64_t offset, uint64_t length);
   bool mapped() const { return !maps_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces

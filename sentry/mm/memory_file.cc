@@ -22,7 +22,8 @@ Errno host_error() { return Errno(errno == ENOMEM || errno == EDQUOT ? ENOSPC : 
 
 MemoryFile::MemoryFile() : fd_(::memfd_create("sandbox", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
   BULKHEAD_CHECK(fd_, "memfd_create: error {}", errno);
-  BULKHEAD_CHECK(::ftruncate(fd_.get(), static_cast<off_t>(kRoom)) == 0, "sizing the memory file: error {}", errno);
+  BULKHEAD_CHECK(::ftruncate(fd_.get(), static_cast<off_t>(kRoom)) == 0, "sizing the memory file: error {}",
+                 errno);
   BULKHEAD_CHECK(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
                  "sealing the memory file: error {}", errno);
 }
@@ -72,8 +73,8 @@ Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size
 Result<> MemorySlice::discard(uint64_t offset, uint64_t length) {
   if (offset > size_ || length > size_ - offset) return Errno(EINVAL);
   if (length == 0) return {};
-  if (::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start_ + offset),
-                  static_cast<off_t>(length)) != 0)
+  if (::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(start_ + offset), static_cast<off_t>(length)) != 0)
     return host_error();
   return {};
 }
@@ -81,14 +82,16 @@ Result<> MemorySlice::discard(uint64_t offset, uint64_t length) {
 Result<> MemorySlice::allocate(uint64_t offset, uint64_t length) {
   if (offset > size_ || length > size_ - offset) return Errno(EFBIG);
   const uint64_t from = down(start_ + offset), to = up(start_ + offset + length);
-  if (::fallocate(file_.fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from), static_cast<off_t>(to - from)) != 0)
+  if (::fallocate(file_.fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
+                  static_cast<off_t>(to - from)) != 0)
     return host_error();
   return {};
 }
 
 Result<uint64_t> MemorySlice::seek(uint64_t offset, bool data) const {
   if (offset >= size_) return Errno(ENXIO);
-  const off_t found = ::lseek(file_.fd_.get(), static_cast<off_t>(start_ + offset), data ? SEEK_DATA : SEEK_HOLE);
+  const off_t found =
+      ::lseek(file_.fd_.get(), static_cast<off_t>(start_ + offset), data ? SEEK_DATA : SEEK_HOLE);
   if (found < 0) return host_error();
   const auto place = static_cast<uint64_t>(found);
   if (place >= start_ + size_) {

@@ -1,5 +1,5 @@
-// The sandbox's memory that is not private to one address space: one sparse memfd, made before the guest starts and
-// carved into slices. tmpfs files, memfds and shared anonymous mappings each own a slice.
+// The sandbox's memory that is not private to one address space: one sparse memfd, made before the guest
+// starts and carved into slices. tmpfs files, memfds and shared anonymous mappings each own a slice.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ namespace sentry::mm {
 
 class MemoryFile;
 
-// A contiguous run of the memory file, all zeros at first; freed by destruction. Offsets are within the slice.
+// A contiguous run of the memory file, all zeros at first; freed by destruction. Offsets are within the
+// slice.
 class MemorySlice {
  public:
   MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsigned size_class);

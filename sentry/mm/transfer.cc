@@ -14,8 +14,8 @@ uint64_t total(const std::vector<GuestRange>& ranges) {
 
 // Walks the pieces, copying with `copy(address, data, size)` until a short copy.
 template <typename Byte, typename Copy>
-Result<size_t> walk(std::vector<GuestRange>& ranges, size_t& index, uint64_t& within, uint64_t& remaining, Byte* data,
-                    size_t size, Copy copy) {
+Result<size_t> walk(std::vector<GuestRange>& ranges, size_t& index, uint64_t& within, uint64_t& remaining,
+                    Byte* data, size_t size, Copy copy) {
   size_t done = 0;
   size = static_cast<size_t>(std::min<uint64_t>(size, remaining));
   while (done < size) {
@@ -62,7 +62,9 @@ GuestSink::GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges)
 
 Result<size_t> GuestSink::put(const void* data, size_t size) {
   return walk(ranges_, index_, within_, remaining_, static_cast<const std::byte*>(data), size,
-              [&](uint64_t address, const std::byte* from, size_t count) { return memory_.write_some(address, from, count); });
+              [&](uint64_t address, const std::byte* from, size_t count) {
+                return memory_.write_some(address, from, count);
+              });
 }
 
 GuestSource::GuestSource(AddressSpaceMap& memory, uint64_t address, uint64_t length)
@@ -71,8 +73,9 @@ GuestSource::GuestSource(AddressSpaceMap& memory, std::vector<GuestRange> ranges
     : Source(total(ranges)), memory_(memory), ranges_(std::move(ranges)) {}
 
 Result<size_t> GuestSource::get(void* buffer, size_t size) {
-  return walk(ranges_, index_, within_, remaining_, static_cast<std::byte*>(buffer), size,
-              [&](uint64_t address, std::byte* to, size_t count) { return memory_.read_some(address, to, count); });
+  return walk(
+      ranges_, index_, within_, remaining_, static_cast<std::byte*>(buffer), size,
+      [&](uint64_t address, std::byte* to, size_t count) { return memory_.read_some(address, to, count); });
 }
 
 void GuestSource::unget(size_t size) {

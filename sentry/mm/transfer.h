@@ -26,7 +26,8 @@ class Sink {
  public:
   virtual ~Sink() = default;
   uint64_t remaining() const { return remaining_; }
-  // Copies up to `size` bytes; how many went in before the end or a fault. EFAULT if none could though there was room.
+  // Copies up to `size` bytes; how many went in before the end or a fault. EFAULT if none could though there
+  // was room.
   virtual Result<size_t> put(const void* data, size_t size) = 0;
   virtual Result<size_t> put_zeros(size_t size);
 
@@ -40,7 +41,8 @@ class Source {
  public:
   virtual ~Source() = default;
   uint64_t remaining() const { return remaining_; }
-  // Copies up to `size` bytes out; how many before the end or a fault. EFAULT if none could though there were some.
+  // Copies up to `size` bytes out; how many before the end or a fault. EFAULT if none could though there were
+  // some.
   virtual Result<size_t> get(void* buffer, size_t size) = 0;
   // Gives back the last `size` bytes that get() took (what a short host write left over).
   virtual void unget(size_t size) = 0;

@@ -17,7 +17,8 @@ namespace sentry::net {
 class Address {
  public:
   Address() = default;
-  Address(const void* bytes, size_t length) : length_(static_cast<socklen_t>(std::min(length, sizeof storage_))) {
+  Address(const void* bytes, size_t length)
+      : length_(static_cast<socklen_t>(std::min(length, sizeof storage_))) {
     std::memcpy(&storage_, bytes, length_);
   }
   template <typename T>
@@ -28,7 +29,9 @@ class Address {
   socklen_t length() const { return length_; }
   const void* data() const { return &storage_; }
   // AF_UNSPEC if there are not even two bytes.
-  sa_family_t family() const { return length_ < sizeof(sa_family_t) ? sa_family_t{AF_UNSPEC} : storage_.ss_family; }
+  sa_family_t family() const {
+    return length_ < sizeof(sa_family_t) ? sa_family_t{AF_UNSPEC} : storage_.ss_family;
+  }
   // The bytes as T; what the caller did not give is 0.
   template <typename T>
   T as() const {

@@ -22,7 +22,8 @@ class ByteQueue {
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
 
-  // Copies short runs into what room the last one's memory has: many small writes cost little more than their bytes.
+  // Copies short runs into what room the last one's memory has: many small writes cost little more than their
+  // bytes.
   void push(const std::byte* data, size_t size) {
     size_ += size;
     if (!chunks_.empty()) {

@@ -10,14 +10,16 @@
 namespace sentry::net {
 namespace {
 
-Result<std::shared_ptr<UnixSocket>> make_unix_socket(int type, int protocol, int flags, const Caller& caller) {
+Result<std::shared_ptr<UnixSocket>> make_unix_socket(int type, int protocol, int flags,
+                                                     const Caller& caller) {
   if (protocol != 0 && protocol != PF_UNIX) return Errno(EPROTONOSUPPORT);
   if (type == SOCK_RAW) type = SOCK_DGRAM;  // as unix_create() does
   if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET) return Errno(ESOCKTNOSUPPORT);
   return std::make_shared<UnixSocket>(type, flags, caller.files.credentials);
 }
 
-Result<std::shared_ptr<Socket>> make_internet_socket(int family, int type, int protocol, int flags, const Caller& caller) {
+Result<std::shared_ptr<Socket>> make_internet_socket(int family, int type, int protocol, int flags,
+                                                     const Caller& caller) {
   const vfs::CredentialsRef& owner = caller.files.credentials;
   switch (type) {
     case SOCK_STREAM:
@@ -36,7 +38,8 @@ Result<std::shared_ptr<Socket>> make_internet_socket(int family, int type, int p
 
 }  // namespace
 
-Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, int flags, const Caller& caller) {
+Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, int flags,
+                                            const Caller& caller) {
   constexpr int kTypes = 11;  // include/linux/net.h SOCK_MAX
   if (family < 0 || family >= AF_MAX) return Errno(EAFNOSUPPORT);
   if (type < 0 || type >= kTypes) return Errno(EINVAL);

@@ -53,7 +53,8 @@ Result<uint64_t> list_interfaces(mm::AddressSpaceMap& memory, uint64_t argument)
 
 }  // namespace
 
-Result<uint64_t> interface_ioctl(mm::AddressSpaceMap& memory, int family, unsigned request, uint64_t argument) {
+Result<uint64_t> interface_ioctl(mm::AddressSpaceMap& memory, int family, unsigned request,
+                                 uint64_t argument) {
   switch (request) {
     case SIOCGIFCONF:
       return list_interfaces(memory, argument);

@@ -13,8 +13,9 @@ inline constexpr std::string_view kLoopbackName = "lo";
 inline constexpr int kLoopbackIndex = 1;
 inline constexpr int kLoopbackMtu = 65536;
 
-// SIOCGIFCONF, SIOCGIFFLAGS and their kin on a socket of `family`: ENODEV for other interfaces, EPERM for changes,
-// ENOTTY for other requests.
-Result<uint64_t> interface_ioctl(mm::AddressSpaceMap& memory, int family, unsigned request, uint64_t argument);
+// SIOCGIFCONF, SIOCGIFFLAGS and their kin on a socket of `family`: ENODEV for other interfaces, EPERM for
+// changes, ENOTTY for other requests.
+Result<uint64_t> interface_ioctl(mm::AddressSpaceMap& memory, int family, unsigned request,
+                                 uint64_t argument);
 
 }  // namespace sentry::net

@@ -15,7 +15,8 @@ Result<InternetAddress> parse_internet_address(const Address& address, int famil
     return InternetAddress{Ip::v4(ntohl(in.sin_addr.s_addr)), ntohs(in.sin_port)};
   }
   // The length is looked at first, inet_bind() and inet6_bind().
-  if (address.length() < (family == AF_INET ? socklen_t{sizeof(sockaddr_in)} : kShortestIn6)) return Errno(EINVAL);
+  if (address.length() < (family == AF_INET ? socklen_t{sizeof(sockaddr_in)} : kShortestIn6))
+    return Errno(EINVAL);
   if (address.family() != family) return Errno(EAFNOSUPPORT);
   const auto in6 = address.as<sockaddr_in6>();
   return InternetAddress{Ip(in6.sin6_addr), ntohs(in6.sin6_port)};

@@ -51,8 +51,8 @@ struct InternetAddress {
   friend bool operator==(const InternetAddress&, const InternetAddress&) = default;
 };
 
-// The guest's address for a socket of `family` (AF_INET or AF_INET6): EINVAL if too short, EAFNOSUPPORT for another
-// family. An AF_INET6 socket takes an AF_INET address where `mixed`.
+// The guest's address for a socket of `family` (AF_INET or AF_INET6): EINVAL if too short, EAFNOSUPPORT for
+// another family. An AF_INET6 socket takes an AF_INET address where `mixed`.
 Result<InternetAddress> parse_internet_address(const Address& address, int family, bool mixed = false);
 // As a socket of `family` shows it.
 Address to_address(const InternetAddress& address, int family);

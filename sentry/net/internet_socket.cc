@@ -11,7 +11,8 @@
 namespace sentry::net {
 namespace {
 
-// Options that are numbers which are kept and answered, and mostly matter to hardware networks only: [least, most].
+// Options that are numbers which are kept and answered, and mostly matter to hardware networks only: [least,
+// most].
 struct NumberOption {
   int level, option;
   int initial, least, most;
@@ -84,7 +85,8 @@ int InternetSocket::option_number(int level, int option) const {
   return known != nullptr ? known->initial : 0;
 }
 
-Result<> InternetSocket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
+Result<> InternetSocket::set_option(int level, int option, std::span<const std::byte> value,
+                                    const Caller& caller) {
   if (level == SOL_SOCKET) {
     TRY(Socket::set_option(level, option, value, caller));
     user().reuse_address = options_.reuse_address;
@@ -98,9 +100,11 @@ Result<> InternetSocket::set_option(int level, int option, std::span<const std::
   if ((level == IPPROTO_IP && (option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP)) ||
       (level == IPPROTO_IPV6 && option == IPV6_JOIN_GROUP))
     return Errno(ENODEV);
-  if ((level == IPPROTO_IP && option == IP_DROP_MEMBERSHIP) || (level == IPPROTO_IPV6 && option == IPV6_LEAVE_GROUP))
+  if ((level == IPPROTO_IP && option == IP_DROP_MEMBERSHIP) ||
+      (level == IPPROTO_IPV6 && option == IPV6_LEAVE_GROUP))
     return Errno(EADDRNOTAVAIL);
-  if (level == IPPROTO_IP && option == IP_MULTICAST_IF) return value.size() < sizeof(in_addr) ? Result<>(Errno(EINVAL)) : Result<>();
+  if (level == IPPROTO_IP && option == IP_MULTICAST_IF)
+    return value.size() < sizeof(in_addr) ? Result<>(Errno(EINVAL)) : Result<>();
   const NumberOption* known = find_option(level, option);
   if (known == nullptr) return Errno(ENOPROTOOPT);
   // ip(7)'s options take a byte too.
@@ -150,7 +154,8 @@ Result<> InternetSocket::bind(const Address& address, const Caller& caller) {
   if (!wanted.ip.is_any() && !wanted.ip.is_loopback()) return Errno(EADDRNOTAVAIL);
   if (family() == AF_INET6 && wanted.ip.is_v4() && user().v6_only) return Errno(EINVAL);
   constexpr uint16_t kFirstUnprivileged = 1024;  // net.ipv4.ip_unprivileged_port_start
-  if (wanted.port != 0 && wanted.port < kFirstUnprivileged && !caller.files.credentials->capable(CAP_NET_BIND_SERVICE))
+  if (wanted.port != 0 && wanted.port < kFirstUnprivileged &&
+      !caller.files.credentials->capable(CAP_NET_BIND_SERVICE))
     return Errno(EACCES);
   PortUser& self = user();
   if (has_begun() || self.local.port != 0) return Errno(EINVAL);

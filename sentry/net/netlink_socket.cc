@@ -46,7 +46,9 @@ class MessageWriter {
   void attribute(uint16_t type, const T& value) {
     attribute(type, &value, sizeof value);
   }
-  void text(uint16_t type, std::string_view value) { attribute(type, std::string(value).c_str(), value.size() + 1); }
+  void text(uint16_t type, std::string_view value) {
+    attribute(type, std::string(value).c_str(), value.size() + 1);
+  }
   void end() {
     const auto length = static_cast<uint32_t>(bytes_.size() - start_);
     std::memcpy(bytes_.data() + start_ + offsetof(nlmsghdr, nlmsg_len), &length, sizeof length);
@@ -184,7 +186,8 @@ Result<Address> NetlinkSocket::peer_name() {
 Result<size_t> NetlinkSocket::send(mm::Source& source, SendRequest& request) {
   if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
   if (request.to) {
-    if (request.to->length() < sizeof(sockaddr_nl) || request.to->family() != AF_NETLINK) return Errno(EINVAL);
+    if (request.to->length() < sizeof(sockaddr_nl) || request.to->family() != AF_NETLINK)
+      return Errno(EINVAL);
     const auto to = request.to->as<sockaddr_nl>();
     if (to.nl_groups != 0) return Errno(EPERM);
     if (to.nl_pid != 0) return Errno(ECONNREFUSED);
@@ -226,7 +229,8 @@ void NetlinkSocket::handle(const nlmsghdr& request, std::span<const std::byte> p
     case RTM_GETADDR:
       if (!dump) error = EOPNOTSUPP;
       if (dump && (family == AF_UNSPEC || family == AF_INET)) write_address(writer, request, port_, AF_INET);
-      if (dump && (family == AF_UNSPEC || family == AF_INET6)) write_address(writer, request, port_, AF_INET6);
+      if (dump && (family == AF_UNSPEC || family == AF_INET6))
+        write_address(writer, request, port_, AF_INET6);
       break;
     case RTM_GETROUTE:
       if (!dump) error = ENETUNREACH;  // the main table is empty
@@ -273,7 +277,9 @@ void NetlinkSocket::answer(std::string datagram) {
 
 Result<Received> NetlinkSocket::receive(mm::Sink& sink, const ReceiveRequest& request) {
   if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
-  TRY(receive_patience(request.nonblocking).wait(queue_, kAllEvents, [&] { return !inbox_.empty() || error_ != 0; }));
+  TRY(receive_patience(request.nonblocking).wait(queue_, kAllEvents, [&] {
+    return !inbox_.empty() || error_ != 0;
+  }));
   if (error_ != 0) return Errno(take_error());
   std::string datagram = inbox_.front();
   if ((request.flags & MSG_PEEK) == 0) {
@@ -297,7 +303,8 @@ Events NetlinkSocket::poll() {
   return events;
 }
 
-Result<> NetlinkSocket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
+Result<> NetlinkSocket::set_option(int level, int option, std::span<const std::byte> value,
+                                   const Caller& caller) {
   if (level != SOL_NETLINK) return Socket::set_option(level, option, value, caller);
   if (option < NETLINK_ADD_MEMBERSHIP || option > NETLINK_GET_STRICT_CHK) return Errno(ENOPROTOOPT);
   const bool on = TRY(option_argument<int>(value)) != 0;

@@ -1,4 +1,5 @@
-// AF_NETLINK with NETLINK_ROUTE, netlink(7), rtnetlink(7): enough to ask what interfaces, addresses and routes there are.
+// AF_NETLINK with NETLINK_ROUTE, netlink(7), rtnetlink(7): enough to ask what interfaces, addresses and
+// routes there are.
 #pragma once
 
 #include <linux/netlink.h>
@@ -36,8 +37,8 @@ class NetlinkSocket final : public Socket {
   void answer(std::string datagram);
 
   uint32_t preferred_port_ = 0;  // the caller's process id
-  uint32_t port_ = 0;    // nl_pid; 0: not bound
-  uint32_t groups_ = 0;  // multicast groups: nothing ever happens in them
+  uint32_t port_ = 0;            // nl_pid; 0: not bound
+  uint32_t groups_ = 0;          // multicast groups: nothing ever happens in them
   std::deque<std::string> inbox_;
   size_t queued_ = 0;
   int error_ = 0;

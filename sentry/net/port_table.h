@@ -1,4 +1,5 @@
-// Who has which local port of a protocol: bind(2), ip(7) "Address format", socket(7) SO_REUSEADDR and SO_REUSEPORT.
+// Who has which local port of a protocol: bind(2), ip(7) "Address format", socket(7) SO_REUSEADDR and
+// SO_REUSEPORT.
 #pragma once
 
 #include <sys/types.h>
@@ -16,12 +17,12 @@ namespace sentry::net {
 struct PortUser {
   virtual ~PortUser() = default;
   int family = AF_INET;
-  InternetAddress local;      // port 0: not in the table
+  InternetAddress local;  // port 0: not in the table
   bool v6_only = false;
   bool reuse_address = false, reuse_port = false;
-  bool listening = false;     // TCP: shares its port with nobody but SO_REUSEPORT's
+  bool listening = false;  // TCP: shares its port with nobody but SO_REUSEPORT's
   uid_t uid = 0;
-  uint64_t ino = 0;           // of the description, for /proc/net
+  uint64_t ino = 0;  // of the description, for /proc/net
 
   // Whether packets to this address are its own.
   bool receives(const Ip& destination) const {

@@ -15,8 +15,8 @@ struct InFlight {
   std::map<uid_t, size_t> by_user;
   std::map<UnixSocket*, size_t> sockets;  // how often each is in flight
   bool collection_is_due = false;
-  // Files whose message was dropped. They are closed one after another and not one within another: a chain of sockets
-  // that hold each other may be long.
+  // Files whose message was dropped. They are closed one after another and not one within another: a chain of
+  // sockets that hold each other may be long.
   std::vector<vfs::FileRef> dropped;
   bool dropping = false;
 };

@@ -1,5 +1,6 @@
-// Open files in flight between unix sockets, unix(7) SCM_RIGHTS. A socket that is only in flight in its own queue, or in
-// a ring of such queues, can never be received: collect_garbage() finds and ends those, as Linux's unix_gc() does.
+// Open files in flight between unix sockets, unix(7) SCM_RIGHTS. A socket that is only in flight in its own
+// queue, or in a ring of such queues, can never be received: collect_garbage() finds and ends those, as
+// Linux's unix_gc() does.
 #pragma once
 
 #include <sys/types.h>
@@ -14,8 +15,8 @@ namespace sentry::net {
 // The files of one message.
 class Rights {
  public:
-  static constexpr size_t kMaximumFiles = 253;           // a message, SCM_MAX_FD
-  static constexpr size_t kMaximumInFlight = 1 << 20;    // the sandbox
+  static constexpr size_t kMaximumFiles = 253;         // a message, SCM_MAX_FD
+  static constexpr size_t kMaximumInFlight = 1 << 20;  // the sandbox
 
   Rights() = default;
   // ETOOMANYREFS beyond kMaximumInFlight, or if `sender` has more than `limit` in flight already.

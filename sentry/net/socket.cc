@@ -77,7 +77,8 @@ void Socket::add_timestamp(Received& received, Nanoseconds arrival) const {
   if (options_.timestamp_ns)
     received.extra.push_back({SOL_SOCKET, SCM_TIMESTAMPNS, option_value(time)});
   else if (options_.timestamp)
-    received.extra.push_back({SOL_SOCKET, SCM_TIMESTAMP, option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
+    received.extra.push_back(
+        {SOL_SOCKET, SCM_TIMESTAMP, option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
 }
 
 Result<> Socket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
@@ -149,12 +150,14 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       options_.no_check = on;
       return {};
     case SO_PRIORITY:
-      if ((number < 0 || number > 6) && !credentials_now.capable(CAP_NET_ADMIN) && !credentials_now.capable(CAP_NET_RAW))
+      if ((number < 0 || number > 6) && !credentials_now.capable(CAP_NET_ADMIN) &&
+          !credentials_now.capable(CAP_NET_RAW))
         return Errno(EPERM);
       options_.priority = number;
       return {};
     case SO_MARK:
-      if (!credentials_now.capable(CAP_NET_ADMIN) && !credentials_now.capable(CAP_NET_RAW)) return Errno(EPERM);
+      if (!credentials_now.capable(CAP_NET_ADMIN) && !credentials_now.capable(CAP_NET_RAW))
+        return Errno(EPERM);
       options_.mark = number;
       return {};
     case SO_PASSCRED:

@@ -1,5 +1,5 @@
-// Sockets, socket(7): what all families share. A family overrides what its sockets can do; what it leaves alone answers
-// as Linux does for protocols without the operation.
+// Sockets, socket(7): what all families share. A family overrides what its sockets can do; what it leaves
+// alone answers as Linux does for protocols without the operation.
 #pragma once
 
 #include <sys/socket.h>
@@ -81,8 +81,8 @@ class Socket : public vfs::File {
   virtual Result<Address> name() = 0;
   virtual Result<Address> peer_name() = 0;  // ENOTCONN
 
-  // Options by level and name; ENOPROTOOPT for unknown ones. `value` is the guest's, of its length. An answer is cut to
-  // the guest's room by the caller.
+  // Options by level and name; ENOPROTOOPT for unknown ones. `value` is the guest's, of its length. An answer
+  // is cut to the guest's room by the caller.
   virtual Result<> set_option(int level, int option, std::span<const std::byte> value, const Caller& caller);
   virtual Result<std::vector<std::byte>> get_option(int level, int option, size_t room);
 
@@ -116,8 +116,8 @@ class Socket : public vfs::File {
   virtual Result<size_t> unread() { return Errno(ENOTTY); }
   virtual Result<size_t> unsent() { return Errno(ENOTTY); }
 
-  // Waits for `ready` as socket calls do: EAGAIN if nonblocking or at the timeout of SO_RCVTIMEO or SO_SNDTIMEO; after
-  // a signal ERESTARTSYS, or EINTR where there is a timeout (sock_intr_errno).
+  // Waits for `ready` as socket calls do: EAGAIN if nonblocking or at the timeout of SO_RCVTIMEO or
+  // SO_SNDTIMEO; after a signal ERESTARTSYS, or EINTR where there is a timeout (sock_intr_errno).
   class Patience {
    public:
     Patience(bool nonblocking, Nanoseconds timeout)
@@ -140,7 +140,9 @@ class Socket : public vfs::File {
   Patience receive_patience(bool nonblocking_now) const {
     return {nonblocking_now || nonblocking(), options_.receive_timeout};
   }
-  Patience send_patience(bool nonblocking_now) const { return {nonblocking_now || nonblocking(), options_.send_timeout}; }
+  Patience send_patience(bool nonblocking_now) const {
+    return {nonblocking_now || nonblocking(), options_.send_timeout};
+  }
 
   uint64_t inode_number() const;
   // Adds when a datagram came, if SO_TIMESTAMP or SO_TIMESTAMPNS asks for it.
@@ -168,7 +170,8 @@ Result<T> option_argument(std::span<const std::byte> value) {
 }
 
 // socket(2): EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT. `type` without SOCK_CLOEXEC and SOCK_NONBLOCK.
-Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, int flags, const Caller& caller);
+Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, int flags,
+                                            const Caller& caller);
 // socketpair(2): EOPNOTSUPP for families without.
 struct Pair {
   std::shared_ptr<Socket> first, second;

@@ -20,7 +20,8 @@ class Stack {
   // unix(7) abstract names, each type for itself. claim: false if somebody has it.
   bool claim_abstract(int type, const std::string& name, const std::shared_ptr<UnixEndpoint>& endpoint);
   std::shared_ptr<UnixEndpoint> find_abstract(int type, const std::string& name) const;
-  void release_abstract(int type, const std::string& name, const UnixEndpoint& holder);  // if it is the holder's
+  void release_abstract(int type, const std::string& name,
+                        const UnixEndpoint& holder);  // if it is the holder's
   PortTable& tcp_ports() { return tcp_ports_; }
   PortTable& udp_ports() { return udp_ports_; }
   std::set<UnixEndpoint*>& unix_endpoints() { return unix_endpoints_; }

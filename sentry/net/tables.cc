@@ -24,20 +24,21 @@ std::string address_text(const InternetAddress& address, int family) {
 std::string line(size_t number, const PortUser& user, const InternetAddress& remote, int state, size_t unsent,
                  size_t unread) {
   return fmt::format("{:4}: {} {} {:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {}", number,
-                     address_text(user.local, user.family), address_text(remote, user.family), state, unsent, unread,
-                     user.uid, user.ino);
+                     address_text(user.local, user.family), address_text(remote, user.family), state, unsent,
+                     unread, user.uid, user.ino);
 }
 
 InternetAddress nowhere(int family) { return {family == AF_INET ? Ip::v4(INADDR_ANY) : Ip(), 0}; }
 
 template <int kFamily>
 std::string tcp_text() {
-  std::string text = kFamily == AF_INET
-                         ? fmt::format("{:<149}\n",
-                                       "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   "
-                                       "uid  timeout inode")
-                         : "  sl  local_address                         remote_address                        st "
-                           "tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+  std::string text =
+      kFamily == AF_INET
+          ? fmt::format("{:<149}\n",
+                        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   "
+                        "uid  timeout inode")
+          : "  sl  local_address                         remote_address                        st "
+            "tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
   size_t number = 0;
   for (const auto& [port, user] : Stack::current().tcp_ports().users()) {
     const auto& endpoint = static_cast<const TcpEndpoint&>(*user);
@@ -56,17 +57,18 @@ std::string tcp_text() {
 
 template <int kFamily>
 std::string udp_text() {
-  std::string text = kFamily == AF_INET
-                         ? "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "
-                           "inode ref pointer drops             \n"
-                         : "  sl  local_address                         remote_address                        st "
-                           "tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+  std::string text =
+      kFamily == AF_INET
+          ? "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "
+            "inode ref pointer drops             \n"
+          : "  sl  local_address                         remote_address                        st "
+            "tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
   size_t number = 0;
   for (const auto& [port, user] : Stack::current().udp_ports().users()) {
     if (user->family != kFamily) continue;
     const UdpSocket& socket = UdpSocket::of(*user);
-    text += line(number++, *user, socket.peer().value_or(nowhere(kFamily)), socket.peer() ? TCP_ESTABLISHED : TCP_CLOSE,
-                 0, socket.queued()) +
+    text += line(number++, *user, socket.peer().value_or(nowhere(kFamily)),
+                 socket.peer() ? TCP_ESTABLISHED : TCP_CLOSE, 0, socket.queued()) +
             " 2 0000000000000000 0\n";
   }
   return text;
@@ -87,8 +89,11 @@ std::string unix_text() {
   return text;
 }
 
-constexpr Table kTables[] = {{"tcp", &tcp_text<AF_INET>},   {"tcp6", &tcp_text<AF_INET6>}, {"udp", &udp_text<AF_INET>},
-                             {"udp6", &udp_text<AF_INET6>}, {"unix", &unix_text}};
+constexpr Table kTables[] = {{"tcp", &tcp_text<AF_INET>},
+                             {"tcp6", &tcp_text<AF_INET6>},
+                             {"udp", &udp_text<AF_INET>},
+                             {"udp6", &udp_text<AF_INET6>},
+                             {"unix", &unix_text}};
 
 }  // namespace
 

@@ -18,8 +18,8 @@ constexpr size_t kSomaxconn = 4096;  // net.core.somaxconn
 // Bytes copied from the writer at a time.
 constexpr size_t kPiece = 64 * 1024;
 
-// The listener that a connection to this address reaches: one bound to the very address before one that takes all, and
-// among equals (SO_REUSEPORT) the one with the fewest connections waiting.
+// The listener that a connection to this address reaches: one bound to the very address before one that takes
+// all, and among equals (SO_REUSEPORT) the one with the fewest connections waiting.
 TcpEndpoint* find_listener(const InternetAddress& to) {
   TcpEndpoint* best = nullptr;
   const auto rank = [](const TcpEndpoint& endpoint) {
@@ -36,7 +36,7 @@ TcpEndpoint* find_listener(const InternetAddress& to) {
 
 }  // namespace
 
-// TcpEndpoint ----------------------------------------------------------------------------------------------------------
+// TcpEndpoint -------------------------------------------------------------------------------------
 
 void TcpEndpoint::reset(int reason) {
   // After the peer's FIN a reset says that nobody reads any more, tcp_reset().
@@ -103,17 +103,19 @@ int TcpEndpoint::tcp_state() const {
     case State::kListening:
       return TCP_LISTEN;
     case State::kConnected:
-      return sent_fin ? (got_fin ? TCP_LAST_ACK : TCP_FIN_WAIT2) : (got_fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED);
+      return sent_fin ? (got_fin ? TCP_LAST_ACK : TCP_FIN_WAIT2)
+                      : (got_fin ? TCP_CLOSE_WAIT : TCP_ESTABLISHED);
     case State::kClosed:
       break;
   }
   return TCP_CLOSE;
 }
 
-// TcpSocket ------------------------------------------------------------------------------------------------------------
+// TcpSocket ---------------------------------------------------------------------------------------
 
 TcpSocket::TcpSocket(int family, int flags, const vfs::CredentialsRef& owner)
-    : InternetSocket(family, SOCK_STREAM, IPPROTO_TCP, flags, owner), endpoint_(std::make_shared<TcpEndpoint>()) {
+    : InternetSocket(family, SOCK_STREAM, IPPROTO_TCP, flags, owner),
+      endpoint_(std::make_shared<TcpEndpoint>()) {
   endpoint_->family = family;
   endpoint_->ino = inode_number();
   if (family == AF_INET) endpoint_->local.ip = endpoint_->remote.ip = Ip::v4(INADDR_ANY);
@@ -130,7 +132,8 @@ PortTable& TcpSocket::ports() { return Stack::current().tcp_ports(); }
 
 Result<> TcpSocket::listen(int backlog, const Caller& caller) {
   TcpEndpoint& self = *endpoint_;
-  if (self.state != TcpEndpoint::State::kClosed && self.state != TcpEndpoint::State::kListening) return Errno(EINVAL);
+  if (self.state != TcpEndpoint::State::kClosed && self.state != TcpEndpoint::State::kListening)
+    return Errno(EINVAL);
   self.uid = caller.files.credentials->euid;
   if (self.state == TcpEndpoint::State::kClosed) {
     TRY(bind_automatically());
@@ -284,7 +287,8 @@ Result<> TcpSocket::shutdown(int how) {
       self.state = TcpEndpoint::State::kClosed;
       for (const auto& connection : std::exchange(self.accepted, {})) connection->endpoint_->release(true);
       for (const auto& connector : std::exchange(self.waiting, {}))
-        if (const auto client = connector.lock(); client != nullptr && client->state == TcpEndpoint::State::kConnecting) {
+        if (const auto client = connector.lock();
+            client != nullptr && client->state == TcpEndpoint::State::kConnecting) {
           client->connect_unanswered = true;
           client->reset(ECONNREFUSED);
         }
@@ -351,7 +355,8 @@ Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
     return Errno(error);
   };
   const auto broken = [&] {
-    return self.error != 0 || self.state != TcpEndpoint::State::kConnected || (self.shutdown & TcpEndpoint::kSend) != 0;
+    return self.error != 0 || self.state != TcpEndpoint::State::kConnected ||
+           (self.shutdown & TcpEndpoint::kSend) != 0;
   };
   // A pending error counts before EPIPE, sk_stream_error().
   const auto breakage = [&]() -> Result<size_t> {
@@ -360,11 +365,12 @@ Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
     return Errno(error != 0 ? error : EPIPE);
   };
   if (broken()) return breakage();
-  const auto buffer =
-      std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(std::min<uint64_t>(source.remaining(), kPiece)));
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(
+      static_cast<size_t>(std::min<uint64_t>(source.remaining(), kPiece)));
   while (source.remaining() != 0) {
     const auto room = [&] { return self.under_way() < self.window(); };
-    if (const Result<> waited = patience.wait(self.queue, kAll, [&] { return broken() || room(); }); !waited.ok())
+    if (const Result<> waited = patience.wait(self.queue, kAll, [&] { return broken() || room(); });
+        !waited.ok())
       return stopped(waited.error().value());
     if (broken()) return breakage();
     const auto want = static_cast<size_t>(
@@ -396,10 +402,10 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
   const bool peek = (request.flags & MSG_PEEK) != 0;
   const bool discard = (request.flags & MSG_TRUNC) != 0;  // tcp(7): the bytes are thrown away
   const uint64_t size = sink.remaining();
-  const uint64_t target =
-      std::max<uint64_t>(1, (request.flags & MSG_WAITALL) != 0
-                                ? size
-                                : std::min<uint64_t>(size, static_cast<unsigned>(options_.receive_low_water)));
+  const uint64_t target = std::max<uint64_t>(
+      1, (request.flags & MSG_WAITALL) != 0
+             ? size
+             : std::min<uint64_t>(size, static_cast<unsigned>(options_.receive_low_water)));
   const Patience patience = receive_patience(request.nonblocking);
   Received received;
 
@@ -418,8 +424,8 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
         return Errno(ENOTCONN);
       }
       const Result<> waited = patience.wait(self.queue, kAll, [&] {
-        return self.incoming.size() > offset || self.error != 0 || (self.shutdown & TcpEndpoint::kReceive) != 0 ||
-               self.state == TcpEndpoint::State::kClosed;
+        return self.incoming.size() > offset || self.error != 0 ||
+               (self.shutdown & TcpEndpoint::kReceive) != 0 || self.state == TcpEndpoint::State::kClosed;
       });
       if (!waited.ok()) {
         if (received.length != 0) break;
@@ -447,9 +453,10 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
   return received;
 }
 
-// Options --------------------------------------------------------------------------------------------------------------
+// Options -----------------------------------------------------------------------------------------
 
-Result<> TcpSocket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
+Result<> TcpSocket::set_option(int level, int option, std::span<const std::byte> value,
+                               const Caller& caller) {
   if (level == IPPROTO_TCP && option == TCP_CONGESTION) {
     std::string_view name(reinterpret_cast<const char*>(value.data()), value.size());
     name = name.substr(0, name.find('\0'));

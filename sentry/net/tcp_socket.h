@@ -1,5 +1,5 @@
-// TCP over the sandbox's own loopback, tcp(7). There are no packets: a connection is two byte queues, and what a segment
-// would tell (SYN, FIN, RST) is told at once.
+// TCP over the sandbox's own loopback, tcp(7). There are no packets: a connection is two byte queues, and
+// what a segment would tell (SYN, FIN, RST) is told at once.
 #pragma once
 
 #include <deque>

@@ -16,8 +16,8 @@ constexpr Events kAll = kIn | kOut | EPOLLERR | EPOLLHUP | EPOLLRDHUP;
 
 // A stream's bytes travel in messages of at most so many.
 constexpr size_t kStreamChunk = 32 * 1024;
-// What a message costs besides its bytes, about Linux's sk_buff with its smallest data area: it bounds how many empty
-// messages fit into a send buffer.
+// What a message costs besides its bytes, about Linux's sk_buff with its smallest data area: it bounds how
+// many empty messages fit into a send buffer.
 constexpr size_t kMessageCost = 768;
 // net.unix.max_dgram_qlen as systemd sets it; Linux's own default is 10.
 constexpr size_t kMaximumDatagrams = 512;
@@ -29,7 +29,8 @@ bool is_stream_like(int type) { return type == SOCK_STREAM || type == SOCK_SEQPA
 
 // An address that names something: EINVAL for others. unix_validate_addr().
 Result<> check_address(const Address& address) {
-  if (address.family() != AF_UNIX || address.length() <= kPathOffset || address.length() > sizeof(sockaddr_un))
+  if (address.family() != AF_UNIX || address.length() <= kPathOffset ||
+      address.length() > sizeof(sockaddr_un))
     return Errno(EINVAL);
   return {};
 }
@@ -59,7 +60,7 @@ Address unnamed() {
 
 }  // namespace
 
-// UnixEndpoint ---------------------------------------------------------------------------------------------------------
+// UnixEndpoint ------------------------------------------------------------------------------------
 
 UnixEndpoint::Message::Message(std::shared_ptr<UnixEndpoint> sender_in, std::unique_ptr<std::byte[]> data_in,
                                size_t size_in)
@@ -97,7 +98,7 @@ void UnixEndpoint::release() {
   dead = true;
   Stack::current().unix_endpoints().erase(this);
   shutdown = kReceive | kSend;
-  if (name.length() > kPathOffset && is_abstract(name)) 
+  if (name.length() > kPathOffset && is_abstract(name))
     Stack::current().release_abstract(type, abstract_name(name), *this);
   if (peer != nullptr && is_stream_like(type) && !peer->dead) {
     peer->shutdown = kReceive | kSend;
@@ -123,7 +124,7 @@ std::string UnixEndpoint::path_text() const {
   return text;
 }
 
-// UnixSocket -----------------------------------------------------------------------------------------------------------
+// UnixSocket --------------------------------------------------------------------------------------
 
 UnixSocket::UnixSocket(int type, int flags, const vfs::CredentialsRef& owner)
     : Socket(AF_UNIX, type, 0, flags, owner), endpoint_(std::make_shared<UnixEndpoint>(type)) {
@@ -228,7 +229,8 @@ Result<> UnixSocket::listen(int backlog, const Caller& caller) {
   if (!is_stream_like(type())) return Errno(EOPNOTSUPP);
   UnixEndpoint& self = *endpoint_;
   if (self.name.length() == 0 || self.state == UnixEndpoint::State::kConnected) return Errno(EINVAL);
-  const size_t limit = static_cast<size_t>(static_cast<unsigned>(backlog) > unsigned{kSomaxconn} ? kSomaxconn : backlog);
+  const size_t limit =
+      static_cast<size_t>(static_cast<unsigned>(backlog) > unsigned{kSomaxconn} ? kSomaxconn : backlog);
   const bool grows = limit > self.backlog;
   self.backlog = limit;
   self.state = UnixEndpoint::State::kListening;
@@ -371,7 +373,7 @@ Result<size_t> UnixSocket::unread() {
   return total;
 }
 
-// Sending --------------------------------------------------------------------------------------------------------------
+// Sending -----------------------------------------------------------------------------------------
 
 Result<size_t> UnixSocket::send(mm::Source& source, SendRequest& request) {
   if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
@@ -384,7 +386,8 @@ Result<UnixEndpoint::MessageRef> UnixSocket::fetch(mm::Source& source, size_t si
   return std::make_shared<UnixEndpoint::Message>(endpoint_, std::move(data), count);
 }
 
-void UnixSocket::attach_control(UnixEndpoint::Message& message, Rights rights, const SendRequest& request) const {
+void UnixSocket::attach_control(UnixEndpoint::Message& message, Rights rights,
+                                const SendRequest& request) const {
   message.rights = std::move(rights);
   message.credentials = request.control.credentials.value_or(request.ids);
   message.from = endpoint_->name;
@@ -398,7 +401,8 @@ Result<size_t> UnixSocket::send_stream(mm::Source& source, SendRequest& request)
   if (!connected) return Errno(ENOTCONN);
   const EndpointRef peer = self.peer;
   const auto broken = [&] {
-    return (self.shutdown & UnixEndpoint::kSend) != 0 || peer->dead || (peer->shutdown & UnixEndpoint::kReceive) != 0;
+    return (self.shutdown & UnixEndpoint::kSend) != 0 || peer->dead ||
+           (peer->shutdown & UnixEndpoint::kReceive) != 0;
   };
   if (broken()) return Errno(EPIPE);
   Rights rights = TRY(Rights::make(std::move(request.control.files), request.ids.uid,
@@ -411,9 +415,11 @@ Result<size_t> UnixSocket::send_stream(mm::Source& source, SendRequest& request)
   };
   while (source.remaining() != 0) {
     const auto writable = [&] { return self.in_use < static_cast<size_t>(options_.send_buffer) || broken(); };
-    if (const Result<> waited = patience.wait(self.queue, kAll, writable); !waited.ok()) return stopped(waited.error());
+    if (const Result<> waited = patience.wait(self.queue, kAll, writable); !waited.ok())
+      return stopped(waited.error());
     const auto half = static_cast<size_t>(options_.send_buffer) / 2 - 64;
-    const auto want = static_cast<size_t>(std::min<uint64_t>(source.remaining(), std::min(half, kStreamChunk)));
+    const auto want =
+        static_cast<size_t>(std::min<uint64_t>(source.remaining(), std::min(half, kStreamChunk)));
     const Result<UnixEndpoint::MessageRef> message = fetch(source, want);
     if (!message.ok()) return stopped(message.error());
     const size_t count = (*message)->end;
@@ -450,7 +456,8 @@ Result<size_t> UnixSocket::send_packet(mm::Source& source, SendRequest& request)
                                    request.caller != nullptr ? request.caller->rights_limit : 0));
   const Patience patience = send_patience(request.nonblocking);
   TRY(patience.wait(self.queue, kAll, [&] {
-    return self.in_use < static_cast<size_t>(options_.send_buffer) || (self.shutdown & UnixEndpoint::kSend) != 0;
+    return self.in_use < static_cast<size_t>(options_.send_buffer) ||
+           (self.shutdown & UnixEndpoint::kSend) != 0;
   }));
   const UnixEndpoint::MessageRef message = TRY(fetch(source, static_cast<size_t>(size)));
   if (message->end < size) return Errno(EFAULT);
@@ -482,7 +489,7 @@ Result<size_t> UnixSocket::send_packet(mm::Source& source, SendRequest& request)
   return static_cast<size_t>(size);
 }
 
-// Receiving ------------------------------------------------------------------------------------------------------------
+// Receiving ---------------------------------------------------------------------------------------
 
 Result<Received> UnixSocket::receive(mm::Sink& sink, const ReceiveRequest& request) {
   if ((request.flags & MSG_OOB) != 0) return Errno(type() == SOCK_STREAM ? EINVAL : EOPNOTSUPP);
@@ -495,7 +502,9 @@ Result<Received> UnixSocket::receive_stream(mm::Sink& sink, const ReceiveRequest
   const bool peek = (request.flags & MSG_PEEK) != 0;
   const uint64_t size = sink.remaining();
   const uint64_t target = std::max<uint64_t>(
-      1, (request.flags & MSG_WAITALL) != 0 ? size : std::min<uint64_t>(size, static_cast<unsigned>(options_.receive_low_water)));
+      1, (request.flags & MSG_WAITALL) != 0
+             ? size
+             : std::min<uint64_t>(size, static_cast<unsigned>(options_.receive_low_water)));
   const Patience patience = receive_patience(request.nonblocking);
   Received received;
   bool first = true;
@@ -542,7 +551,8 @@ Result<Received> UnixSocket::receive_stream(mm::Sink& sink, const ReceiveRequest
         self.made_room();
       }
     }
-    const Result<size_t> put = count == 0 ? Result<size_t>(size_t{0}) : sink.put(message->data.get() + begin, count);
+    const Result<size_t> put =
+        count == 0 ? Result<size_t>(size_t{0}) : sink.put(message->data.get() + begin, count);
     const size_t copied = put.value_or(0);
     received.length += copied;
     if (copied < count) {
@@ -564,7 +574,8 @@ Result<Received> UnixSocket::receive_packet(mm::Sink& sink, const ReceiveRequest
   const bool peek = (request.flags & MSG_PEEK) != 0;
   const Result<> waited = receive_patience(request.nonblocking).wait(self.queue, kAll, [&] {
     return !self.inbox.empty() || self.error != 0 ||
-           ((self.shutdown & UnixEndpoint::kReceive) != 0 && (type() == SOCK_SEQPACKET || !request.nonblocking));
+           ((self.shutdown & UnixEndpoint::kReceive) != 0 &&
+            (type() == SOCK_SEQPACKET || !request.nonblocking));
   });
   if (!waited.ok()) return waited.error();
   Received received;

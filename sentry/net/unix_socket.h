@@ -13,8 +13,9 @@ namespace sentry::net {
 
 class UnixSocket;
 
-// One end as its peers know it: it outlives its description for as long as somebody is connected to it or a message of
-// its own is unread. Ends refer to each other until they are released, which happens when the description is closed.
+// One end as its peers know it: it outlives its description for as long as somebody is connected to it or a
+// message of its own is unread. Ends refer to each other until they are released, which happens when the
+// description is closed.
 class UnixEndpoint : public std::enable_shared_from_this<UnixEndpoint> {
  public:
   enum class State { kUnconnected, kListening, kConnected };
@@ -58,13 +59,14 @@ class UnixEndpoint : public std::enable_shared_from_this<UnixEndpoint> {
   int shutdown = 0;  // kReceive | kSend
   int error = 0;
   bool dead = false;
-  bool embryo = false;      // in a listener's queue
-  bool binding = false;     // bind(2) is under way
-  size_t in_use = 0;        // of the send buffer
+  bool embryo = false;   // in a listener's queue
+  bool binding = false;  // bind(2) is under way
+  size_t in_use = 0;     // of the send buffer
   ucred own_ids{}, peer_ids{0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};
-  WaitQueue queue;          // the description's
-  WaitQueue room;           // others', who want to send or connect to this one
-  std::set<std::weak_ptr<UnixEndpoint>, std::owner_less<>> blocked_pollers;  // peers that polled while there was no room
+  WaitQueue queue;  // the description's
+  WaitQueue room;   // others', who want to send or connect to this one
+  std::set<std::weak_ptr<UnixEndpoint>, std::owner_less<>>
+      blocked_pollers;  // peers that polled while there was no room
 };
 
 class UnixSocket final : public Socket {

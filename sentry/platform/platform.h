@@ -1,5 +1,5 @@
-// How guest code runs. A platform has guest address spaces, each a host process ("stub"), and contexts, each a host
-// thread in one of them. What stands above knows nothing of how calls are intercepted.
+// How guest code runs. A platform has guest address spaces, each a host process ("stub"), and contexts, each
+// a host thread in one of them. What stands above knows nothing of how calls are intercepted.
 #pragma once
 
 #include <sys/types.h>
@@ -19,8 +19,8 @@ namespace sentry::platform {
 
 // General registers in the order of the kernel's struct user_regs_struct (arch/x86/include/asm/user_64.h).
 struct Registers {
-  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss,
-      fs_base, gs_base, ds, es, fs, gs;
+  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags,
+      rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 
 // Guest addresses: [kGuestStart, kGuestEnd) is the guest's; what lies above is the platform's own.
@@ -37,8 +37,8 @@ struct Trap {
     kExited,       // the host thread is gone (killed from outside): the context can only be destroyed
   };
   Kind kind;
-  siginfo_t info{};       // kFault: si_signo, si_code, si_addr as the host reports them
-  bool foreign = false;   // kSyscall: by an entry that is not x86-64's (int 0x80)
+  siginfo_t info{};      // kFault: si_signo, si_code, si_addr as the host reports them
+  bool foreign = false;  // kSyscall: by an entry that is not x86-64's (int 0x80)
 };
 
 // One mapping to make: always at a fixed place, replacing what is there.
@@ -53,8 +53,8 @@ struct MapOrder {
 
 class Context;
 
-// A guest address space. Every method acts at once; ENOMEM where the host has no more, EFAULT for addresses that are not
-// mapped so. The caller's context, where one is asked for, is stopped in this address space.
+// A guest address space. Every method acts at once; ENOMEM where the host has no more, EFAULT for addresses
+// that are not mapped so. The caller's context, where one is asked for, is stopped in this address space.
 class AddressSpace {
  public:
   virtual ~AddressSpace() = default;
@@ -63,12 +63,13 @@ class AddressSpace {
   virtual Result<> unmap(uint64_t address, uint64_t length) = 0;
   virtual Result<> protect(uint64_t address, uint64_t length, int prot) = 0;
   // mremap(2) with MREMAP_MAYMOVE | MREMAP_FIXED, plus MREMAP_DONTUNMAP where asked; in place if to == from.
-  virtual Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length, bool keep_old) = 0;
+  virtual Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
+                        bool keep_old) = 0;
   // madvise(2); the caller has checked the advice.
   virtual Result<> advise(uint64_t address, uint64_t length, int advice) = 0;
 
-  // Copies guest memory with the guest's own access rights. How many bytes could be copied before the first that
-  // could not; EFAULT if that is none (and size is not 0).
+  // Copies guest memory with the guest's own access rights. How many bytes could be copied before the first
+  // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
 
@@ -82,14 +83,14 @@ class AddressSpace {
   virtual Result<std::unique_ptr<Context>> add_context(Context& caller) = 0;
 };
 
-// A host thread that runs guest code for one task. Destroying it ends the thread; destroying the last one of an address
-// space ends its process.
+// A host thread that runs guest code for one task. Destroying it ends the thread; destroying the last one of
+// an address space ends its process.
 class Context {
  public:
   virtual ~Context() = default;
 
-  // Runs guest code with these registers until it traps; parks the current fiber meanwhile. The registers are then those
-  // of the guest.
+  // Runs guest code with these registers until it traps; parks the current fiber meanwhile. The registers are
+  // then those of the guest.
   virtual Trap run(Registers& registers) = 0;
   // CPU time that the host has accounted to this thread.
   virtual Nanoseconds cpu_time() const = 0;
@@ -100,7 +101,7 @@ class Context {
   // The vector and x87 state, in the layout of XSAVE's standard format, Platform::fpstate_size() bytes.
   virtual void read_fpstate(std::span<std::byte> state) = 0;
   virtual Result<> write_fpstate(std::span<const std::byte> state) = 0;  // EINVAL for what the CPU refuses
-  virtual void reset_fpstate() = 0;                                     // as after exec
+  virtual void reset_fpstate() = 0;                                      // as after exec
 };
 
 class Platform : public TrapSource {
@@ -110,8 +111,8 @@ class Platform : public TrapSource {
   virtual size_t fpstate_size() const = 0;
 };
 
-// By name ("ptrace"); nullptr for an unknown one. To be called before the sentry enters its surface: makes the process
-// that pristine address spaces are cloned from.
+// By name ("ptrace"); nullptr for an unknown one. To be called before the sentry enters its surface: makes
+// the process that pristine address spaces are cloned from.
 std::unique_ptr<Platform> make_platform(std::string_view name, EventLoop& loop);
 
 // Names that make_platform knows, and what each lets sentry and stub do.

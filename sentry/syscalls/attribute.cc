@@ -18,7 +18,8 @@ Result<> do_chown(Task& task, int directory, GuestPath path, unsigned uid, unsig
 }
 
 Nanoseconds to_nanoseconds(const timespec& time) {
-  // Times beyond what 64-bit nanoseconds can say (the year 2262) are held at the end, as file systems clamp them.
+  // Times beyond what 64-bit nanoseconds can say (the year 2262) are held at the end, as file systems clamp
+  // them.
   constexpr int64_t kMost = INT64_MAX / kSecond - 1;
   const int64_t seconds = std::max<int64_t>(std::min<int64_t>(time.tv_sec, kMost), -kMost);
   return seconds * kSecond + time.tv_nsec;
@@ -53,7 +54,8 @@ Result<vfs::TimeChange> read_timevals(Task& task, GuestPtr<const timeval> times)
   const std::vector<timeval> values = TRY(task.memory().read_array(times, 2));
   for (const timeval& value : values)
     if (value.tv_usec < 0 || value.tv_usec >= 1'000'000) return Errno(EINVAL);
-  return to_change({{values[0].tv_sec, values[0].tv_usec * 1000}, {values[1].tv_sec, values[1].tv_usec * 1000}});
+  return to_change(
+      {{values[0].tv_sec, values[0].tv_usec * 1000}, {values[1].tv_sec, values[1].tv_usec * 1000}});
 }
 
 }  // namespace
@@ -79,8 +81,8 @@ Result<> sys_ftruncate(Task& task, FdNumber fd, int64_t size) {
 Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_t length) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
   if (offset < 0 || length <= 0) return Errno(EINVAL);
-  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_ZERO_RANGE |
-                         FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
+  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE |
+                         FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
   if ((mode & ~kKnown) != 0) return Errno(EOPNOTSUPP);
   if ((mode & FALLOC_FL_PUNCH_HOLE) != 0 && (mode & FALLOC_FL_KEEP_SIZE) == 0) return Errno(EOPNOTSUPP);
   if ((mode & FALLOC_FL_PUNCH_HOLE) != 0 && (mode & FALLOC_FL_ZERO_RANGE) != 0) return Errno(EOPNOTSUPP);
@@ -97,7 +99,9 @@ Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_
   return file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
 }
 
-Result<> sys_chmod(Task& task, GuestPath path, unsigned mode) { return do_chmod(task, AT_FDCWD, path, mode, 0); }
+Result<> sys_chmod(Task& task, GuestPath path, unsigned mode) {
+  return do_chmod(task, AT_FDCWD, path, mode, 0);
+}
 Result<> sys_fchmodat(Task& task, FdNumber directory, GuestPath path, unsigned mode) {
   return do_chmod(task, directory.value, path, mode, 0);
 }

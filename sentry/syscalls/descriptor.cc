@@ -73,9 +73,11 @@ Result<> make_pipe(Task& task, GuestPtr<int> out, int flags) {
 }
 
 Result<> sys_pipe(Task& task, GuestPtr<int> out) { return make_pipe(task, out, 0); }
-Result<> sys_pipe2(Task& task, GuestPtr<int> out, Flags<kPipeFlags> flags) { return make_pipe(task, out, flags); }
+Result<> sys_pipe2(Task& task, GuestPtr<int> out, Flags<kPipeFlags> flags) {
+  return make_pipe(task, out, flags);
+}
 
-// SIGIO ----------------------------------------------------------------------------------------------------------------
+// SIGIO -------------------------------------------------------------------------------------------
 
 // Whether the owner's setter may signal the group: sigio_perm().
 bool may_send_sigio(const vfs::AsyncOwner& owner, const kernel::ThreadGroup& group) {
@@ -106,7 +108,8 @@ class AsyncNotifier final : public Waiter {
       if (group == nullptr) return;
       for (kernel::ThreadGroup* member : group->members)
         if (may_send_sigio(owner, *member)) member->send(info);
-    } else if (Task* target = kernel_.find_task(owner.id); target != nullptr && may_send_sigio(owner, *target->group)) {
+    } else if (Task* target = kernel_.find_task(owner.id);
+               target != nullptr && may_send_sigio(owner, *target->group)) {
       if (owner.type == F_OWNER_TID)
         target->send(info);
       else
@@ -133,7 +136,8 @@ Result<> set_status_flags(Task& task, vfs::File& file, int fd, int flags) {
 
 Result<> set_owner(Task& task, vfs::File& file, int type, pid_t id) {
   if (id != 0) {
-    if (type == F_OWNER_PGRP ? task.kernel.find_process_group(id) == nullptr : task.kernel.find_task(id) == nullptr)
+    if (type == F_OWNER_PGRP ? task.kernel.find_process_group(id) == nullptr
+                             : task.kernel.find_task(id) == nullptr)
       return Errno(ESRCH);
   }
   file.async_owner.type = type;
@@ -150,10 +154,10 @@ pid_t owner_id(Task& task, const vfs::AsyncOwner& owner) {
   return exists ? owner.id : 0;
 }
 
-// Locks ----------------------------------------------------------------------------------------------------------------
+// Locks -------------------------------------------------------------------------------------------
 
-// A record lock's place as flock_to_posix_lock() computes it: EINVAL before the file's start, EOVERFLOW beyond what an
-// offset can say.
+// A record lock's place as flock_to_posix_lock() computes it: EINVAL before the file's start, EOVERFLOW
+// beyond what an offset can say.
 Result<vfs::RecordLock> to_record_lock(vfs::File& file, const struct flock& request) {
   int64_t base = 0;
   switch (request.l_whence) {
@@ -203,7 +207,8 @@ void set_lock_owner(Task& task, const vfs::File& file, bool open_file_descriptio
 
 Result<> get_lock(Task& task, vfs::File& file, GuestPtr<struct flock> place, bool open_file_description) {
   struct flock request = TRY(task.memory().read(place));
-  if (request.l_type != F_RDLCK && request.l_type != F_WRLCK && !(open_file_description && request.l_type == F_UNLCK))
+  if (request.l_type != F_RDLCK && request.l_type != F_WRLCK &&
+      !(open_file_description && request.l_type == F_UNLCK))
     return Errno(EINVAL);
   if (open_file_description && request.l_pid != 0) return Errno(EINVAL);
   vfs::RecordLock lock = TRY(to_record_lock(file, request));
@@ -215,14 +220,15 @@ Result<> get_lock(Task& task, vfs::File& file, GuestPtr<struct flock> place, boo
     request.l_type = conflict->exclusive ? F_WRLCK : F_RDLCK;
     request.l_whence = SEEK_SET;
     request.l_start = static_cast<int64_t>(conflict->start);
-    request.l_len = conflict->end == ~uint64_t{0} ? 0 : static_cast<int64_t>(conflict->end - conflict->start + 1);
+    request.l_len =
+        conflict->end == ~uint64_t{0} ? 0 : static_cast<int64_t>(conflict->end - conflict->start + 1);
     request.l_pid = conflict->pid;
   }
   return task.memory().write(place, request);
 }
 
-Result<> set_lock(Task& task, const FileRef& file, int fd, GuestPtr<struct flock> place, bool open_file_description,
-                  bool wait) {
+Result<> set_lock(Task& task, const FileRef& file, int fd, GuestPtr<struct flock> place,
+                  bool open_file_description, bool wait) {
   const struct flock request = TRY(task.memory().read(place.as<const struct flock>()));
   if (open_file_description && request.l_pid != 0) return Errno(EINVAL);
   vfs::RecordLock lock = TRY(to_record_lock(*file, request));
@@ -257,7 +263,8 @@ Result<uint64_t> pipe_size(Task& task, vfs::File& file, int command, uint64_t ar
   fs::pipe::Pipe* pipe = fs::pipe::pipe_of(file);
   if (pipe == nullptr) return Errno(EBADF);
   if (command == F_GETPIPE_SZ) return pipe->capacity();
-  return TRY(pipe->set_capacity(static_cast<unsigned>(argument), task.credentials->capable(CAP_SYS_RESOURCE)));
+  return TRY(
+      pipe->set_capacity(static_cast<unsigned>(argument), task.credentials->capable(CAP_SYS_RESOURCE)));
 }
 
 Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t argument) {
@@ -294,8 +301,8 @@ Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t a
   }
 }
 
-// F_GET_RW_HINT and its kin: write life time hints say nothing to our file systems, so RWH_WRITE_LIFE_NOT_SET is
-// always what they have.
+// F_GET_RW_HINT and its kin: write life time hints say nothing to our file systems, so RWH_WRITE_LIFE_NOT_SET
+// is always what they have.
 Result<uint64_t> write_hint(Task& task, int command, uint64_t argument) {
   if (command == F_GET_RW_HINT || command == F_GET_FILE_RW_HINT)
     return done(task.memory().write(GuestPtr<uint64_t>(argument), uint64_t{RWH_WRITE_LIFE_NOT_SET}));
@@ -375,7 +382,8 @@ Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, unsigned request, uint64_t a
     }
     case FIOASYNC: {
       const int on = TRY(task.memory().read(GuestPtr<const int>(argument)));
-      if ((on != 0) != ((file->flags() & O_ASYNC) != 0) && file->wait_queue() == nullptr) return Errno(ENOTTY);
+      if ((on != 0) != ((file->flags() & O_ASYNC) != 0) && file->wait_queue() == nullptr)
+        return Errno(ENOTTY);
       const int flags = on != 0 ? file->flags() | O_ASYNC : file->flags() & ~O_ASYNC;
       return done(set_status_flags(task, *file, fd.value, flags));
     }
@@ -394,7 +402,8 @@ Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, unsigned request, uint64_t a
     }
     case FIOQSIZE: {
       const vfs::Attributes attributes = TRY(file->inode()->getattr());
-      if (!attributes.is_regular() && !attributes.is_directory() && !attributes.is_symlink()) return Errno(ENOTTY);
+      if (!attributes.is_regular() && !attributes.is_directory() && !attributes.is_symlink())
+        return Errno(ENOTTY);
       return done(task.memory().write(GuestPtr<uint64_t>(argument), attributes.size));
     }
     case FIONREAD: {

@@ -14,18 +14,22 @@ namespace sentry::syscalls {
 Result<int> sys_poll(Task& task, GuestPtr<pollfd> fds, unsigned count, int timeout_ms);
 Result<int> sys_ppoll(Task& task, GuestPtr<pollfd> fds, unsigned count, GuestPtr<timespec> timeout,
                       GuestPtr<const uint64_t> mask, size_t mask_size);
-Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out, GuestPtr<uint64_t> except,
-                       GuestPtr<timeval> timeout);
+Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
+                       GuestPtr<uint64_t> except, GuestPtr<timeval> timeout);
 Result<int> sys_pselect6(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
-                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout, GuestPtr<const uint64_t> mask);
+                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout,
+                         GuestPtr<const uint64_t> mask);
 Result<int> sys_epoll_create(Task& task, int size);
 Result<int> sys_epoll_create1(Task& task, int flags);
-Result<> sys_epoll_ctl(Task& task, FdNumber epoll, int operation, FdNumber fd, GuestPtr<const epoll_event> event);
-Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms);
-Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms,
-                            GuestPtr<const uint64_t> mask, size_t mask_size);
+Result<> sys_epoll_ctl(Task& task, FdNumber epoll, int operation, FdNumber fd,
+                       GuestPtr<const epoll_event> event);
+Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
+                           int timeout_ms);
+Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
+                            int timeout_ms, GuestPtr<const uint64_t> mask, size_t mask_size);
 Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
-                             GuestPtr<const timespec> timeout, GuestPtr<const uint64_t> mask, size_t mask_size);
+                             GuestPtr<const timespec> timeout, GuestPtr<const uint64_t> mask,
+                             size_t mask_size);
 
 // event.cc
 Result<int> sys_eventfd(Task& task, unsigned initial);
@@ -37,7 +41,8 @@ Result<> sys_timerfd_gettime(Task& task, FdNumber fd, GuestPtr<itimerspec> setti
 Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size);
 Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size, int flags);
 Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags);
-Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> info, unsigned flags);
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> info,
+                               unsigned flags);
 Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target, unsigned flags);
 
 Result<int> sys_inotify_init(Task& task);
@@ -49,6 +54,7 @@ Result<> sys_inotify_rm_watch(Task& task, FdNumber fd, int descriptor);
 Result<size_t> sys_splice(Task& task, FdNumber in, GuestPtr<int64_t> in_offset, FdNumber out,
                           GuestPtr<int64_t> out_offset, size_t length, unsigned flags);
 Result<size_t> sys_tee(Task& task, FdNumber in, FdNumber out, size_t length, unsigned flags);
-Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, unsigned flags);
+Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                            unsigned flags);
 
 }  // namespace sentry::syscalls

@@ -45,7 +45,8 @@ Result<> do_rename(Task& task, int old_directory, GuestPath old_path, int new_di
   return vfs::rename(from.caller, from.text, to.caller, to.text, flags);
 }
 
-Result<> do_link(Task& task, int old_directory, GuestPath old_path, int new_directory, GuestPath new_path, int flags) {
+Result<> do_link(Task& task, int old_directory, GuestPath old_path, int new_directory, GuestPath new_path,
+                 int flags) {
   const PathArgument from = TRY(read_argument(task, old_directory, old_path));
   const PathArgument to = TRY(read_argument(task, new_directory, new_path));
   return vfs::link(from.caller, from.text, to.caller, to.text, flags);
@@ -83,8 +84,8 @@ class EntryPacker final : public vfs::DirectorySink {
   EntryPacker(Layout layout, size_t room) : layout_(layout), room_(room) {}
 
   bool add(std::string_view name, uint64_t ino, unsigned char type, uint64_t next) override {
-    // struct linux_dirent64: ino, off, reclen, type, name. struct linux_dirent: ino, off, reclen, name, and the type in
-    // the last byte.
+    // struct linux_dirent64: ino, off, reclen, type, name. struct linux_dirent: ino, off, reclen, name, and
+    // the type in the last byte.
     constexpr size_t kHeader64 = 8 + 8 + 2 + 1, kHeaderOld = 8 + 8 + 2;
     const size_t header = layout_ == Layout::k64 ? kHeader64 : kHeaderOld;
     const size_t tail = layout_ == Layout::k64 ? 1 : 2;
@@ -114,7 +115,8 @@ class EntryPacker final : public vfs::DirectorySink {
   std::vector<std::byte> bytes_;
 };
 
-Result<size_t> do_getdents(Task& task, int fd, GuestPtr<void> buffer, unsigned size, EntryPacker::Layout layout) {
+Result<size_t> do_getdents(Task& task, int fd, GuestPtr<void> buffer, unsigned size,
+                           EntryPacker::Layout layout) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd));
   if (file->inode() == nullptr || !file->inode()->is_directory()) return Errno(ENOTDIR);
   if (file->path() && file->path().dentry->deleted()) return Errno(ENOENT);
@@ -127,7 +129,8 @@ Result<size_t> do_getdents(Task& task, int fd, GuestPtr<void> buffer, unsigned s
     if (packer.full()) return Errno(EINVAL);
     return size_t{0};
   }
-  const Result<> written = task.memory().write(buffer.address(), packer.bytes().data(), packer.bytes().size());
+  const Result<> written =
+      task.memory().write(buffer.address(), packer.bytes().data(), packer.bytes().size());
   if (!written.ok()) {
     file->position = start;
     return written.error();
@@ -176,12 +179,14 @@ Result<> sys_renameat2(Task& task, FdNumber old_directory, GuestPath old_path, F
 Result<> sys_link(Task& task, GuestPath old_path, GuestPath new_path) {
   return do_link(task, AT_FDCWD, old_path, AT_FDCWD, new_path, 0);
 }
-Result<> sys_linkat(Task& task, FdNumber old_directory, GuestPath old_path, FdNumber new_directory, GuestPath new_path,
-                    Flags<kAtNames> flags) {
+Result<> sys_linkat(Task& task, FdNumber old_directory, GuestPath old_path, FdNumber new_directory,
+                    GuestPath new_path, Flags<kAtNames> flags) {
   return do_link(task, old_directory.value, old_path, new_directory.value, new_path, flags);
 }
 
-Result<> sys_symlink(Task& task, GuestPath target, GuestPath path) { return do_symlink(task, target, AT_FDCWD, path); }
+Result<> sys_symlink(Task& task, GuestPath target, GuestPath path) {
+  return do_symlink(task, target, AT_FDCWD, path);
+}
 Result<> sys_symlinkat(Task& task, GuestPath target, FdNumber directory, GuestPath path) {
   return do_symlink(task, target, directory.value, path);
 }
@@ -189,7 +194,8 @@ Result<> sys_symlinkat(Task& task, GuestPath target, FdNumber directory, GuestPa
 Result<size_t> sys_readlink(Task& task, GuestPath path, GuestPtr<void> buffer, int size) {
   return do_readlink(task, AT_FDCWD, path, buffer, size);
 }
-Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer, int size) {
+Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer,
+                              int size) {
   return do_readlink(task, directory.value, path, buffer, size);
 }
 
@@ -267,7 +273,8 @@ std::span<const Entry> directory_calls() {
       COMPLETE(getcwd, sys_getcwd),
       COMPLETE(chroot, sys_chroot),
       COMPLETE(umask, sys_umask),
-      PARTIAL(mount, sys_mount, "tmpfs, proc and the like, bind, move, remount; no propagation between mounts"),
+      PARTIAL(mount, sys_mount,
+              "tmpfs, proc and the like, bind, move, remount; no propagation between mounts"),
       COMPLETE(umount2, sys_umount2),
       COMPLETE(pivot_root, sys_pivot_root),
       ABSENT(open_tree, ENOSYS, "the old mount interface has to do"),

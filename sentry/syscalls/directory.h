@@ -21,12 +21,13 @@ Result<> sys_renameat(Task& task, FdNumber old_directory, GuestPath old_path, Fd
 Result<> sys_renameat2(Task& task, FdNumber old_directory, GuestPath old_path, FdNumber new_directory,
                        GuestPath new_path, Flags<kRenameNames> flags);
 Result<> sys_link(Task& task, GuestPath old_path, GuestPath new_path);
-Result<> sys_linkat(Task& task, FdNumber old_directory, GuestPath old_path, FdNumber new_directory, GuestPath new_path,
-                    Flags<kAtNames> flags);
+Result<> sys_linkat(Task& task, FdNumber old_directory, GuestPath old_path, FdNumber new_directory,
+                    GuestPath new_path, Flags<kAtNames> flags);
 Result<> sys_symlink(Task& task, GuestPath target, GuestPath path);
 Result<> sys_symlinkat(Task& task, GuestPath target, FdNumber directory, GuestPath path);
 Result<size_t> sys_readlink(Task& task, GuestPath path, GuestPtr<void> buffer, int size);
-Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer, int size);
+Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer,
+                              int size);
 Result<> sys_mknod(Task& task, GuestPath path, unsigned mode, unsigned device);
 Result<> sys_mknodat(Task& task, FdNumber directory, GuestPath path, unsigned mode, unsigned device);
 Result<size_t> sys_getdents(Task& task, FdNumber fd, GuestPtr<void> buffer, unsigned size);

@@ -24,12 +24,13 @@ using fs::timerfd::TimerFile;
 
 Result<int> sys_eventfd2(Task& task, unsigned initial, int flags) {
   if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return Errno(EINVAL);
-  return task.install_fd(fs::eventfd::make_eventfd(initial, flags, task.credentials), (flags & EFD_CLOEXEC) != 0);
+  return task.install_fd(fs::eventfd::make_eventfd(initial, flags, task.credentials),
+                         (flags & EFD_CLOEXEC) != 0);
 }
 
 Result<int> sys_eventfd(Task& task, unsigned initial) { return sys_eventfd2(task, initial, 0); }
 
-// timerfd_create(2) ----------------------------------------------------------------------------------------------------
+// timerfd_create(2) -------------------------------------------------------------------------------
 
 Result<int> sys_timerfd_create(Task& task, int clock, int flags) {
   if ((flags & ~(TFD_CLOEXEC | TFD_NONBLOCK)) != 0) return Errno(EINVAL);
@@ -64,7 +65,8 @@ Result<> sys_timerfd_settime(Task& task, FdNumber fd, int flags, GuestPtr<const 
                              GuestPtr<itimerspec> before_place) {
   const itimerspec request = TRY(task.memory().read(place));
   if ((flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) != 0) return Errno(EINVAL);
-  const TimerFile::Setting setting{TRY(to_nanoseconds(request.it_interval)), TRY(to_nanoseconds(request.it_value))};
+  const TimerFile::Setting setting{TRY(to_nanoseconds(request.it_interval)),
+                                   TRY(to_nanoseconds(request.it_value))};
   const TimerFile::Setting before = TRY(timer_at(task, fd))->set(flags, setting);
   if (!before_place) return {};
   return task.memory().write(before_place, to_guest(before));
@@ -74,14 +76,15 @@ Result<> sys_timerfd_gettime(Task& task, FdNumber fd, GuestPtr<itimerspec> place
   return task.memory().write(place, to_guest(TRY(timer_at(task, fd))->get()));
 }
 
-// signalfd(2) ----------------------------------------------------------------------------------------------------------
+// signalfd(2) -------------------------------------------------------------------------------------
 
 Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> place, size_t size, int flags) {
   if (size != sizeof(uint64_t)) return Errno(EINVAL);
   const kernel::SignalSet signals(TRY(task.memory().read(place)));
   if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0) return Errno(EINVAL);
   if (fd.value == -1)
-    return task.install_fd(fs::signalfd::make_signalfd(signals, flags, task.credentials), (flags & SFD_CLOEXEC) != 0);
+    return task.install_fd(fs::signalfd::make_signalfd(signals, flags, task.credentials),
+                           (flags & SFD_CLOEXEC) != 0);
   const auto file = std::dynamic_pointer_cast<SignalFile>(TRY(task.fds().get_io(fd.value)));
   if (file == nullptr) return Errno(EINVAL);
   file->set_signals(signals);
@@ -92,7 +95,7 @@ Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signa
   return sys_signalfd4(task, fd, signals, size, 0);
 }
 
-// inotify(7) ------------------------------------------------------------------------------------------------------------
+// inotify(7) --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -124,7 +127,7 @@ Result<> sys_inotify_rm_watch(Task& task, FdNumber fd, int descriptor) {
   return TRY(inotify_at(task, fd))->remove(descriptor);
 }
 
-// pidfd_open(2) --------------------------------------------------------------------------------------------------------
+// pidfd_open(2) -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -140,8 +143,8 @@ bool may_attach(const Task& task, const Task& target) {
   const vfs::Credentials& own = *task.credentials;
   const vfs::Credentials& other = *target.credentials;
   if (own.capable(CAP_SYS_PTRACE)) return true;
-  const bool same_ids = own.uid == other.euid && own.uid == other.suid && own.uid == other.uid && own.gid == other.egid &&
-                        own.gid == other.sgid && own.gid == other.gid;
+  const bool same_ids = own.uid == other.euid && own.uid == other.suid && own.uid == other.uid &&
+                        own.gid == other.egid && own.gid == other.sgid && own.gid == other.gid;
   return same_ids && target.memory_map != nullptr && target.memory_map->dumpable;
 }
 
@@ -154,7 +157,8 @@ Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
   return task.install_fd(fs::pidfd::make_pidfd(*group, static_cast<int>(flags), task.credentials), true);
 }
 
-Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> place, unsigned flags) {
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> place,
+                               unsigned flags) {
   if (flags != 0) return Errno(EINVAL);
   const auto file = TRY(pidfd_at(task, fd));
   if (file->reaped()) return Errno(ESRCH);

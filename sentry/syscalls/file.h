@@ -46,13 +46,15 @@ inline constexpr FlagName kAccessAtNames[] = {{AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_
                                               {0, "0"},
                                               {0, nullptr}};
 inline constexpr FlagName kAccessNames[] = {{4, "R_OK"}, {2, "W_OK"}, {1, "X_OK"}, {0, "F_OK"}, {0, nullptr}};
-inline constexpr FlagName kSeekNames[] = {
-    {1, "SEEK_CUR"}, {2, "SEEK_END"}, {3, "SEEK_DATA"}, {4, "SEEK_HOLE"}, {0, "SEEK_SET"}, {0, nullptr}};
+inline constexpr FlagName kSeekNames[] = {{1, "SEEK_CUR"},  {2, "SEEK_END"}, {3, "SEEK_DATA"},
+                                          {4, "SEEK_HOLE"}, {0, "SEEK_SET"}, {0, nullptr}};
 
 // open.cc
 Result<int> sys_open(Task& task, GuestPath path, Flags<kOpenNames> flags, unsigned mode);
-Result<int> sys_openat(Task& task, FdNumber directory, GuestPath path, Flags<kOpenNames> flags, unsigned mode);
-Result<int> sys_openat2(Task& task, FdNumber directory, GuestPath path, GuestPtr<const open_how> how, size_t size);
+Result<int> sys_openat(Task& task, FdNumber directory, GuestPath path, Flags<kOpenNames> flags,
+                       unsigned mode);
+Result<int> sys_openat2(Task& task, FdNumber directory, GuestPath path, GuestPtr<const open_how> how,
+                        size_t size);
 Result<int> sys_creat(Task& task, GuestPath path, unsigned mode);
 Result<> sys_close(Task& task, FdNumber fd);
 Result<> sys_close_range(Task& task, unsigned first, unsigned last, unsigned flags);
@@ -62,17 +64,18 @@ Result<int> sys_memfd_create(Task& task, GuestPath name, unsigned flags);
 Result<size_t> sys_read(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t count);
 Result<size_t> sys_write(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count);
 Result<size_t> sys_pread64(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t count, int64_t offset);
-Result<size_t> sys_pwrite64(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count, int64_t offset);
+Result<size_t> sys_pwrite64(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count,
+                            int64_t offset);
 Result<size_t> sys_readv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count);
 Result<size_t> sys_writev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count);
 Result<size_t> sys_preadv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
                           uint64_t offset_high);
-Result<size_t> sys_pwritev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
-                           uint64_t offset_high);
-Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
-                           uint64_t offset_high, int flags);
-Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
-                            uint64_t offset_high, int flags);
+Result<size_t> sys_pwritev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                           int64_t offset, uint64_t offset_high);
+Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                           int64_t offset, uint64_t offset_high, int flags);
+Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                            int64_t offset, uint64_t offset_high, int flags);
 Result<uint64_t> sys_lseek(Task& task, FdNumber fd, int64_t offset, Flags<kSeekNames> whence);
 Result<size_t> sys_sendfile(Task& task, FdNumber out, FdNumber in, GuestPtr<int64_t> offset, size_t count);
 Result<size_t> sys_copy_file_range(Task& task, FdNumber in, GuestPtr<int64_t> in_offset, FdNumber out,
@@ -126,9 +129,12 @@ Result<> sys_utimensat(Task& task, FdNumber directory, GuestPath path, GuestPtr<
 Result<size_t> sys_getxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<void> value, size_t size);
 Result<size_t> sys_lgetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<void> value, size_t size);
 Result<size_t> sys_fgetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<void> value, size_t size);
-Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size, int flags);
-Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size, int flags);
-Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<const void> value, size_t size, int flags);
+Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
+                      int flags);
+Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
+                       int flags);
+Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<const void> value, size_t size,
+                       int flags);
 Result<size_t> sys_listxattr(Task& task, GuestPath path, GuestPtr<void> list, size_t size);
 Result<size_t> sys_llistxattr(Task& task, GuestPath path, GuestPtr<void> list, size_t size);
 Result<size_t> sys_flistxattr(Task& task, FdNumber fd, GuestPtr<void> list, size_t size);

@@ -31,8 +31,8 @@ Deadline absolute(Nanoseconds time, bool realtime) {
   return time <= now ? monotonic_now() : after(time - now);
 }
 
-// FUTEX_WAKE_OP's operation on the second word. Not atomic against guest threads that change the word without a call:
-// the sentry has no way to lock another process's memory on this platform.
+// FUTEX_WAKE_OP's operation on the second word. Not atomic against guest threads that change the word without
+// a call: the sentry has no way to lock another process's memory on this platform.
 Result<bool> operate(Task& task, GuestPtr<uint32_t> word, uint32_t encoded) {
   uint32_t operand = encoded >> 12 & 0xfff;
   const uint32_t compare_to = encoded & 0xfff;
@@ -41,27 +41,46 @@ Result<bool> operate(Task& task, GuestPtr<uint32_t> word, uint32_t encoded) {
   const uint32_t old = TRY(task.memory().read(word));
   uint32_t next = 0;
   switch (encoded >> 28 & 7) {
-    case FUTEX_OP_SET: next = operand; break;
-    case FUTEX_OP_ADD: next = old + operand; break;
-    case FUTEX_OP_OR: next = old | operand; break;
-    case FUTEX_OP_ANDN: next = old & ~operand; break;
-    case FUTEX_OP_XOR: next = old ^ operand; break;
-    default: return Errno(ENOSYS);
+    case FUTEX_OP_SET:
+      next = operand;
+      break;
+    case FUTEX_OP_ADD:
+      next = old + operand;
+      break;
+    case FUTEX_OP_OR:
+      next = old | operand;
+      break;
+    case FUTEX_OP_ANDN:
+      next = old & ~operand;
+      break;
+    case FUTEX_OP_XOR:
+      next = old ^ operand;
+      break;
+    default:
+      return Errno(ENOSYS);
   }
   TRY(task.memory().write(word, next));
   const auto left = static_cast<int32_t>(old), right = static_cast<int32_t>(compare_to);
   switch (encoded >> 24 & 0xf) {
-    case FUTEX_OP_CMP_EQ: return left == right;
-    case FUTEX_OP_CMP_NE: return left != right;
-    case FUTEX_OP_CMP_LT: return left < right;
-    case FUTEX_OP_CMP_LE: return left <= right;
-    case FUTEX_OP_CMP_GT: return left > right;
-    case FUTEX_OP_CMP_GE: return left >= right;
-    default: return Errno(ENOSYS);
+    case FUTEX_OP_CMP_EQ:
+      return left == right;
+    case FUTEX_OP_CMP_NE:
+      return left != right;
+    case FUTEX_OP_CMP_LT:
+      return left < right;
+    case FUTEX_OP_CMP_LE:
+      return left <= right;
+    case FUTEX_OP_CMP_GT:
+      return left > right;
+    case FUTEX_OP_CMP_GE:
+      return left >= right;
+    default:
+      return Errno(ENOSYS);
   }
 }
 
-Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t value, uint32_t bitset, Deadline deadline, bool relative) {
+Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t value, uint32_t bitset,
+              Deadline deadline, bool relative) {
   if (bitset == 0) return Errno(EINVAL);
   const Result<> result = task.kernel.futexes->wait(task, address, is_private, value, bitset, deadline);
   if (!result.is(kErestartSys)) return result;
@@ -80,8 +99,8 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
   const int command = operation & FUTEX_CMD_MASK;
   const GuestPtr<const timespec> timeout(timeout_or_count);
   kernel::FutexTable& table = *task.kernel.futexes;
-  if (realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_WAIT_REQUEUE_PI && command != FUTEX_LOCK_PI2 &&
-      command != FUTEX_WAIT)
+  if (realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_WAIT_REQUEUE_PI &&
+      command != FUTEX_LOCK_PI2 && command != FUTEX_WAIT)
     return Errno(ENOSYS);
   // Counts are signed in the ABI; the kernel wakes at least one for zero and below.
   const auto count = static_cast<uint64_t>(std::max<int32_t>(static_cast<int32_t>(value), 1));
@@ -98,7 +117,8 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
       TRY(wait(task, word.address(), is_private, value, value3, deadline, false));
       return uint64_t{0};
     }
-    case FUTEX_WAKE: return table.wake(task, word.address(), is_private, count, FUTEX_BITSET_MATCH_ANY);
+    case FUTEX_WAKE:
+      return table.wake(task, word.address(), is_private, count, FUTEX_BITSET_MATCH_ANY);
     case FUTEX_WAKE_BITSET:
       if (value3 == 0) return Errno(EINVAL);
       return table.wake(task, word.address(), is_private, count, value3);
@@ -106,8 +126,8 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
     case FUTEX_CMP_REQUEUE: {
       const auto move = static_cast<int32_t>(timeout_or_count);
       if (static_cast<int32_t>(value) < 0 || move < 0) return Errno(EINVAL);
-      return table.requeue(task, word.address(), second.address(), is_private, value, static_cast<uint64_t>(move),
-                           command == FUTEX_CMP_REQUEUE ? &value3 : nullptr);
+      return table.requeue(task, word.address(), second.address(), is_private, value,
+                           static_cast<uint64_t>(move), command == FUTEX_CMP_REQUEUE ? &value3 : nullptr);
     }
     case FUTEX_WAKE_OP: {
       const kernel::FutexKey first_key = TRY(table.key(task, word.address(), is_private));
@@ -120,7 +140,8 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
       }
       return woken;
     }
-    default: return Errno(ENOSYS);  // priority inheritance needs the host's scheduler; FUTEX_FD is gone since 2.6.26
+    default:
+      return Errno(ENOSYS);  // priority inheritance needs the host's scheduler; FUTEX_FD is gone since 2.6.26
   }
 }
 
@@ -134,7 +155,8 @@ Result<uint64_t> sys_futex_waitv(Task& task, GuestPtr<const futex_waitv> list, u
   }
   std::vector<kernel::FutexTable::Wanted> wanted;
   for (const futex_waitv& one : TRY(task.memory().read_array(list, count))) {
-    if ((one.flags & ~(uint32_t{FUTEX_32} | FUTEX_PRIVATE_FLAG)) != 0 || (one.flags & FUTEX_32) == 0 || one.__reserved != 0)
+    if ((one.flags & ~(uint32_t{FUTEX_32} | FUTEX_PRIVATE_FLAG)) != 0 || (one.flags & FUTEX_32) == 0 ||
+        one.__reserved != 0)
       return Errno(EINVAL);
     wanted.push_back({one.uaddr, static_cast<uint32_t>(one.val), (one.flags & FUTEX_PRIVATE_FLAG) != 0});
   }

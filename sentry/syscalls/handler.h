@@ -1,5 +1,5 @@
-// How a handler's C++ signature becomes a system call: each argument register is converted to the parameter's type,
-// the result to rax. The same types print the call for --strace.
+// How a handler's C++ signature becomes a system call: each argument register is converted to the parameter's
+// type, the result to rax. The same types print the call for --strace.
 //
 // Parameter types:
 //   int, unsigned, long, uint64_t, ...   the register, truncated as the C ABI would
@@ -43,8 +43,8 @@ struct FlagName {
   uint64_t field = 0;  // for a value of an enumerated field (O_ACCMODE): the field's mask
 };
 
-// An argument that is printed by names. `kNames` is a null-terminated table with static storage; kMask is what belongs
-// to one enumerated field (printed first), for example O_ACCMODE.
+// An argument that is printed by names. `kNames` is a null-terminated table with static storage; kMask is
+// what belongs to one enumerated field (printed first), for example O_ACCMODE.
 template <const FlagName* kNames>
 struct Flags {
   int value;

@@ -23,26 +23,29 @@ constexpr uint64_t bits(std::initializer_list<int> capabilities) {
   return set;
 }
 // What comes and goes with fsuid 0.
-constexpr uint64_t kFileCapabilities = bits({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID,
-                                             CAP_LINUX_IMMUTABLE, CAP_MKNOD, CAP_MAC_OVERRIDE});
+constexpr uint64_t kFileCapabilities = bits({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
+                                             CAP_FSETID, CAP_LINUX_IMMUTABLE, CAP_MKNOD, CAP_MAC_OVERRIDE});
 
-// user_namespaces(7): an id that the sandbox's namespace does not map cannot be taken. No mapping at all: every id.
+// user_namespaces(7): an id that the sandbox's namespace does not map cannot be taken. No mapping at all:
+// every id.
 bool mapped(const std::vector<boot::IdMapping>& mappings, uint32_t id) {
   if (id == kUnchanged) return false;
-  return mappings.empty() || std::any_of(mappings.begin(), mappings.end(), [id](const boot::IdMapping& range) {
+  return mappings.empty() ||
+         std::any_of(mappings.begin(), mappings.end(), [id](const boot::IdMapping& range) {
            return id >= range.container_id && id - range.container_id < range.size;
          });
 }
 bool valid_uid(const Task& task, uid_t uid) { return mapped(task.kernel.uid_mappings, uid); }
 bool valid_gid(const Task& task, gid_t gid) { return mapped(task.kernel.gid_mappings, gid); }
 bool valid_or_unchanged(const std::vector<boot::IdMapping>& mappings, std::initializer_list<uint32_t> ids) {
-  return std::all_of(ids.begin(), ids.end(), [&](uint32_t id) { return id == kUnchanged || mapped(mappings, id); });
+  return std::all_of(ids.begin(), ids.end(),
+                     [&](uint32_t id) { return id == kUnchanged || mapped(mappings, id); });
 }
 
 bool subset(uint64_t small, uint64_t large) { return (small & ~large) == 0; }
 
-// The new credentials take effect. Who became somebody else, or more, cannot be dumped, and its parent's death does not
-// concern it any more: prctl(2) PR_SET_DUMPABLE, PR_SET_PDEATHSIG.
+// The new credentials take effect. Who became somebody else, or more, cannot be dumped, and its parent's
+// death does not concern it any more: prctl(2) PR_SET_DUMPABLE, PR_SET_PDEATHSIG.
 void commit(Task& task, Credentials next) {
   const Credentials& old = *task.credentials;
   if (old.euid != next.euid || old.egid != next.egid || old.fsuid != next.fsuid || old.fsgid != next.fsgid ||
@@ -240,7 +243,8 @@ Result<> sys_setgroups(Task& task, int size, GuestPtr<const gid_t> list) {
   if (!task.credentials->capable(CAP_SETGID)) return Errno(EPERM);
   if (size < 0 || size > kMaxGroups) return Errno(EINVAL);
   std::vector<gid_t> groups = TRY(task.memory().read_array(list, static_cast<size_t>(size)));
-  if (!std::all_of(groups.begin(), groups.end(), [&](gid_t gid) { return valid_gid(task, gid); })) return Errno(EINVAL);
+  if (!std::all_of(groups.begin(), groups.end(), [&](gid_t gid) { return valid_gid(task, gid); }))
+    return Errno(EINVAL);
   std::sort(groups.begin(), groups.end());  // getgroups(2) answers them so on Linux
   Credentials next = *task.credentials;
   next.groups = std::move(groups);
@@ -259,12 +263,17 @@ struct CapabilityWord {
 };
 
 // How many words of each set the caller's version has. EINVAL for an unknown version, having told it ours.
-Result<size_t> capability_words(Task& task, GuestPtr<CapabilityHeader> place, const CapabilityHeader& header) {
+Result<size_t> capability_words(Task& task, GuestPtr<CapabilityHeader> place,
+                                const CapabilityHeader& header) {
   switch (header.version) {
-    case _LINUX_CAPABILITY_VERSION_1: return size_t{1};
+    case _LINUX_CAPABILITY_VERSION_1:
+      return size_t{1};
     case _LINUX_CAPABILITY_VERSION_2:
-    case _LINUX_CAPABILITY_VERSION_3: return size_t{2};
-    default: TRY(task.memory().write(place.as<uint32_t>(), uint32_t{_LINUX_CAPABILITY_VERSION_3})); return Errno(EINVAL);
+    case _LINUX_CAPABILITY_VERSION_3:
+      return size_t{2};
+    default:
+      TRY(task.memory().write(place.as<uint32_t>(), uint32_t{_LINUX_CAPABILITY_VERSION_3}));
+      return Errno(EINVAL);
   }
 }
 
@@ -281,8 +290,8 @@ Result<> sys_capget(Task& task, GuestPtr<CapabilityHeader> place, GuestPtr<Capab
   const Credentials& its = *target->credentials;
   for (size_t i = 0; i < count; ++i) {
     const auto word = [i](uint64_t set) { return static_cast<uint32_t>(set >> (32 * i)); };
-    TRY(task.memory().write(
-        data.at(i), CapabilityWord{word(its.cap_effective), word(its.cap_permitted), word(its.cap_inheritable)}));
+    TRY(task.memory().write(data.at(i), CapabilityWord{word(its.cap_effective), word(its.cap_permitted),
+                                                       word(its.cap_inheritable)}));
   }
   return {};
 }
@@ -303,7 +312,8 @@ Result<> sys_capset(Task& task, GuestPtr<CapabilityHeader> place, GuestPtr<const
   inheritable &= kAllCapabilities;
   // capabilities(7), "Programmatically adjusting capability sets".
   const Credentials& old = *task.credentials;
-  if (!old.capable(CAP_SETPCAP) && !subset(inheritable, old.cap_inheritable | old.cap_permitted)) return Errno(EPERM);
+  if (!old.capable(CAP_SETPCAP) && !subset(inheritable, old.cap_inheritable | old.cap_permitted))
+    return Errno(EPERM);
   if (!subset(inheritable, old.cap_inheritable | old.cap_bounding)) return Errno(EPERM);
   if (!subset(permitted, old.cap_permitted)) return Errno(EPERM);
   if (!subset(effective, permitted)) return Errno(EPERM);
@@ -317,24 +327,12 @@ Result<> sys_capset(Task& task, GuestPtr<CapabilityHeader> place, GuestPtr<const
 }
 
 constexpr Entry kCalls[] = {
-    COMPLETE(getuid, sys_getuid),
-    COMPLETE(geteuid, sys_geteuid),
-    COMPLETE(getresuid, sys_getresuid),
-    COMPLETE(setuid, sys_setuid),
-    COMPLETE(setreuid, sys_setreuid),
-    COMPLETE(setresuid, sys_setresuid),
-    COMPLETE(setfsuid, sys_setfsuid),
-    COMPLETE(getgid, sys_getgid),
-    COMPLETE(getegid, sys_getegid),
-    COMPLETE(getresgid, sys_getresgid),
-    COMPLETE(setgid, sys_setgid),
-    COMPLETE(setregid, sys_setregid),
-    COMPLETE(setresgid, sys_setresgid),
-    COMPLETE(setfsgid, sys_setfsgid),
-    COMPLETE(getgroups, sys_getgroups),
-    COMPLETE(setgroups, sys_setgroups),
-    COMPLETE(capget, sys_capget),
-    COMPLETE(capset, sys_capset),
+    COMPLETE(getuid, sys_getuid),       COMPLETE(geteuid, sys_geteuid),   COMPLETE(getresuid, sys_getresuid),
+    COMPLETE(setuid, sys_setuid),       COMPLETE(setreuid, sys_setreuid), COMPLETE(setresuid, sys_setresuid),
+    COMPLETE(setfsuid, sys_setfsuid),   COMPLETE(getgid, sys_getgid),     COMPLETE(getegid, sys_getegid),
+    COMPLETE(getresgid, sys_getresgid), COMPLETE(setgid, sys_setgid),     COMPLETE(setregid, sys_setregid),
+    COMPLETE(setresgid, sys_setresgid), COMPLETE(setfsgid, sys_setfsgid), COMPLETE(getgroups, sys_getgroups),
+    COMPLETE(setgroups, sys_setgroups), COMPLETE(capget, sys_capget),     COMPLETE(capset, sys_capset),
 };
 
 }  // namespace

@@ -16,7 +16,8 @@ namespace sentry::syscalls {
 inline constexpr uint64_t kMaximumTransfer = 0x7ffff000;
 
 // EINVAL for more than IOV_MAX pieces or a negative length, EFAULT. The sum is cut to kMaximumTransfer.
-inline Result<std::vector<mm::GuestRange>> read_iovec(Task& task, GuestPtr<const iovec> pieces, uint64_t count) {
+inline Result<std::vector<mm::GuestRange>> read_iovec(Task& task, GuestPtr<const iovec> pieces,
+                                                      uint64_t count) {
   if (count > IOV_MAX) return Errno(EINVAL);
   std::vector<mm::GuestRange> ranges;
   ranges.reserve(count);

@@ -13,13 +13,14 @@ namespace {
 
 using mm::kPageSize;
 
-Result<uint64_t> sys_mmap(Task& task, uint64_t address, uint64_t length, Flags<kProtNames> prot, Flags<kMapNames> flags,
-                          FdNumber fd, uint64_t offset) {
+Result<uint64_t> sys_mmap(Task& task, uint64_t address, uint64_t length, Flags<kProtNames> prot,
+                          Flags<kMapNames> flags, FdNumber fd, uint64_t offset) {
   constexpr int kTypeMask = 0xf, kSharedValidate = 3;
   const int type = flags & kTypeMask;
   if (type != MAP_SHARED && type != MAP_PRIVATE && type != kSharedValidate) return Errno(EINVAL);
   if (offset % kPageSize != 0) return Errno(EINVAL);
-  if ((flags & MAP_HUGETLB) != 0) return Errno(length == 0 ? EINVAL : ENOMEM);  // no huge pages are reserved here
+  if ((flags & MAP_HUGETLB) != 0)
+    return Errno(length == 0 ? EINVAL : ENOMEM);  // no huge pages are reserved here
   const bool shared = type != MAP_PRIVATE;
   mm::MmapRequest request;
   request.address = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0 ? address : mm::page_floor(address);
@@ -58,7 +59,8 @@ Result<> sys_mprotect(Task& task, GuestPtr<void> address, uint64_t length, Flags
 }
 
 // No protection keys are handed out (pkey_alloc), so only the default key can be named.
-Result<> sys_pkey_mprotect(Task& task, GuestPtr<void> address, uint64_t length, Flags<kProtNames> prot, int key) {
+Result<> sys_pkey_mprotect(Task& task, GuestPtr<void> address, uint64_t length, Flags<kProtNames> prot,
+                           int key) {
   if (key != -1 && key != 0) return Errno(EINVAL);
   return task.memory().mprotect(address.address(), length, prot);
 }
@@ -112,15 +114,15 @@ Result<> sys_munlockall(Task& task) {
   return {};
 }
 
-// membarrier(2): the sentry orders nothing between the guest's cores; what the host would do by interrupting each of
-// them happens when every thread enters the kernel, which only the host can see. Not offered.
+// membarrier(2): the sentry orders nothing between the guest's cores; what the host would do by interrupting
+// each of them happens when every thread enters the kernel, which only the host can see. Not offered.
 Result<int> sys_membarrier(Task&, int command, unsigned, int) {
   if (command == 0) return 0;  // MEMBARRIER_CMD_QUERY: none
   return Errno(EINVAL);
 }
 
-Result<int> sys_get_mempolicy(Task& task, GuestPtr<int> mode, GuestPtr<uint64_t> mask, uint64_t nodes, GuestPtr<void>,
-                              uint64_t flags) {
+Result<int> sys_get_mempolicy(Task& task, GuestPtr<int> mode, GuestPtr<uint64_t> mask, uint64_t nodes,
+                              GuestPtr<void>, uint64_t flags) {
   if ((flags & ~7ull) != 0) return Errno(EINVAL);
   if (mode) TRY(task.memory().write(mode, 0));  // MPOL_DEFAULT
   if (mask && nodes > 0) TRY(task.memory().write(mask, uint64_t{(flags & 4) != 0 ? 1u : 0u}));
@@ -130,7 +132,8 @@ Result<> sys_set_mempolicy(Task&, int mode, GuestPtr<const uint64_t>, uint64_t) 
   if ((mode & 0xfff) > 5) return Errno(EINVAL);
   return {};
 }
-Result<> sys_mbind(Task&, GuestPtr<void> address, uint64_t, int mode, GuestPtr<const uint64_t>, uint64_t, unsigned) {
+Result<> sys_mbind(Task&, GuestPtr<void> address, uint64_t, int mode, GuestPtr<const uint64_t>, uint64_t,
+                   unsigned) {
   if (address.address() % kPageSize != 0 || (mode & 0xfff) > 5) return Errno(EINVAL);
   return {};
 }

@@ -66,9 +66,11 @@ Result<> sys_msgsnd(Task& task, int id, GuestPtr<const int64_t> place, uint64_t 
   return task.kernel.ipc->messages->send(task, id, std::move(message), flags);
 }
 
-Result<uint64_t> sys_msgrcv(Task& task, int id, GuestPtr<int64_t> place, uint64_t size, int64_t type, int flags) {
+Result<uint64_t> sys_msgrcv(Task& task, int id, GuestPtr<int64_t> place, uint64_t size, int64_t type,
+                            int flags) {
   if (id < 0 || static_cast<int64_t>(size) < 0) return Errno(EINVAL);
-  if ((flags & MSG_COPY) != 0 && ((flags & MSG_EXCEPT) != 0 || (flags & IPC_NOWAIT) == 0)) return Errno(EINVAL);
+  if ((flags & MSG_COPY) != 0 && ((flags & MSG_EXCEPT) != 0 || (flags & IPC_NOWAIT) == 0))
+    return Errno(EINVAL);
   const kernel::Message message = TRY(task.kernel.ipc->messages->receive(task, id, size, type, flags));
   TRY(task.memory().write(place, message.type));
   TRY(task.memory().write(text_of(place), message.text.data(), message.text.size()));
@@ -95,14 +97,18 @@ Result<int> sys_msgctl(Task& task, int id, Flags<kMsgctlNames> command, GuestPtr
       const msqid_ds wanted = TRY(task.memory().read(argument));
       const auto queue = TRY(table.find(id));
       TRY(check_owner(*task.credentials, *queue));
-      if (wanted.msg_qbytes > kernel::kMaxQueueBytes && !task.credentials->capable(CAP_SYS_RESOURCE)) return Errno(EPERM);
+      if (wanted.msg_qbytes > kernel::kMaxQueueBytes && !task.credentials->capable(CAP_SYS_RESOURCE))
+        return Errno(EPERM);
       queue->limit = wanted.msg_qbytes;
       set_owner(*queue, wanted.msg_perm);
       queue->changed.wake();
       return 0;
     }
-    case IPC_RMID: TRY(table.remove(task, id)); return 0;
-    default: return Errno(EINVAL);
+    case IPC_RMID:
+      TRY(table.remove(task, id));
+      return 0;
+    default:
+      return Errno(EINVAL);
   }
 }
 

@@ -23,12 +23,14 @@ Result<Deadline> read_deadline(Task& task, GuestPtr<const timespec> place) {
   const timespec time = TRY(task.memory().read(place));
   if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kSecond) return Errno(EINVAL);
   if (time.tv_sec >= INT64_MAX / kSecond) return Deadline{};
-  return Deadline(TRY(kernel::monotonic_deadline(task, CLOCK_REALTIME, time.tv_sec * kSecond + time.tv_nsec)));
+  return Deadline(
+      TRY(kernel::monotonic_deadline(task, CLOCK_REALTIME, time.tv_sec * kSecond + time.tv_nsec)));
 }
 
 }  // namespace
 
-Result<int> sys_mq_open(Task& task, GuestPath name_place, int flags, unsigned mode, GuestPtr<const mq_attr> place) {
+Result<int> sys_mq_open(Task& task, GuestPath name_place, int flags, unsigned mode,
+                        GuestPtr<const mq_attr> place) {
   std::optional<mq_attr> attributes;
   if (place) attributes = TRY(task.memory().read(place));
   const std::string name = TRY(task.memory().read_string(name_place.address, vfs::kPathMax));
@@ -41,8 +43,8 @@ Result<> sys_mq_unlink(Task& task, GuestPath name) {
   return fs::mqueue::unlink(task, TRY(task.memory().read_string(name.address, vfs::kPathMax)));
 }
 
-Result<> sys_mq_timedsend(Task& task, FdNumber fd, GuestPtr<const char> text, uint64_t length, unsigned priority,
-                          GuestPtr<const timespec> timeout) {
+Result<> sys_mq_timedsend(Task& task, FdNumber fd, GuestPtr<const char> text, uint64_t length,
+                          unsigned priority, GuestPtr<const timespec> timeout) {
   const Deadline deadline = TRY(read_deadline(task, timeout));
   if (priority >= fs::mqueue::kMaxPriority) return Errno(EINVAL);
   const auto file = TRY(queue_at(task, fd));
@@ -72,7 +74,8 @@ Result<> sys_mq_notify(Task& task, FdNumber fd, GuestPtr<const sigevent> place) 
   sigevent event{};
   if (place) {
     event = TRY(task.memory().read(place));
-    if (event.sigev_notify != SIGEV_NONE && event.sigev_notify != SIGEV_SIGNAL && event.sigev_notify != SIGEV_THREAD)
+    if (event.sigev_notify != SIGEV_NONE && event.sigev_notify != SIGEV_SIGNAL &&
+        event.sigev_notify != SIGEV_THREAD)
       return Errno(EINVAL);
     if (event.sigev_notify == SIGEV_SIGNAL && (event.sigev_signo < 0 || event.sigev_signo > kernel::kSignals))
       return Errno(EINVAL);

@@ -25,8 +25,8 @@ void set_mount_flags(vfs::Mount& mount, uint64_t flags) {
   mount.relatime = (flags & (MS_NOATIME | MS_STRICTATIME)) == 0;
 }
 
-// A mount that the runtime restricted stays so, whatever capabilities the guest has in its sandbox (as Linux locks the
-// flags of mounts that come from a more privileged namespace).
+// A mount that the runtime restricted stays so, whatever capabilities the guest has in its sandbox (as Linux
+// locks the flags of mounts that come from a more privileged namespace).
 bool loosens(const vfs::Mount& mount, uint64_t flags) {
   return (mount.read_only && (flags & MS_RDONLY) == 0) || (mount.nosuid && (flags & MS_NOSUID) == 0) ||
          (mount.nodev && (flags & MS_NODEV) == 0) || (mount.noexec && (flags & MS_NOEXEC) == 0);
@@ -39,7 +39,8 @@ Result<> remount(const vfs::Path& place, uint64_t flags) {
   return {};
 }
 
-Result<std::shared_ptr<vfs::Superblock>> make_superblock(Task& task, const std::string& type, const std::string& data) {
+Result<std::shared_ptr<vfs::Superblock>> make_superblock(Task& task, const std::string& type,
+                                                         const std::string& data) {
   if (type != "tmpfs") return vfs::make_filesystem(type, data);
   return fs::tmpfs::make_tmpfs(task.kernel.memory_file, TRY(fs::tmpfs::parse_options(data, {})));
 }
@@ -75,7 +76,8 @@ Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath typ
   if (type.address != 0) type_text = TRY(read_path(task, type));
   if (source.address != 0) source_text = TRY(read_path(task, source));
   const bool takes_data = (flags & (MS_BIND | MS_MOVE | MS_REMOUNT | kPropagation)) == 0;
-  if (takes_data && !data.is_null()) data_text = TRY(task.memory().read_string(data.address(), vfs::kPathMax));
+  if (takes_data && !data.is_null())
+    data_text = TRY(task.memory().read_string(data.address(), vfs::kPathMax));
   const vfs::Path place = TRY(find_place(task, AT_FDCWD, target, 0));
   if (!task.credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
 

@@ -12,12 +12,12 @@ namespace {
 
 constexpr uint64_t kLargeFile = 0100000;
 // VALID_OPEN_FLAGS of the kernel; O_ASYNC has no effect in open.
-constexpr uint64_t kOpenFlags = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC |
-                                O_DSYNC | O_ASYNC | O_DIRECT | kLargeFile | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |
-                                O_CLOEXEC | O_PATH | O_TMPFILE;
+constexpr uint64_t kOpenFlags = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |
+                                O_SYNC | O_DSYNC | O_ASYNC | O_DIRECT | kLargeFile | O_DIRECTORY |
+                                O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE;
 constexpr int kUnnamed = O_TMPFILE & ~O_DIRECTORY;
-constexpr uint64_t kResolveFlags = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH |
-                                   RESOLVE_IN_ROOT | RESOLVE_CACHED;
+constexpr uint64_t kResolveFlags = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
+                                   RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED;
 
 Result<int> do_open(Task& task, int directory, GuestPath path, int flags, unsigned mode, uint64_t resolve) {
   const std::string text = TRY(read_path(task, path));
@@ -36,7 +36,8 @@ Result<int> sys_open(Task& task, GuestPath path, Flags<kOpenNames> flags, unsign
   return do_open(task, AT_FDCWD, path, flags & static_cast<int>(kOpenFlags), mode, 0);
 }
 
-Result<int> sys_openat(Task& task, FdNumber directory, GuestPath path, Flags<kOpenNames> flags, unsigned mode) {
+Result<int> sys_openat(Task& task, FdNumber directory, GuestPath path, Flags<kOpenNames> flags,
+                       unsigned mode) {
   return do_open(task, directory.value, path, flags & static_cast<int>(kOpenFlags), mode, 0);
 }
 
@@ -45,7 +46,8 @@ Result<int> sys_creat(Task& task, GuestPath path, unsigned mode) {
 }
 
 // openat2(2) is strict where open is lenient.
-Result<int> sys_openat2(Task& task, FdNumber directory, GuestPath path, GuestPtr<const open_how> how, size_t size) {
+Result<int> sys_openat2(Task& task, FdNumber directory, GuestPath path, GuestPtr<const open_how> how,
+                        size_t size) {
   if (size < sizeof(open_how)) return Errno(EINVAL);
   if (size > 4096) return Errno(E2BIG);
   for (uint8_t extra : TRY(task.memory().read_array(GuestPtr<const uint8_t>(how.address() + sizeof(open_how)),
@@ -60,7 +62,8 @@ Result<int> sys_openat2(Task& task, FdNumber directory, GuestPath path, GuestPtr
   constexpr uint64_t kWithPath = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   if ((flags & O_PATH) != 0 && (flags & ~kWithPath) != 0) return Errno(EINVAL);
   if ((resolve & RESOLVE_CACHED) != 0 && (flags & (O_TRUNC | O_CREAT | kUnnamed)) != 0) return Errno(EAGAIN);
-  return do_open(task, directory.value, path, static_cast<int>(flags), static_cast<unsigned>(request.mode), resolve);
+  return do_open(task, directory.value, path, static_cast<int>(flags), static_cast<unsigned>(request.mode),
+                 resolve);
 }
 
 Result<> sys_close(Task& task, FdNumber fd) {
@@ -73,7 +76,8 @@ Result<> sys_close(Task& task, FdNumber fd) {
 Result<> sys_close_range(Task& task, unsigned first, unsigned last, unsigned flags) {
   if ((flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)) != 0) return Errno(EINVAL);
   if (first > last) return Errno(EINVAL);
-  if ((flags & CLOSE_RANGE_UNSHARE) != 0 && task.fd_table.use_count() > 1) task.fd_table = task.fd_table->clone();
+  if ((flags & CLOSE_RANGE_UNSHARE) != 0 && task.fd_table.use_count() > 1)
+    task.fd_table = task.fd_table->clone();
   return task.fds().close_range(first, last, (flags & CLOSE_RANGE_CLOEXEC) != 0);
 }
 

@@ -11,12 +11,13 @@ namespace sentry::syscalls {
 // The path string: EFAULT, ENAMETOOLONG from PATH_MAX on.
 Result<std::string> read_path(Task& task, GuestPath path);
 
-// What vfs operations need to know of the task. `start` is where `path` begins if it is relative: EBADF for a descriptor
-// that is not open, unless the path is absolute.
+// What vfs operations need to know of the task. `start` is where `path` begins if it is relative: EBADF for a
+// descriptor that is not open, unless the path is absolute.
 Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path);
 
-// Resolves with AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW and AT_EMPTY_PATH of `at_flags`; others are the caller's to check.
-// `follow` is what happens without either flag. A null path is an empty one where AT_EMPTY_PATH allows.
+// Resolves with AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW and AT_EMPTY_PATH of `at_flags`; others are the
+// caller's to check. `follow` is what happens without either flag. A null path is an empty one where
+// AT_EMPTY_PATH allows.
 Result<vfs::Path> find_place(Task& task, int directory, GuestPath path, int at_flags, bool follow = true);
 
 }  // namespace sentry::syscalls

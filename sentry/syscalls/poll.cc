@@ -29,7 +29,9 @@ Timeout after(Nanoseconds duration) {
   return {now + duration, true};
 }
 
-Timeout after_milliseconds(int timeout_ms) { return timeout_ms < 0 ? Timeout{} : after(timeout_ms * kMillisecond); }
+Timeout after_milliseconds(int timeout_ms) {
+  return timeout_ms < 0 ? Timeout{} : after(timeout_ms * kMillisecond);
+}
 
 Result<Nanoseconds> to_duration(const timespec& time) {
   if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kSecond) return Errno(EINVAL);
@@ -111,13 +113,14 @@ Result<int> poll_restartable(Task& task, GuestPtr<pollfd> fds, unsigned count, c
   task.restart = [=](Task& again) -> Result<uint64_t> {
     // The deadline stays what it was; past it, one look.
     const bool expired = timeout.deadline && *timeout.deadline <= monotonic_now();
-    return static_cast<uint64_t>(TRY(poll_restartable(again, fds, count, expired ? Timeout{std::nullopt, false} : timeout)));
+    return static_cast<uint64_t>(
+        TRY(poll_restartable(again, fds, count, expired ? Timeout{std::nullopt, false} : timeout)));
   };
   return Errno(kErestartRestartblock);
 }
 
-// What is left of the time goes back to the caller, who need not be able to take it (poll_select_finish): then the call
-// cannot be restarted.
+// What is left of the time goes back to the caller, who need not be able to take it (poll_select_finish):
+// then the call cannot be restarted.
 template <typename Time>
 Result<int> finish(Task& task, Result<int> result, GuestPtr<Time> place, const Timeout& timeout) {
   if (!place || (!timeout.deadline && timeout.may_wait)) return result;
@@ -150,7 +153,7 @@ Result<int> sys_ppoll(Task& task, GuestPtr<pollfd> fds, unsigned count, GuestPtr
   return finish(task, temporary.finish(ready), timeout_place, timeout);
 }
 
-// select(2) ------------------------------------------------------------------------------------------------------------
+// select(2) ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -163,12 +166,14 @@ struct Selection {
   Events events;
   std::vector<uint64_t> bits;
 
-  bool contains(int fd) const { return !bits.empty() && (bits[static_cast<size_t>(fd) / 64] >> (fd % 64) & 1) != 0; }
+  bool contains(int fd) const {
+    return !bits.empty() && (bits[static_cast<size_t>(fd) / 64] >> (fd % 64) & 1) != 0;
+  }
   void add(int fd) { bits[static_cast<size_t>(fd) / 64] |= uint64_t{1} << (fd % 64); }
 };
 
-Result<int> select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out, GuestPtr<uint64_t> except,
-                   const Timeout& timeout) {
+Result<int> select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
+                   GuestPtr<uint64_t> except, const Timeout& timeout) {
   if (count < 0) return Errno(EINVAL);
   count = std::min(count, std::max(task.fds().highest(), 64));
   const size_t words = (static_cast<size_t>(count) + 63) / 64;
@@ -205,8 +210,8 @@ Result<int> select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64
 
 }  // namespace
 
-Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out, GuestPtr<uint64_t> except,
-                       GuestPtr<timeval> timeout_place) {
+Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
+                       GuestPtr<uint64_t> except, GuestPtr<timeval> timeout_place) {
   Timeout timeout;
   if (timeout_place) {
     const timeval time = TRY(task.memory().read(timeout_place));
@@ -220,7 +225,8 @@ Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<ui
 }
 
 Result<int> sys_pselect6(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
-                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout_place, GuestPtr<const uint64_t> mask) {
+                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout_place,
+                         GuestPtr<const uint64_t> mask) {
   struct MaskArgument {
     uint64_t address;
     uint64_t size;
@@ -234,7 +240,7 @@ Result<int> sys_pselect6(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<
   return finish(task, ready, timeout_place, timeout);
 }
 
-// epoll(7) -------------------------------------------------------------------------------------------------------------
+// epoll(7) ----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -244,13 +250,15 @@ Result<std::shared_ptr<fs::epoll::EpollFile>> epoll_at(Task& task, FdNumber fd) 
   return epoll;
 }
 
-Result<int> epoll_wait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int limit, const Timeout& timeout) {
+Result<int> epoll_wait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int limit,
+                       const Timeout& timeout) {
   if (limit <= 0 || limit > INT_MAX / static_cast<int>(sizeof(epoll_event))) return Errno(EINVAL);
   const auto epoll = TRY(epoll_at(task, fd));
   const std::vector<epoll_event> events =
       TRY(epoll->wait(static_cast<size_t>(limit), timeout.deadline, timeout.may_wait));
   if (!events.empty()) {
-    const Result<> written = task.memory().write(place.address(), events.data(), events.size() * sizeof(epoll_event));
+    const Result<> written =
+        task.memory().write(place.address(), events.data(), events.size() * sizeof(epoll_event));
     if (!written.ok()) {
       epoll->give_back();
       return written.error();
@@ -259,8 +267,8 @@ Result<int> epoll_wait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int
   return static_cast<int>(events.size());
 }
 
-Result<int> epoll_pwait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int limit, const Timeout& timeout,
-                        GuestPtr<const uint64_t> mask, size_t mask_size) {
+Result<int> epoll_pwait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int limit,
+                        const Timeout& timeout, GuestPtr<const uint64_t> mask, size_t mask_size) {
   TemporaryMask temporary(task);
   TRY(temporary.set(mask, mask_size));
   return temporary.finish(epoll_wait(task, fd, place, limit, timeout));
@@ -278,7 +286,8 @@ Result<int> sys_epoll_create(Task& task, int size) {
   return sys_epoll_create1(task, 0);
 }
 
-Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, int operation, FdNumber fd, GuestPtr<const epoll_event> place) {
+Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, int operation, FdNumber fd,
+                       GuestPtr<const epoll_event> place) {
   epoll_event event{};
   if (operation != EPOLL_CTL_DEL) event = TRY(task.memory().read(place));
   const FileRef epoll_file = TRY(task.fds().get_io(epoll_fd.value));
@@ -298,17 +307,19 @@ Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, int operation, FdNumber fd
   }
 }
 
-Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms) {
+Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
+                           int timeout_ms) {
   return epoll_wait(task, epoll, events, limit, after_milliseconds(timeout_ms));
 }
 
-Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit, int timeout_ms,
-                            GuestPtr<const uint64_t> mask, size_t mask_size) {
+Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
+                            int timeout_ms, GuestPtr<const uint64_t> mask, size_t mask_size) {
   return epoll_pwait(task, epoll, events, limit, after_milliseconds(timeout_ms), mask, mask_size);
 }
 
 Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
-                             GuestPtr<const timespec> timeout_place, GuestPtr<const uint64_t> mask, size_t mask_size) {
+                             GuestPtr<const timespec> timeout_place, GuestPtr<const uint64_t> mask,
+                             size_t mask_size) {
   Timeout timeout;
   if (timeout_place) timeout = after(TRY(to_duration(TRY(task.memory().read(timeout_place)))));
   return epoll_pwait(task, epoll, events, limit, timeout, mask, mask_size);

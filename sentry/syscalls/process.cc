@@ -113,7 +113,8 @@ Result<> execute(Task& task, const vfs::Path& start, GuestPath path, GuestPtr<co
   request.filename = TRY(task.memory().read_string(path.address, 4096));
   const bool empty = (flags & AT_EMPTY_PATH) != 0;
   if (request.filename.empty() && !empty) return Errno(ENOENT);
-  request.file = TRY(kernel::open_executable(task, start, request.filename, (flags & AT_SYMLINK_NOFOLLOW) == 0, empty));
+  request.file =
+      TRY(kernel::open_executable(task, start, request.filename, (flags & AT_SYMLINK_NOFOLLOW) == 0, empty));
   if (dirfd != AT_FDCWD && (request.filename.empty() || request.filename.front() != '/')) {
     request.filename = request.filename.empty() ? "/dev/fd/" + std::to_string(dirfd)
                                                 : "/dev/fd/" + std::to_string(dirfd) + "/" + request.filename;
@@ -125,7 +126,8 @@ Result<> execute(Task& task, const vfs::Path& start, GuestPath path, GuestPtr<co
   return {};
 }
 
-Result<> sys_execve(Task& task, GuestPath path, GuestPtr<const uint64_t> argv, GuestPtr<const uint64_t> envp) {
+Result<> sys_execve(Task& task, GuestPath path, GuestPtr<const uint64_t> argv,
+                    GuestPtr<const uint64_t> envp) {
   return execute(task, task.fs().cwd, path, argv, envp, AT_FDCWD, 0);
 }
 
@@ -153,14 +155,18 @@ Result<> sys_exit_group(Task& task, int code) {
 kernel::WaitRequest wait_request(pid_t pid, int options) {
   kernel::WaitRequest request;
   using Which = kernel::WaitRequest::Which;
-  request.which = pid == -1 ? Which::kAny : pid == 0 ? Which::kSelfGroup : pid < 0 ? Which::kGroup : Which::kPid;
+  request.which = pid == -1  ? Which::kAny
+                  : pid == 0 ? Which::kSelfGroup
+                  : pid < 0  ? Which::kGroup
+                             : Which::kPid;
   request.id = pid < 0 ? -pid : pid;
   request.options = options;
   return request;
 }
 
 Result<pid_t> sys_wait4(Task& task, pid_t pid, GuestPtr<int> status, int options, GuestPtr<rusage> usage) {
-  constexpr int kAllowed = WNOHANG | WUNTRACED | WCONTINUED | static_cast<int>(__WCLONE) | __WALL | __WNOTHREAD;
+  constexpr int kAllowed =
+      WNOHANG | WUNTRACED | WCONTINUED | static_cast<int>(__WCLONE) | __WALL | __WNOTHREAD;
   if ((options & ~kAllowed) != 0) return Errno(EINVAL);
   if (pid == INT32_MIN) return Errno(ESRCH);
   const kernel::WaitAnswer answer = TRY(kernel::wait_for_child(task, wait_request(pid, options | WEXITED)));
@@ -180,7 +186,9 @@ Result<> sys_waitid(Task& task, int type, pid_t id, GuestPtr<kernel::SignalInfo>
   request.id = id;
   using Which = kernel::WaitRequest::Which;
   switch (type) {
-    case P_ALL: request.which = Which::kAny; break;
+    case P_ALL:
+      request.which = Which::kAny;
+      break;
     case P_PID:
       if (id <= 0) return Errno(EINVAL);
       request.which = Which::kPid;
@@ -198,7 +206,8 @@ Result<> sys_waitid(Task& task, int type, pid_t id, GuestPtr<kernel::SignalInfo>
       if (file->nonblocking()) request.options |= WNOHANG;
       break;
     }
-    default: return Errno(EINVAL);
+    default:
+      return Errno(EINVAL);
   }
   const kernel::WaitAnswer answer = TRY(kernel::wait_for_child(task, request));
   if (answer.pid == 0 && type == P_PIDFD && (options & WNOHANG) == 0) return Errno(EAGAIN);
@@ -206,7 +215,7 @@ Result<> sys_waitid(Task& task, int type, pid_t id, GuestPtr<kernel::SignalInfo>
     kernel::SignalInfo out = kernel::make_signal(0, 0);
     if (answer.pid != 0) {
       out = kernel::make_signal(SIGCHLD, answer.code, answer.pid, answer.uid);
-      out.si_status = WIFEXITED(answer.status)    ? WEXITSTATUS(answer.status)
+      out.si_status = WIFEXITED(answer.status)     ? WEXITSTATUS(answer.status)
                       : WIFSIGNALED(answer.status) ? WTERMSIG(answer.status)
                       : WIFSTOPPED(answer.status)  ? WSTOPSIG(answer.status)
                                                    : SIGCONT;
@@ -281,7 +290,8 @@ Result<> sys_setpgid(Task& task, pid_t pid, pid_t pgid) {
 Result<pid_t> sys_setsid(Task& task) {
   ThreadGroup& group = *task.group;
   const auto existing = task.kernel.find_process_group(group.id);
-  if (group.process_group->id == group.id || (existing != nullptr && !existing->members.empty())) return Errno(EPERM);
+  if (group.process_group->id == group.id || (existing != nullptr && !existing->members.empty()))
+    return Errno(EPERM);
   auto session = std::make_shared<kernel::Session>();
   session->id = group.id;
   session->leader = &group;
@@ -346,8 +356,12 @@ Result<> sys_prlimit64(Task& task, pid_t pid, int resource, GuestPtr<const rlimi
 Result<> sys_getrusage(Task& task, int who, GuestPtr<rusage> out) {
   rusage usage{};
   switch (who) {
-    case RUSAGE_SELF: usage = kernel::usage_of(*task.group); break;
-    case RUSAGE_CHILDREN: usage = task.group->children_usage; break;
+    case RUSAGE_SELF:
+      usage = kernel::usage_of(*task.group);
+      break;
+    case RUSAGE_CHILDREN:
+      usage = task.group->children_usage;
+      break;
     case RUSAGE_THREAD: {
       const Nanoseconds time = task.cpu_time();
       usage.ru_utime.tv_sec = time / kSecond;
@@ -355,7 +369,8 @@ Result<> sys_getrusage(Task& task, int who, GuestPtr<rusage> out) {
       usage.ru_maxrss = static_cast<long>(task.memory().mapped_bytes() / 1024);
       break;
     }
-    default: return Errno(EINVAL);
+    default:
+      return Errno(EINVAL);
   }
   return task.memory().write(out, usage);
 }
@@ -368,8 +383,8 @@ Result<int64_t> sys_times(Task& task, GuestPtr<GuestTimes> out) {
   if (out) {
     const rusage own = kernel::usage_of(*task.group);
     const rusage& children = task.group->children_usage;
-    TRY(task.memory().write(out, GuestTimes{ticks(own.ru_utime), ticks(own.ru_stime), ticks(children.ru_utime),
-                                            ticks(children.ru_stime)}));
+    TRY(task.memory().write(out, GuestTimes{ticks(own.ru_utime), ticks(own.ru_stime),
+                                            ticks(children.ru_utime), ticks(children.ru_stime)}));
   }
   return monotonic_now() / (kSecond / 100);
 }
@@ -391,15 +406,19 @@ Result<> sys_arch_prctl(Task& task, Flags<kArchPrctlNames> code, uint64_t addres
       if (address >= kGuestEnd) return Errno(EPERM);
       task.registers.gs_base = address;
       return {};
-    case ARCH_GET_FS: return task.memory().write(GuestPtr<uint64_t>(address), task.registers.fs_base);
-    case ARCH_GET_GS: return task.memory().write(GuestPtr<uint64_t>(address), task.registers.gs_base);
-    default: return Errno(EINVAL);
+    case ARCH_GET_FS:
+      return task.memory().write(GuestPtr<uint64_t>(address), task.registers.fs_base);
+    case ARCH_GET_GS:
+      return task.memory().write(GuestPtr<uint64_t>(address), task.registers.gs_base);
+    default:
+      return Errno(EINVAL);
   }
 }
 
 // ---- prctl(2)
 
-Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint64_t arg3, uint64_t arg4, uint64_t arg5) {
+Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint64_t arg3, uint64_t arg4,
+                      uint64_t arg5) {
   const auto replace = [&](auto change) {
     auto next = std::make_shared<vfs::Credentials>(*task.credentials);
     change(*next);
@@ -436,7 +455,8 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
       if (arg2 > 1) return Errno(EINVAL);
       task.memory().dumpable = arg2 != 0;
       return 0;
-    case PR_GET_DUMPABLE: return task.memory().dumpable ? 1 : 0;
+    case PR_GET_DUMPABLE:
+      return task.memory().dumpable ? 1 : 0;
     case PR_SET_NO_NEW_PRIVS:
       if (arg2 != 1 || arg3 != 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
       replace([](vfs::Credentials& next) { next.no_new_privs = true; });
@@ -444,7 +464,9 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
     case PR_GET_NO_NEW_PRIVS:
       if (arg2 != 0 || arg3 != 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
       return task.credentials->no_new_privs ? 1 : 0;
-    case PR_SET_CHILD_SUBREAPER: task.group->child_subreaper = arg2 != 0; return 0;
+    case PR_SET_CHILD_SUBREAPER:
+      task.group->child_subreaper = arg2 != 0;
+      return 0;
     case PR_GET_CHILD_SUBREAPER:
       TRY(task.memory().write(GuestPtr<int>(arg2), task.group->child_subreaper ? 1 : 0));
       return 0;
@@ -456,13 +478,15 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
       if (arg2 > CAP_LAST_CAP) return Errno(EINVAL);
       replace([&](vfs::Credentials& next) { next.cap_bounding &= ~(uint64_t{1} << arg2); });
       return 0;
-    case PR_GET_SECUREBITS: return static_cast<int>(task.credentials->securebits);
+    case PR_GET_SECUREBITS:
+      return static_cast<int>(task.credentials->securebits);
     case PR_SET_SECUREBITS:
       if (!task.credentials->capable(CAP_SETPCAP)) return Errno(EPERM);
       if ((arg2 & ~0xffull) != 0) return Errno(EPERM);
       replace([&](vfs::Credentials& next) { next.securebits = static_cast<uint32_t>(arg2); });
       return 0;
-    case PR_GET_KEEPCAPS: return static_cast<int>(task.credentials->securebits >> 4 & 1);
+    case PR_GET_KEEPCAPS:
+      return static_cast<int>(task.credentials->securebits >> 4 & 1);
     case PR_SET_KEEPCAPS:
       if (arg2 > 1) return Errno(EINVAL);
       replace([&](vfs::Credentials& next) {
@@ -481,27 +505,41 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
           return (task.credentials->cap_ambient & bit) != 0 ? 1 : 0;
         case PR_CAP_AMBIENT_RAISE:
           if (bit == 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
-          if ((task.credentials->cap_permitted & task.credentials->cap_inheritable & bit) == 0) return Errno(EPERM);
+          if ((task.credentials->cap_permitted & task.credentials->cap_inheritable & bit) == 0)
+            return Errno(EPERM);
           replace([&](vfs::Credentials& next) { next.cap_ambient |= bit; });
           return 0;
         case PR_CAP_AMBIENT_LOWER:
           if (bit == 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
           replace([&](vfs::Credentials& next) { next.cap_ambient &= ~bit; });
           return 0;
-        default: return Errno(EINVAL);
+        default:
+          return Errno(EINVAL);
       }
     }
-    case PR_SET_TIMERSLACK: task.timer_slack = arg2 == 0 ? 50'000 : arg2; return 0;
-    case PR_GET_TIMERSLACK: return static_cast<int>(std::min<uint64_t>(task.timer_slack, INT32_MAX));
-    case PR_GET_TIMING: return PR_TIMING_STATISTICAL;
-    case PR_SET_TIMING: return arg2 == PR_TIMING_STATISTICAL ? Result<int>(0) : Errno(EINVAL);
-    case PR_GET_SECCOMP: return 0;
-    case PR_GET_TID_ADDRESS: TRY(task.memory().write(GuestPtr<uint64_t>(arg2), task.clear_child_tid)); return 0;
+    case PR_SET_TIMERSLACK:
+      task.timer_slack = arg2 == 0 ? 50'000 : arg2;
+      return 0;
+    case PR_GET_TIMERSLACK:
+      return static_cast<int>(std::min<uint64_t>(task.timer_slack, INT32_MAX));
+    case PR_GET_TIMING:
+      return PR_TIMING_STATISTICAL;
+    case PR_SET_TIMING:
+      return arg2 == PR_TIMING_STATISTICAL ? Result<int>(0) : Errno(EINVAL);
+    case PR_GET_SECCOMP:
+      return 0;
+    case PR_GET_TID_ADDRESS:
+      TRY(task.memory().write(GuestPtr<uint64_t>(arg2), task.clear_child_tid));
+      return 0;
     case PR_SET_THP_DISABLE:
-    case PR_MCE_KILL: return 0;
-    case PR_GET_THP_DISABLE: return 0;
-    case PR_MCE_KILL_GET: return PR_MCE_KILL_DEFAULT;
-    default: return Errno(EINVAL);
+    case PR_MCE_KILL:
+      return 0;
+    case PR_GET_THP_DISABLE:
+      return 0;
+    case PR_MCE_KILL_GET:
+      return PR_MCE_KILL_DEFAULT;
+    default:
+      return Errno(EINVAL);
   }
 }
 
@@ -515,11 +553,12 @@ Result<uint32_t> sys_personality(Task& task, unsigned persona) {
 
 Result<> sys_unshare(Task& task, Flags<kCloneNames> flags) {
   constexpr int kAllowed = CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
-  constexpr unsigned kNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
-                                   CLONE_NEWPID | CLONE_NEWNET | 0x80u;
+  constexpr unsigned kNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                                   CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | 0x80u;
   if ((static_cast<unsigned>(flags.value) & kNamespaces) != 0) return Errno(EPERM);
   if ((flags & ~kAllowed) != 0) return Errno(EINVAL);
-  if ((flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)) != 0 && task.group->tasks.size() > 1) return Errno(EINVAL);
+  if ((flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)) != 0 && task.group->tasks.size() > 1)
+    return Errno(EINVAL);
   if ((flags & CLONE_FS) != 0) task.fs_context = std::make_shared<vfs::FsContext>(task.fs());
   if ((flags & CLONE_FILES) != 0) task.fd_table = task.fd_table->clone();
   return {};

@@ -18,14 +18,15 @@ bool may_attach(const Task& task, const Task& target) {
 }
 
 // Moves bytes from one list of pieces to another until either ends or a page is missing.
-Result<uint64_t> transfer(mm::AddressSpaceMap& from, std::vector<mm::GuestRange> sources, mm::AddressSpaceMap& to,
-                          std::vector<mm::GuestRange> targets) {
+Result<uint64_t> transfer(mm::AddressSpaceMap& from, std::vector<mm::GuestRange> sources,
+                          mm::AddressSpaceMap& to, std::vector<mm::GuestRange> targets) {
   mm::GuestSource source(from, std::move(sources));
   mm::GuestSink sink(to, std::move(targets));
   char buffer[16 * 1024];
   uint64_t done = 0;
   while (source.remaining() > 0 && sink.remaining() > 0) {
-    const Result<size_t> got = source.get(buffer, static_cast<size_t>(std::min<uint64_t>(sizeof buffer, sink.remaining())));
+    const Result<size_t> got =
+        source.get(buffer, static_cast<size_t>(std::min<uint64_t>(sizeof buffer, sink.remaining())));
     if (!got.ok() || *got == 0) {
       if (done == 0 && !got.ok()) return got.error();
       break;
@@ -46,8 +47,8 @@ struct Pieces {
   std::vector<mm::GuestRange> local, remote;
 };
 
-Result<Pieces> gather(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64_t local_count, GuestPtr<const iovec> remote,
-                      uint64_t remote_count, uint64_t flags) {
+Result<Pieces> gather(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64_t local_count,
+                      GuestPtr<const iovec> remote, uint64_t remote_count, uint64_t flags) {
   if (flags != 0) return Errno(EINVAL);
   Pieces pieces;
   pieces.local = TRY(read_iovec(task, local, local_count));
@@ -61,14 +62,16 @@ Result<Pieces> gather(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64
 
 }  // namespace
 
-Result<uint64_t> sys_process_vm_readv(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64_t local_count,
-                                      GuestPtr<const iovec> remote, uint64_t remote_count, uint64_t flags) {
+Result<uint64_t> sys_process_vm_readv(Task& task, pid_t pid, GuestPtr<const iovec> local,
+                                      uint64_t local_count, GuestPtr<const iovec> remote,
+                                      uint64_t remote_count, uint64_t flags) {
   Pieces pieces = TRY(gather(task, pid, local, local_count, remote, remote_count, flags));
   return transfer(*pieces.memory, std::move(pieces.remote), task.memory(), std::move(pieces.local));
 }
 
-Result<uint64_t> sys_process_vm_writev(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64_t local_count,
-                                       GuestPtr<const iovec> remote, uint64_t remote_count, uint64_t flags) {
+Result<uint64_t> sys_process_vm_writev(Task& task, pid_t pid, GuestPtr<const iovec> local,
+                                       uint64_t local_count, GuestPtr<const iovec> remote,
+                                       uint64_t remote_count, uint64_t flags) {
   Pieces pieces = TRY(gather(task, pid, local, local_count, remote, remote_count, flags));
   return transfer(task.memory(), std::move(pieces.local), *pieces.memory, std::move(pieces.remote));
 }

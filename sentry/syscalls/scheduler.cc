@@ -1,5 +1,5 @@
-// Scheduling: policies, priorities, affinity. Kept as asked for and answered as kept: the host schedules the sandbox's
-// threads, and a tenant's wishes must not reach its scheduler. sched(7).
+// Scheduling: policies, priorities, affinity. Kept as asked for and answered as kept: the host schedules the
+// sandbox's threads, and a tenant's wishes must not reach its scheduler. sched(7).
 #include <linux/capability.h>
 #include <linux/ioprio.h>
 #include <linux/sched.h>
@@ -19,9 +19,12 @@ namespace {
 using kernel::Scheduling;
 using kernel::ThreadGroup;
 
-constexpr FlagName kPolicyNames[] = {{SCHED_FIFO, "SCHED_FIFO"},         {SCHED_RR, "SCHED_RR"},
-                                     {SCHED_BATCH, "SCHED_BATCH"},       {SCHED_IDLE, "SCHED_IDLE"},
-                                     {SCHED_DEADLINE, "SCHED_DEADLINE"}, {SCHED_NORMAL, "SCHED_OTHER"},
+constexpr FlagName kPolicyNames[] = {{SCHED_FIFO, "SCHED_FIFO"},
+                                     {SCHED_RR, "SCHED_RR"},
+                                     {SCHED_BATCH, "SCHED_BATCH"},
+                                     {SCHED_IDLE, "SCHED_IDLE"},
+                                     {SCHED_DEADLINE, "SCHED_DEADLINE"},
+                                     {SCHED_NORMAL, "SCHED_OTHER"},
                                      {0, nullptr}};
 constexpr FlagName kWhichNames[] = {
     {PRIO_PGRP, "PRIO_PGRP"}, {PRIO_USER, "PRIO_USER"}, {PRIO_PROCESS, "PRIO_PROCESS"}, {0, nullptr}};
@@ -68,7 +71,8 @@ Result<uint64_t> sys_sched_getaffinity(Task& task, pid_t pid, unsigned size, Gue
 
 Result<> sys_sched_setaffinity(Task& task, pid_t pid, unsigned size, GuestPtr<const uint64_t> in) {
   std::vector<uint64_t> wanted(mask_words(task));
-  TRY(task.memory().read(in.address(), wanted.data(), std::min<size_t>(size, wanted.size() * sizeof(uint64_t))));
+  TRY(task.memory().read(in.address(), wanted.data(),
+                         std::min<size_t>(size, wanted.size() * sizeof(uint64_t))));
   Task* target = TRY(find(task, pid));
   if (!may_change(task, *target->credentials)) return Errno(EPERM);
   const std::vector<uint64_t> possible = all_cpus(task);
@@ -79,7 +83,8 @@ Result<> sys_sched_setaffinity(Task& task, pid_t pid, unsigned size, GuestPtr<co
   return {};
 }
 
-// Where the host runs a thread is not known here; a CPU that it may run on is what getcpu(2) can promise anyway.
+// Where the host runs a thread is not known here; a CPU that it may run on is what getcpu(2) can promise
+// anyway.
 Result<> sys_getcpu(Task& task, GuestPtr<unsigned> cpu, GuestPtr<unsigned> node, GuestPtr<void>) {
   const std::vector<uint64_t> mask = cpus_of(task);
   unsigned first = 0;
@@ -104,7 +109,8 @@ bool is_policy(int policy) {
 
 // A nice value as RLIMIT_NICE counts: 1 (nice 19) to 40 (nice -20).
 bool may_nice(const Task& task, const ThreadGroup& group, int nice) {
-  return static_cast<uint64_t>(20 - nice) <= group.limit(RLIMIT_NICE) || task.credentials->capable(CAP_SYS_NICE);
+  return static_cast<uint64_t>(20 - nice) <= group.limit(RLIMIT_NICE) ||
+         task.credentials->capable(CAP_SYS_NICE);
 }
 
 struct Request {
@@ -126,7 +132,8 @@ Result<> check_privilege(const Task& task, const Task& target, const Request& wa
     if (wanted.policy != now.policy && limit == 0) return Errno(EPERM);
     if (wanted.priority > now.priority && static_cast<uint64_t>(wanted.priority) > limit) return Errno(EPERM);
   }
-  if (now.policy == SCHED_IDLE && wanted.policy != SCHED_IDLE && !may_nice(task, group, group.nice)) return Errno(EPERM);
+  if (now.policy == SCHED_IDLE && wanted.policy != SCHED_IDLE && !may_nice(task, group, group.nice))
+    return Errno(EPERM);
   if (!may_change(task, *target.credentials)) return Errno(EPERM);
   if (now.reset_on_fork && !wanted.reset_on_fork) return Errno(EPERM);
   return {};
@@ -152,7 +159,8 @@ Result<> set_policy(Task& task, pid_t pid, Request wanted) {
   return {};
 }
 
-Result<> sys_sched_setscheduler(Task& task, pid_t pid, Flags<kPolicyNames> policy, GuestPtr<const int> param) {
+Result<> sys_sched_setscheduler(Task& task, pid_t pid, Flags<kPolicyNames> policy,
+                                GuestPtr<const int> param) {
   if (policy < 0 || !param || pid < 0) return Errno(EINVAL);
   Request wanted{policy & ~static_cast<int>(SCHED_RESET_ON_FORK)};
   wanted.priority = TRY(task.memory().read(param));
@@ -190,15 +198,16 @@ struct SchedulingAttributes {
 };
 constexpr uint32_t kSizeVersion0 = 48, kSizeVersion1 = 56;
 
-// Attributes as the guest passes it, of whatever version: E2BIG, having told it our size, where it asks for more.
+// Attributes as the guest passes it, of whatever version: E2BIG, having told it our size, where it asks for
+// more.
 Result<SchedulingAttributes> read_attributes(Task& task, GuestPtr<SchedulingAttributes> place) {
   uint32_t size = TRY(task.memory().read(place.as<uint32_t>()));
   if (size == 0) size = kSizeVersion0;
   std::vector<uint8_t> raw;
   const bool fits = size >= kSizeVersion0 && size <= mm::kPageSize;
   if (fits) raw = TRY(task.memory().read_array(GuestPtr<const uint8_t>(place.address()), size));
-  if (!fits || std::any_of(raw.begin() + std::min<std::ptrdiff_t>(size, sizeof(SchedulingAttributes)), raw.end(),
-                           [](uint8_t byte) { return byte != 0; })) {
+  if (!fits || std::any_of(raw.begin() + std::min<std::ptrdiff_t>(size, sizeof(SchedulingAttributes)),
+                           raw.end(), [](uint8_t byte) { return byte != 0; })) {
     TRY(task.memory().write(place.as<uint32_t>(), uint32_t{sizeof(SchedulingAttributes)}));
     return Errno(E2BIG);
   }
@@ -222,12 +231,14 @@ Result<> sys_sched_setattr(Task& task, pid_t pid, GuestPtr<SchedulingAttributes>
   if ((attributes.sched_flags & SCHED_FLAG_KEEP_POLICY) != 0) wanted.policy = kKeepPolicy;
   if ((attributes.sched_flags & SCHED_FLAG_KEEP_PARAMS) != 0) wanted.priority = target.scheduling.priority;
   const int policy = wanted.policy == kKeepPolicy ? target.scheduling.policy : wanted.policy;
-  if ((policy == SCHED_NORMAL || policy == SCHED_BATCH) && (attributes.sched_flags & SCHED_FLAG_KEEP_PARAMS) == 0)
+  if ((policy == SCHED_NORMAL || policy == SCHED_BATCH) &&
+      (attributes.sched_flags & SCHED_FLAG_KEEP_PARAMS) == 0)
     wanted.nice = std::clamp(attributes.sched_nice, -20, 19);
   return set_policy(task, pid, wanted);
 }
 
-Result<> sys_sched_getattr(Task& task, pid_t pid, GuestPtr<SchedulingAttributes> out, unsigned size, unsigned flags) {
+Result<> sys_sched_getattr(Task& task, pid_t pid, GuestPtr<SchedulingAttributes> out, unsigned size,
+                           unsigned flags) {
   if (!out || pid < 0 || size > mm::kPageSize || size < kSizeVersion0 || flags != 0) return Errno(EINVAL);
   const Task& target = *TRY(find(task, pid));
   SchedulingAttributes attributes{};
@@ -254,8 +265,9 @@ Result<> sys_sched_rr_get_interval(Task& task, pid_t pid, GuestPtr<timespec> out
   if (pid < 0) return Errno(EINVAL);
   constexpr Nanoseconds kRoundRobin = 100 * kMillisecond, kFair = 4 * kMillisecond;  // Linux's defaults
   const int policy = TRY(find(task, pid))->scheduling.policy;
-  return task.memory().write(
-      out, to_timespec(policy == SCHED_FIFO ? 0 : policy == SCHED_RR ? kRoundRobin : kFair));
+  return task.memory().write(out, to_timespec(policy == SCHED_FIFO ? 0
+                                              : policy == SCHED_RR ? kRoundRobin
+                                                                   : kFair));
 }
 
 // ---- nice values and I/O priorities, of one or of many
@@ -271,7 +283,8 @@ std::vector<Task*> select(Task& task, Which which, int who) {
     case Which::kGroup: {
       const auto group = who == 0 ? task.group->process_group : task.kernel.find_process_group(who);
       if (group == nullptr) break;
-      for (const ThreadGroup* member : group->members) chosen.insert(chosen.end(), member->tasks.begin(), member->tasks.end());
+      for (const ThreadGroup* member : group->members)
+        chosen.insert(chosen.end(), member->tasks.begin(), member->tasks.end());
       break;
     }
     case Which::kUser: {
@@ -287,17 +300,23 @@ std::vector<Task*> select(Task& task, Which which, int who) {
 
 Result<Which> priority_which(int which) {
   switch (which) {
-    case PRIO_PROCESS: return Which::kProcess;
-    case PRIO_PGRP: return Which::kGroup;
-    case PRIO_USER: return Which::kUser;
-    default: return Errno(EINVAL);
+    case PRIO_PROCESS:
+      return Which::kProcess;
+    case PRIO_PGRP:
+      return Which::kGroup;
+    case PRIO_USER:
+      return Which::kUser;
+    default:
+      return Errno(EINVAL);
   }
 }
 
-// The raw call answers 20 - nice, so that no answer looks like an error: getpriority(2), "C library/kernel differences".
+// The raw call answers 20 - nice, so that no answer looks like an error: getpriority(2), "C library/kernel
+// differences".
 Result<int> sys_getpriority(Task& task, Flags<kWhichNames> which, int who) {
   int best = 0;
-  for (const Task* target : select(task, TRY(priority_which(which)), who)) best = std::max(best, 20 - target->group->nice);
+  for (const Task* target : select(task, TRY(priority_which(which)), who))
+    best = std::max(best, 20 - target->group->nice);
   if (best == 0) return Errno(ESRCH);
   return best;
 }
@@ -321,10 +340,14 @@ Result<> sys_setpriority(Task& task, Flags<kWhichNames> which, int who, int nice
 
 Result<Which> io_priority_which(int which) {
   switch (which) {
-    case IOPRIO_WHO_PROCESS: return Which::kProcess;
-    case IOPRIO_WHO_PGRP: return Which::kGroup;
-    case IOPRIO_WHO_USER: return Which::kUser;
-    default: return Errno(EINVAL);
+    case IOPRIO_WHO_PROCESS:
+      return Which::kProcess;
+    case IOPRIO_WHO_PGRP:
+      return Which::kGroup;
+    case IOPRIO_WHO_USER:
+      return Which::kUser;
+    default:
+      return Errno(EINVAL);
   }
 }
 
@@ -332,7 +355,9 @@ Result<Which> io_priority_which(int which) {
 Result<int> sys_ioprio_get(Task& task, int which, int who) {
   const std::vector<Task*> targets = select(task, TRY(io_priority_which(which)), who);
   if (targets.empty()) return Errno(ESRCH);
-  const auto rank = [](int value) { return IOPRIO_PRIO_CLASS(value) == IOPRIO_CLASS_NONE ? INT32_MAX : value; };
+  const auto rank = [](int value) {
+    return IOPRIO_PRIO_CLASS(value) == IOPRIO_CLASS_NONE ? INT32_MAX : value;
+  };
   int best = 0;
   for (const Task* target : targets)
     if (rank(target->scheduling.io_priority) < rank(best)) best = target->scheduling.io_priority;
@@ -344,16 +369,19 @@ Result<> sys_ioprio_set(Task& task, int which, int who, int value) {
   const int level = value & 0x1fff;
   switch (value >> IOPRIO_CLASS_SHIFT) {
     case IOPRIO_CLASS_RT:
-      if (!task.credentials->capable(CAP_SYS_ADMIN) && !task.credentials->capable(CAP_SYS_NICE)) return Errno(EPERM);
+      if (!task.credentials->capable(CAP_SYS_ADMIN) && !task.credentials->capable(CAP_SYS_NICE))
+        return Errno(EPERM);
       [[fallthrough]];
     case IOPRIO_CLASS_BE:
       if (level >= kLevels) return Errno(EINVAL);
       break;
-    case IOPRIO_CLASS_IDLE: break;
+    case IOPRIO_CLASS_IDLE:
+      break;
     case IOPRIO_CLASS_NONE:
       if (level != 0) return Errno(EINVAL);
       break;
-    default: return Errno(EINVAL);
+    default:
+      return Errno(EINVAL);
   }
   const std::vector<Task*> targets = select(task, TRY(io_priority_which(which)), who);
   if (targets.empty()) return Errno(ESRCH);
@@ -370,9 +398,11 @@ constexpr Entry kCalls[] = {
     PARTIAL(sched_getaffinity, sys_sched_getaffinity, "what was asked for; the host places threads"),
     PARTIAL(sched_setaffinity, sys_sched_setaffinity, "kept without effect: the host places threads"),
     PARTIAL(getcpu, sys_getcpu, "the first CPU that the thread may run on"),
-    PARTIAL(sched_setscheduler, sys_sched_setscheduler, "kept without effect: the host schedules; no SCHED_DEADLINE"),
+    PARTIAL(sched_setscheduler, sys_sched_setscheduler,
+            "kept without effect: the host schedules; no SCHED_DEADLINE"),
     PARTIAL(sched_setparam, sys_sched_setparam, "kept without effect: the host schedules"),
-    PARTIAL(sched_setattr, sys_sched_setattr, "kept without effect: the host schedules; no SCHED_DEADLINE, no clamps"),
+    PARTIAL(sched_setattr, sys_sched_setattr,
+            "kept without effect: the host schedules; no SCHED_DEADLINE, no clamps"),
     COMPLETE(sched_getscheduler, sys_sched_getscheduler),
     COMPLETE(sched_getparam, sys_sched_getparam),
     COMPLETE(sched_getattr, sys_sched_getattr),

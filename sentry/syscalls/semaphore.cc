@@ -46,10 +46,14 @@ Result<int> control_one(Task& task, SemaphoreSet& set, int index, int command, u
   const auto place = static_cast<size_t>(index);
   const SemaphoreSet::Semaphore& semaphore = set.semaphores[place];
   switch (command) {
-    case GETVAL: return semaphore.value;
-    case GETPID: return semaphore.pid;
-    case GETNCNT: return static_cast<int>(set.waiting(place, false));
-    case GETZCNT: return static_cast<int>(set.waiting(place, true));
+    case GETVAL:
+      return semaphore.value;
+    case GETPID:
+      return semaphore.pid;
+    case GETNCNT:
+      return static_cast<int>(set.waiting(place, false));
+    case GETZCNT:
+      return static_cast<int>(set.waiting(place, true));
     default: {
       const auto value = static_cast<int>(argument);
       if (value < 0 || value > kernel::kMaxSemaphoreValue) return Errno(ERANGE);
@@ -115,7 +119,8 @@ Result<int> sys_semctl(Task& task, int id, int index, Flags<kSemctlNames> comman
     case GETPID:
     case GETNCNT:
     case GETZCNT:
-    case SETVAL: return control_one(task, *TRY(table.find(id)), index, command, argument);
+    case SETVAL:
+      return control_one(task, *TRY(table.find(id)), index, command, argument);
     case GETALL: {
       const auto set = TRY(table.find(id));
       TRY(check_access(*task.credentials, *set, 0444));
@@ -124,8 +129,9 @@ Result<int> sys_semctl(Task& task, int id, int index, Flags<kSemctlNames> comman
     case SETALL: {
       const auto set = TRY(table.find(id));
       TRY(check_access(*task.credentials, *set, 0222));
-      return set_values(task, *set, 0,
-                        TRY(task.memory().read_array(GuestPtr<const uint16_t>(argument), set->semaphores.size())));
+      return set_values(
+          task, *set, 0,
+          TRY(task.memory().read_array(GuestPtr<const uint16_t>(argument), set->semaphores.size())));
     }
     case IPC_SET: {
       const semid_ds wanted = TRY(task.memory().read(GuestPtr<const semid_ds>(argument)));
@@ -134,8 +140,11 @@ Result<int> sys_semctl(Task& task, int id, int index, Flags<kSemctlNames> comman
       set_owner(*set, wanted.sem_perm);
       return 0;
     }
-    case IPC_RMID: TRY(table.remove(task, id)); return 0;
-    default: return Errno(EINVAL);
+    case IPC_RMID:
+      TRY(table.remove(task, id));
+      return 0;
+    default:
+      return Errno(EINVAL);
   }
 }
 

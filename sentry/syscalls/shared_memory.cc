@@ -27,7 +27,8 @@ shmid_ds describe(const SharedMemorySegment& segment) {
   return info;
 }
 
-// shmctl(2) SHM_LOCK and SHM_UNLOCK: the owner within RLIMIT_MEMLOCK, or CAP_IPC_LOCK. The host may still swap.
+// shmctl(2) SHM_LOCK and SHM_UNLOCK: the owner within RLIMIT_MEMLOCK, or CAP_IPC_LOCK. The host may still
+// swap.
 Result<> lock(Task& task, SharedMemorySegment& segment, bool lock) {
   const vfs::Credentials& own = *task.credentials;
   if (!own.capable(CAP_IPC_LOCK)) {
@@ -87,10 +88,15 @@ Result<int> sys_shmctl(Task& task, int id, Flags<kShmctlNames> command, GuestPtr
       set_owner(*segment, wanted.shm_perm);
       return 0;
     }
-    case IPC_RMID: TRY(table.remove(task, id)); return 0;
+    case IPC_RMID:
+      TRY(table.remove(task, id));
+      return 0;
     case SHM_LOCK:
-    case SHM_UNLOCK: TRY(lock(task, *TRY(table.find(id)), command == SHM_LOCK)); return 0;
-    default: return Errno(EINVAL);
+    case SHM_UNLOCK:
+      TRY(lock(task, *TRY(table.find(id)), command == SHM_LOCK));
+      return 0;
+    default:
+      return Errno(EINVAL);
   }
 }
 

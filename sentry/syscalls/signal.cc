@@ -14,8 +14,9 @@ using kernel::SignalInfo;
 using kernel::SignalSet;
 
 constexpr uint64_t kSetSize = 8;
-constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER |
-                                 SA_RESETHAND | 0x04000000 /* SA_RESTORER */ | 0x800 /* SA_EXPOSE_TAGBITS */;
+constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART |
+                                 SA_NODEFER | SA_RESETHAND | 0x04000000 /* SA_RESTORER */ |
+                                 0x800 /* SA_EXPOSE_TAGBITS */;
 
 Result<> sys_rt_sigaction(Task& task, Flags<kSignalNames> signo, GuestPtr<const SignalAction> in,
                           GuestPtr<SignalAction> out, uint64_t size) {
@@ -47,17 +48,24 @@ Result<> sys_rt_sigaction(Task& task, Flags<kSignalNames> signo, GuestPtr<const 
   return {};
 }
 
-Result<> sys_rt_sigprocmask(Task& task, Flags<kMaskHowNames> how, GuestPtr<const uint64_t> in, GuestPtr<uint64_t> out,
-                            uint64_t size) {
+Result<> sys_rt_sigprocmask(Task& task, Flags<kMaskHowNames> how, GuestPtr<const uint64_t> in,
+                            GuestPtr<uint64_t> out, uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   const SignalSet old = task.mask;
   if (in) {
     const SignalSet set(TRY(task.memory().read(in)));
     switch (how) {
-      case SIG_BLOCK: task.set_mask(old | set); break;
-      case SIG_UNBLOCK: task.set_mask(old & ~set); break;
-      case SIG_SETMASK: task.set_mask(set); break;
-      default: return Errno(EINVAL);
+      case SIG_BLOCK:
+        task.set_mask(old | set);
+        break;
+      case SIG_UNBLOCK:
+        task.set_mask(old & ~set);
+        break;
+      case SIG_SETMASK:
+        task.set_mask(set);
+        break;
+      default:
+        return Errno(EINVAL);
     }
   }
   if (out) TRY(task.memory().write(out, old.bits()));
@@ -97,7 +105,8 @@ Result<int> sys_rt_sigtimedwait(Task& task, GuestPtr<const uint64_t> set, GuestP
     const timespec time = TRY(task.memory().read(timeout));
     if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kSecond) return Errno(EINVAL);
     const Nanoseconds now = monotonic_now();
-    deadline = time.tv_sec > (INT64_MAX - now) / kSecond - 1 ? INT64_MAX : now + time.tv_sec * kSecond + time.tv_nsec;
+    deadline = time.tv_sec > (INT64_MAX - now) / kSecond - 1 ? INT64_MAX
+                                                             : now + time.tv_sec * kSecond + time.tv_nsec;
   }
   const auto take = [&] {
     auto found = task.pending.pop(wanted);
@@ -144,7 +153,8 @@ Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const Sign
 }
 
 Result<> sys_tkill(Task& task, pid_t tid, Flags<kSignalNames> signo) {
-  return send_to_thread(task, 0, tid, signo, kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
+  return send_to_thread(task, 0, tid, signo,
+                        kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
 }
 Result<> sys_tgkill(Task& task, pid_t tgid, pid_t tid, Flags<kSignalNames> signo) {
   if (tgid <= 0) return Errno(EINVAL);
@@ -157,7 +167,8 @@ bool forged(const Task& task, pid_t target, const SignalInfo& info) {
   return (info.si_code >= 0 || info.si_code == SI_TKILL) && target != task.group->id && target != task.tid;
 }
 
-Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Flags<kSignalNames> signo, GuestPtr<const SignalInfo> in) {
+Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Flags<kSignalNames> signo,
+                             GuestPtr<const SignalInfo> in) {
   SignalInfo info = TRY(task.memory().read(in));
   info.si_signo = signo;
   if (forged(task, pid, info)) return Errno(EPERM);
@@ -190,7 +201,8 @@ Result<> sys_sigaltstack(Task& task, GuestPtr<const GuestStack> in, GuestPtr<Gue
   constexpr int kAutoDisarm = static_cast<int>(0x80000000u);
   constexpr uint64_t kMinimum = 2048;
   const GuestStack old{task.alt_stack.base,
-                       kernel::alt_stack_flags(task) | (task.alt_stack.flags & kAutoDisarm), 0, task.alt_stack.size};
+                       kernel::alt_stack_flags(task) | (task.alt_stack.flags & kAutoDisarm), 0,
+                       task.alt_stack.size};
   if (in) {
     const GuestStack wanted = TRY(task.memory().read(in));
     if (kernel::alt_stack_flags(task) == SS_ONSTACK) return Errno(EPERM);

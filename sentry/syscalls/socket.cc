@@ -23,7 +23,8 @@ constexpr int kTypeMask = 0xf;  // include/linux/net.h SOCK_TYPE_MASK
 constexpr size_t kControlMaximum = 20480;
 
 // Names for --strace.
-constexpr FlagName kTypeFlags[] = {{SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr}};
+constexpr FlagName kTypeFlags[] = {
+    {SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr}};
 constexpr FlagName kMessageFlags[] = {{MSG_OOB, "MSG_OOB"},
                                       {MSG_PEEK, "MSG_PEEK"},
                                       {MSG_DONTROUTE, "MSG_DONTROUTE"},
@@ -45,12 +46,11 @@ using MessageFlags = Flags<kMessageFlags>;
 struct Actor {
   explicit Actor(Task& task)
       : files{task.fs(), task.credentials, task.fs().cwd},
-        caller{files,
-               {task.group->id, task.credentials->euid, task.credentials->egid},
-               rights_limit(task)} {}
+        caller{files, {task.group->id, task.credentials->euid, task.credentials->egid}, rights_limit(task)} {}
   // too_many_unix_fds(): the privileged are not limited.
   static uint64_t rights_limit(const Task& task) {
-    if (task.credentials->capable(CAP_SYS_RESOURCE) || task.credentials->capable(CAP_SYS_ADMIN)) return UINT64_MAX;
+    if (task.credentials->capable(CAP_SYS_RESOURCE) || task.credentials->capable(CAP_SYS_ADMIN))
+      return UINT64_MAX;
     return task.group->limit(RLIMIT_NOFILE);
   }
   vfs::Caller files;
@@ -80,13 +80,14 @@ Result<> write_address(Task& task, GuestPtr<void> place, GuestPtr<int> length_pl
   return task.memory().write(length_place, static_cast<int>(address.length()));
 }
 
-// Making and connecting ------------------------------------------------------------------------------------------------
+// Making and connecting ---------------------------------------------------------------------------
 
 Result<int> sys_socket(Task& task, int family, Flags<kTypeFlags> type, int protocol) {
   const int flags = type & ~kTypeMask;
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const Actor actor(task);
-  const SocketRef socket = TRY(net::make_socket(family, type & kTypeMask, protocol, flags & SOCK_NONBLOCK, actor.caller));
+  const SocketRef socket =
+      TRY(net::make_socket(family, type & kTypeMask, protocol, flags & SOCK_NONBLOCK, actor.caller));
   return task.install_fd(socket, (flags & SOCK_CLOEXEC) != 0);
 }
 
@@ -128,7 +129,8 @@ Result<> sys_connect(Task& task, FdNumber fd, GuestPtr<const void> place, int le
   return socket->connect(address, Actor(task).caller, false);
 }
 
-Result<int> sys_accept4(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length, Flags<kTypeFlags> flags) {
+Result<int> sys_accept4(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length,
+                        Flags<kTypeFlags> flags) {
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const SocketRef listener = TRY(socket_at(task, fd));
   // No connection may be lost because there is no descriptor for it: EMFILE comes first.
@@ -157,7 +159,8 @@ Result<> sys_getpeername(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr
   return write_address(task, place, length, TRY(TRY(socket_at(task, fd))->peer_name()));
 }
 
-Result<> sys_setsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<const std::byte> place, int length) {
+Result<> sys_setsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<const std::byte> place,
+                        int length) {
   if (length < 0) return Errno(EINVAL);
   const SocketRef socket = TRY(socket_at(task, fd));
   if (static_cast<size_t>(length) > kControlMaximum) return Errno(ENOBUFS);
@@ -165,7 +168,8 @@ Result<> sys_setsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr
   return socket->set_option(level, option, value, Actor(task).caller);
 }
 
-Result<> sys_getsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<void> place, GuestPtr<int> length_place) {
+Result<> sys_getsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<void> place,
+                        GuestPtr<int> length_place) {
   const SocketRef socket = TRY(socket_at(task, fd));
   const int room = TRY(task.memory().read(length_place));
   if (room < 0) return Errno(EINVAL);
@@ -175,7 +179,7 @@ Result<> sys_getsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr
   return task.memory().write(length_place, static_cast<int>(count));
 }
 
-// Sending --------------------------------------------------------------------------------------------------------------
+// Sending -----------------------------------------------------------------------------------------
 
 // unix(7) SCM_CREDENTIALS: who may claim to be whom.
 Result<ucred> checked_credentials(Task& task, const ucred& claimed) {
@@ -184,9 +188,11 @@ Result<ucred> checked_credentials(Task& task, const ucred& claimed) {
     if (!own.capable(CAP_SYS_ADMIN)) return Errno(EPERM);
     if (task.kernel.find_task(claimed.pid) == nullptr) return Errno(ESRCH);
   }
-  if (claimed.uid != own.uid && claimed.uid != own.euid && claimed.uid != own.suid && !own.capable(CAP_SETUID))
+  if (claimed.uid != own.uid && claimed.uid != own.euid && claimed.uid != own.suid &&
+      !own.capable(CAP_SETUID))
     return Errno(EPERM);
-  if (claimed.gid != own.gid && claimed.gid != own.egid && claimed.gid != own.sgid && !own.capable(CAP_SETGID))
+  if (claimed.gid != own.gid && claimed.gid != own.egid && claimed.gid != own.sgid &&
+      !own.capable(CAP_SETGID))
     return Errno(EPERM);
   return claimed;
 }
@@ -234,8 +240,8 @@ Result<size_t> send(Task& task, Socket& socket, mm::Source& source, net::SendReq
   return sent;
 }
 
-Result<size_t> sys_sendto(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t length, MessageFlags flags,
-                          GuestPtr<const void> place, int place_length) {
+Result<size_t> sys_sendto(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t length,
+                          MessageFlags flags, GuestPtr<const void> place, int place_length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   net::SendRequest request;
   request.flags = flags;
@@ -265,7 +271,8 @@ Result<size_t> send_message(Task& task, Socket& socket, GuestPtr<const msghdr> p
   if (header.msg_control != nullptr && header.msg_controllen != 0) {
     if (header.msg_controllen > kControlMaximum) return Errno(ENOBUFS);
     const GuestPtr<const std::byte> control(guest_address(header.msg_control));
-    request.control = TRY(parse_control(task, socket, TRY(task.memory().read_array(control, header.msg_controllen))));
+    request.control =
+        TRY(parse_control(task, socket, TRY(task.memory().read_array(control, header.msg_controllen))));
   }
   mm::GuestSource source(task.memory(), pieces);
   return send(task, socket, source, request);
@@ -276,15 +283,17 @@ Result<size_t> sys_sendmsg(Task& task, FdNumber fd, GuestPtr<const msghdr> messa
 }
 
 // sendmmsg(2): an error counts only if nothing was sent.
-Result<unsigned> sys_sendmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count, MessageFlags flags) {
+Result<unsigned> sys_sendmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count,
+                              MessageFlags flags) {
   const SocketRef socket = TRY(socket_at(task, fd));
   count = std::min<unsigned>(count, IOV_MAX);
   for (unsigned i = 0; i < count; ++i) {
     const uint64_t place = messages.at(i).address();
     const Result<size_t> sent = send_message(task, *socket, GuestPtr<const msghdr>(place), flags);
-    const Result<> written = !sent.ok() ? Result<>(sent.error())
-                                        : task.memory().write(GuestPtr<unsigned>(place + offsetof(mmsghdr, msg_len)),
-                                                              static_cast<unsigned>(*sent));
+    const Result<> written = !sent.ok()
+                                 ? Result<>(sent.error())
+                                 : task.memory().write(GuestPtr<unsigned>(place + offsetof(mmsghdr, msg_len)),
+                                                       static_cast<unsigned>(*sent));
     if (!written.ok()) {
       if (i != 0) return i;
       return written.error();
@@ -293,7 +302,7 @@ Result<unsigned> sys_sendmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
   return count;
 }
 
-// Receiving ------------------------------------------------------------------------------------------------------------
+// Receiving ---------------------------------------------------------------------------------------
 
 Result<size_t> sys_recvfrom(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t length, MessageFlags flags,
                             GuestPtr<void> place, GuestPtr<int> place_length) {
@@ -383,7 +392,8 @@ Result<size_t> receive_message(Task& task, Socket& socket, GuestPtr<msghdr> plac
   if (header.msg_name != nullptr) {
     const size_t count = std::min<size_t>(header.msg_namelen, received.from.length());
     if (count != 0) TRY(task.memory().write(guest_address(header.msg_name), received.from.data(), count));
-    TRY(task.memory().write(GuestPtr<socklen_t>(base + offsetof(msghdr, msg_namelen)), received.from.length()));
+    TRY(task.memory().write(GuestPtr<socklen_t>(base + offsetof(msghdr, msg_namelen)),
+                            received.from.length()));
   }
   const size_t room = header.msg_control != nullptr ? header.msg_controllen : 0;
   ControlWriter control(task, guest_address(header.msg_control), room);
@@ -395,7 +405,8 @@ Result<size_t> receive_message(Task& task, Socket& socket, GuestPtr<msghdr> plac
   received.flags |= flags & MSG_CMSG_CLOEXEC;
   if (control.truncated()) received.flags |= MSG_CTRUNC;
   TRY(task.memory().write(GuestPtr<int>(base + offsetof(msghdr, msg_flags)), received.flags));
-  TRY(task.memory().write(GuestPtr<uint64_t>(base + offsetof(msghdr, msg_controllen)), uint64_t{control.length()}));
+  TRY(task.memory().write(GuestPtr<uint64_t>(base + offsetof(msghdr, msg_controllen)),
+                          uint64_t{control.length()}));
   return received.length;
 }
 
@@ -404,8 +415,8 @@ Result<size_t> sys_recvmsg(Task& task, FdNumber fd, GuestPtr<msghdr> message, Me
 }
 
 // recvmmsg(2). The timeout is looked at after each message, as its BUGS section says.
-Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count, MessageFlags flag_bits,
-                              GuestPtr<timespec> timeout_place) {
+Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count,
+                              MessageFlags flag_bits, GuestPtr<timespec> timeout_place) {
   Deadline deadline;
   if (timeout_place) {
     const timespec timeout = TRY(task.memory().read(timeout_place));
@@ -420,7 +431,8 @@ Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
   unsigned done = 0;
   while (done < count) {
     const uint64_t place = messages.at(done).address();
-    const Result<size_t> received = receive_message(task, *socket, GuestPtr<msghdr>(place), flags & ~MSG_WAITFORONE);
+    const Result<size_t> received =
+        receive_message(task, *socket, GuestPtr<msghdr>(place), flags & ~MSG_WAITFORONE);
     stopped = !received.ok() ? Result<>(received.error())
                              : task.memory().write(GuestPtr<unsigned>(place + offsetof(mmsghdr, msg_len)),
                                                    static_cast<unsigned>(*received));
@@ -438,7 +450,9 @@ Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
 }
 
 constexpr Entry kEntries[] = {
-    PARTIAL(socket, sys_socket, "AF_UNIX; AF_INET and AF_INET6 over the sandbox's own loopback: TCP and UDP; AF_NETLINK: NETLINK_ROUTE, to look at the loopback"),
+    PARTIAL(socket, sys_socket,
+            "AF_UNIX; AF_INET and AF_INET6 over the sandbox's own loopback: TCP and UDP; AF_NETLINK: "
+            "NETLINK_ROUTE, to look at the loopback"),
     COMPLETE(socketpair, sys_socketpair),
     COMPLETE(bind, sys_bind),
     COMPLETE(listen, sys_listen),

@@ -1,5 +1,5 @@
-// splice(2), tee(2), vmsplice(2): between pipes and files. The bytes are copied; Linux may move pages, which no program
-// can tell from outside.
+// splice(2), tee(2), vmsplice(2): between pipes and files. The bytes are copied; Linux may move pages, which
+// no program can tell from outside.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -143,7 +143,8 @@ Result<size_t> sys_tee(Task& task, FdNumber in_fd, FdNumber out_fd, size_t lengt
   return count;
 }
 
-Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, unsigned flags) {
+Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                            unsigned flags) {
   if ((flags & ~kSpliceFlags) != 0) return Errno(EINVAL);
   const FileRef file = TRY(task.fds().get_io(fd.value));
   Pipe* const pipe = fs::pipe::pipe_of(*file);

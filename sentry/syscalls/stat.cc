@@ -41,7 +41,8 @@ statx_timestamp to_timestamp(Nanoseconds time) {
   return stamp;
 }
 
-Result<> write_statfs(Task& task, const vfs::Path& path, vfs::Superblock& superblock, GuestPtr<struct statfs> answer) {
+Result<> write_statfs(Task& task, const vfs::Path& path, vfs::Superblock& superblock,
+                      GuestPtr<struct statfs> answer) {
   struct statfs facts = TRY(superblock.statfs());
   constexpr long kValid = 0x20;  // ST_VALID: f_flags is there
   long flags = kValid;
@@ -91,7 +92,8 @@ Result<> sys_stat(Task& task, GuestPath path, GuestPtr<struct stat> answer) {
 }
 
 Result<> sys_lstat(Task& task, GuestPath path, GuestPtr<struct stat> answer) {
-  return write_stat(task, *TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)).dentry->inode(), answer);
+  return write_stat(task, *TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)).dentry->inode(),
+                    answer);
 }
 
 Result<> sys_fstat(Task& task, FdNumber fd, GuestPtr<struct stat> answer) {
@@ -109,7 +111,8 @@ Result<> sys_statx(Task& task, FdNumber directory, GuestPath path, Flags<kAtName
                    GuestPtr<struct statx> answer) {
   constexpr int kSyncType = AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC;
   if ((mask & STATX__RESERVED) != 0 || (flags & kSyncType) == kSyncType) return Errno(EINVAL);
-  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | kSyncType)) != 0) return Errno(EINVAL);
+  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | kSyncType)) != 0)
+    return Errno(EINVAL);
   const vfs::Path place = TRY(find_place(task, directory.value, path, flags));
   vfs::Inode& inode = *place.dentry->inode();
   const vfs::Attributes attributes = TRY(inode.getattr());

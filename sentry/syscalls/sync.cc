@@ -9,8 +9,8 @@ namespace sentry::syscalls {
 Result<> sys_fsync(Task& task, FdNumber fd) { return TRY(task.fds().get_io(fd.value))->fsync(false); }
 Result<> sys_fdatasync(Task& task, FdNumber fd) { return TRY(task.fds().get_io(fd.value))->fsync(true); }
 
-// What guests write lies in sandbox memory, or has reached the host kernel when the write returns; flushing the host's
-// caches is not a guest's to order. fsync(2) of a file does reach the disk.
+// What guests write lies in sandbox memory, or has reached the host kernel when the write returns; flushing
+// the host's caches is not a guest's to order. fsync(2) of a file does reach the disk.
 Result<> sys_sync(Task&) { return {}; }
 Result<> sys_syncfs(Task& task, FdNumber fd) {
   (void)TRY(task.fds().get_io(fd.value));
@@ -19,7 +19,8 @@ Result<> sys_syncfs(Task& task, FdNumber fd) {
 
 Result<> sys_sync_file_range(Task& task, FdNumber fd, int64_t offset, int64_t length, unsigned flags) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
-  constexpr unsigned kKnown = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  constexpr unsigned kKnown =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   if ((flags & ~kKnown) != 0 || offset < 0 || length < 0) return Errno(EINVAL);
   int64_t end = 0;
   if (__builtin_add_overflow(offset, length, &end)) return Errno(EINVAL);

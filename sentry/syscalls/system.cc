@@ -1,4 +1,5 @@
-// The machine and its names; and the calls that nobody else answers for, each with the reason why it is absent.
+// The machine and its names; and the calls that nobody else answers for, each with the reason why it is
+// absent.
 #include <linux/capability.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -62,7 +63,8 @@ Result<> sys_sysinfo(Task& task, GuestPtr<struct sysinfo> out) {
   return task.memory().write(out, info);
 }
 
-// The host's generator is seeded before any sandbox starts, so nothing blocks and the flags make no difference.
+// The host's generator is seeded before any sandbox starts, so nothing blocks and the flags make no
+// difference.
 Result<size_t> sys_getrandom(Task& task, GuestPtr<void> out, size_t size, unsigned flags) {
   constexpr unsigned kAllowed = GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE;
   if ((flags & ~kAllowed) != 0) return Errno(EINVAL);
@@ -73,7 +75,8 @@ Result<size_t> sys_getrandom(Task& task, GuestPtr<void> out, size_t size, unsign
   while (done < size) {
     const ssize_t got = ::getrandom(bytes.data(), std::min(size - done, bytes.size()), GRND_NONBLOCK);
     if (got < 0) return Errno(errno);
-    const Result<size_t> copied = task.memory().write_some(out.address() + done, bytes.data(), static_cast<size_t>(got));
+    const Result<size_t> copied =
+        task.memory().write_some(out.address() + done, bytes.data(), static_cast<size_t>(got));
     if (!copied.ok()) return done > 0 ? Result<size_t>(done) : copied.error();
     done += *copied;
     if (*copied < static_cast<size_t>(got) || done == size) break;

@@ -18,11 +18,12 @@ using Index = std::array<const Entry*, kNumbers>;
 
 Index build_index() {
   Index index{};
-  for (const auto family : {&file_calls, &directory_calls, &descriptor_calls, &socket_calls, &memory_calls, &process_calls,
-                            &identity_calls, &signal_calls, &time_calls, &futex_calls, &scheduler_calls, &system_calls,
-                            &ipc_calls}) {
+  for (const auto family : {&file_calls, &directory_calls, &descriptor_calls, &socket_calls, &memory_calls,
+                            &process_calls, &identity_calls, &signal_calls, &time_calls, &futex_calls,
+                            &scheduler_calls, &system_calls, &ipc_calls}) {
     for (const Entry& entry : family()) {
-      BULKHEAD_CHECK(entry.number < kNumbers && index[entry.number] == nullptr, "{} is in the table twice", entry.name);
+      BULKHEAD_CHECK(entry.number < kNumbers && index[entry.number] == nullptr, "{} is in the table twice",
+                     entry.name);
       index[entry.number] = &entry;
     }
   }
@@ -36,11 +37,16 @@ const Index& index() {
 
 const char* error_name(int error) {
   switch (error) {
-    case kErestartSys: return "ERESTARTSYS";
-    case kErestartNoIntr: return "ERESTARTNOINTR";
-    case kErestartNoHand: return "ERESTARTNOHAND";
-    case kErestartRestartblock: return "ERESTART_RESTARTBLOCK";
-    default: break;
+    case kErestartSys:
+      return "ERESTARTSYS";
+    case kErestartNoIntr:
+      return "ERESTARTNOINTR";
+    case kErestartNoHand:
+      return "ERESTARTNOHAND";
+    case kErestartRestartblock:
+      return "ERESTART_RESTARTBLOCK";
+    default:
+      break;
   }
   const char* name = ::strerrorname_np(error);
   return name == nullptr ? "E?" : name;
@@ -78,8 +84,8 @@ Result<uint64_t> dispatch(Task& task, uint64_t number, const uint64_t (&args)[6]
   const pid_t tid = task.tid;
   std::string call;
   if (entry == nullptr) {
-    call = fmt::format("syscall_{:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x})", number, args[0], args[1], args[2], args[3],
-                       args[4], args[5]);
+    call = fmt::format("syscall_{:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x})", number, args[0], args[1],
+                       args[2], args[3], args[4], args[5]);
   } else if (entry->handler.print == nullptr) {
     call = fmt::format("{}({:#x}, {:#x}, {:#x})", entry->name, args[0], args[1], args[2]);
   } else {
@@ -97,11 +103,15 @@ std::string table_text() {
     if (entry == nullptr) continue;
     ++counts[static_cast<size_t>(entry->support)];
     switch (entry->support) {
-      case Support::kComplete: text += fmt::format("{:3} {:<24} complete\n", entry->number, entry->name); break;
-      case Support::kPartial: text += fmt::format("{:3} {:<24} partial   {}\n", entry->number, entry->name, entry->remark); break;
+      case Support::kComplete:
+        text += fmt::format("{:3} {:<24} complete\n", entry->number, entry->name);
+        break;
+      case Support::kPartial:
+        text += fmt::format("{:3} {:<24} partial   {}\n", entry->number, entry->name, entry->remark);
+        break;
       case Support::kAbsent:
-        text += fmt::format("{:3} {:<24} absent    {}: {}\n", entry->number, entry->name, error_name(entry->absent_errno),
-                            entry->remark);
+        text += fmt::format("{:3} {:<24} absent    {}: {}\n", entry->number, entry->name,
+                            error_name(entry->absent_errno), entry->remark);
         break;
     }
   }

@@ -21,8 +21,9 @@ class TemporaryMask {
     return {};
   }
 
-  // To be called with the result of the wait. If a signal ended it, the old mask stays saved: the handler must run under
-  // the temporary mask, and its frame restores the old one. Otherwise the old mask comes back now.
+  // To be called with the result of the wait. If a signal ended it, the old mask stays saved: the handler
+  // must run under the temporary mask, and its frame restores the old one. Otherwise the old mask comes back
+  // now.
   template <typename T>
   Result<T> finish(Result<T> result) {
     if (!task_.saved_mask) return result;

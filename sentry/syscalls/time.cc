@@ -34,8 +34,10 @@ constexpr FlagName kClockNames[] = {{CLOCK_MONOTONIC, "CLOCK_MONOTONIC"},
                                     {CLOCK_REALTIME, "CLOCK_REALTIME"},
                                     {0, nullptr}};
 constexpr FlagName kTimerFlagNames[] = {{TIMER_ABSTIME, "TIMER_ABSTIME"}, {0, "0"}, {0, nullptr}};
-constexpr FlagName kIntervalTimerNames[] = {
-    {ITIMER_VIRTUAL, "ITIMER_VIRTUAL"}, {ITIMER_PROF, "ITIMER_PROF"}, {ITIMER_REAL, "ITIMER_REAL"}, {0, nullptr}};
+constexpr FlagName kIntervalTimerNames[] = {{ITIMER_VIRTUAL, "ITIMER_VIRTUAL"},
+                                            {ITIMER_PROF, "ITIMER_PROF"},
+                                            {ITIMER_REAL, "ITIMER_REAL"},
+                                            {0, nullptr}};
 using Clock = Flags<kClockNames>;
 
 // EINVAL for what is no time; a time beyond what Nanoseconds hold is the last moment they do.
@@ -53,13 +55,16 @@ timeval to_timeval(Nanoseconds value) {
   return {time.tv_sec, time.tv_nsec / 1000};
 }
 
-Nanoseconds add(Nanoseconds time, Nanoseconds duration) { return duration > kForever - time ? kForever : time + duration; }
+Nanoseconds add(Nanoseconds time, Nanoseconds duration) {
+  return duration > kForever - time ? kForever : time + duration;
+}
 
 bool is_cpu_clock(int clock) {
   return clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID;
 }
 bool is_alarm_clock(int clock) { return clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM; }
-// The coarse clocks tick with the host's jiffies and CLOCK_MONOTONIC_RAW is not slewed: nothing can be timed by them.
+// The coarse clocks tick with the host's jiffies and CLOCK_MONOTONIC_RAW is not slewed: nothing can be timed
+// by them.
 bool is_read_only_clock(int clock) {
   return clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE;
 }
@@ -138,8 +143,9 @@ Result<int> sys_clock_adjtime(Task& task, Clock clock, GuestPtr<timex> place) {
 
 // ---- sleeping
 
-// When to look at a guest clock again that shall show `deadline`, on the host's CLOCK_MONOTONIC. A CPU clock advances
-// at most as fast as all the process's threads together, and is not looked at more than a thousand times a second.
+// When to look at a guest clock again that shall show `deadline`, on the host's CLOCK_MONOTONIC. A CPU clock
+// advances at most as fast as all the process's threads together, and is not looked at more than a thousand
+// times a second.
 Result<Nanoseconds> next_look(Task& task, int clock, Nanoseconds deadline) {
   if (!is_cpu_clock(clock)) return kernel::monotonic_deadline(task, clock, deadline);
   const Nanoseconds left = deadline - TRY(kernel::read_guest_clock(task, clock));
@@ -155,8 +161,9 @@ Result<> sleep_until(Task& task, int clock, Nanoseconds deadline) {
   return {};
 }
 
-// A relative sleep that ends when `clock` shows `deadline`. A signal that is handled ends it with EINTR; one that is not
-// lets it go on to the same moment (restart_syscall(2)). `left`, if there is one, then holds the time not slept.
+// A relative sleep that ends when `clock` shows `deadline`. A signal that is handled ends it with EINTR; one
+// that is not lets it go on to the same moment (restart_syscall(2)). `left`, if there is one, then holds the
+// time not slept.
 Result<> sleep_to(Task& task, int clock, Nanoseconds deadline, GuestPtr<timespec> left) {
   const Result<> slept = sleep_until(task, clock, deadline);
   if (!slept.is(kErestartSys)) return slept;
@@ -175,8 +182,8 @@ Result<> sys_nanosleep(Task& task, GuestPtr<const timespec> duration, GuestPtr<t
   return sleep_to(task, CLOCK_MONOTONIC, add(monotonic_now(), time), left);
 }
 
-Result<> sys_clock_nanosleep(Task& task, Clock clock, Flags<kTimerFlagNames> flags, GuestPtr<const timespec> when,
-                             GuestPtr<timespec> left) {
+Result<> sys_clock_nanosleep(Task& task, Clock clock, Flags<kTimerFlagNames> flags,
+                             GuestPtr<const timespec> when, GuestPtr<timespec> left) {
   const Nanoseconds now = TRY(kernel::read_guest_clock(task, clock));
   if (is_read_only_clock(clock) || clock == CLOCK_THREAD_CPUTIME_ID) return Errno(EOPNOTSUPP);
   const Nanoseconds time = TRY(to_nanoseconds(TRY(task.memory().read(when))));
@@ -200,7 +207,9 @@ Result<uint64_t> sys_restart_syscall(Task& task) {
 
 // ---- setitimer(2), alarm(2)
 
-bool is_interval_timer(int which) { return which == ITIMER_REAL || which == ITIMER_VIRTUAL || which == ITIMER_PROF; }
+bool is_interval_timer(int which) {
+  return which == ITIMER_REAL || which == ITIMER_VIRTUAL || which == ITIMER_PROF;
+}
 
 IntervalTimers& interval_timers(Task& task) {
   auto& timers = task.group->interval_timers;
@@ -209,7 +218,8 @@ IntervalTimers& interval_timers(Task& task) {
 }
 
 IntervalTimers::Value get_interval_timer(Task& task, int which) {
-  return task.group->interval_timers == nullptr ? IntervalTimers::Value{} : task.group->interval_timers->get(which);
+  return task.group->interval_timers == nullptr ? IntervalTimers::Value{}
+                                                : task.group->interval_timers->get(which);
 }
 
 itimerval to_itimerval(const IntervalTimers::Value& value) {
@@ -267,7 +277,8 @@ Result<PosixTimer*> find_timer(Task& task, int id) {
 // sigevent(7) of a timer, checked; `thread` is SIGEV_THREAD_ID's.
 Result<> check_event(Task& task, const sigevent& event, pid_t& thread) {
   switch (event.sigev_notify) {
-    case SIGEV_NONE: return {};
+    case SIGEV_NONE:
+      return {};
     case SIGEV_THREAD_ID: {
       thread = event._sigev_un._tid;
       const Task* target = task.kernel.find_task(thread);
@@ -275,8 +286,10 @@ Result<> check_event(Task& task, const sigevent& event, pid_t& thread) {
       break;
     }
     case SIGEV_SIGNAL:
-    case SIGEV_THREAD: break;  // to the kernel both are a signal to the process
-    default: return Errno(EINVAL);
+    case SIGEV_THREAD:
+      break;  // to the kernel both are a signal to the process
+    default:
+      return Errno(EINVAL);
   }
   if (event.sigev_signo <= 0 || event.sigev_signo > kernel::kSignals) return Errno(EINVAL);
   return {};
@@ -288,7 +301,8 @@ Result<> sys_timer_create(Task& task, Clock clock, GuestPtr<const sigevent> even
   TRY(kernel::read_guest_clock(task, clock));
   if (is_read_only_clock(clock)) return Errno(EOPNOTSUPP);
   kernel::PosixTimers& timers = posix_timers(task);
-  if (timers.timers.size() >= std::min<uint64_t>(kMaxTimers, task.group->limit(RLIMIT_SIGPENDING))) return Errno(EAGAIN);
+  if (timers.timers.size() >= std::min<uint64_t>(kMaxTimers, task.group->limit(RLIMIT_SIGPENDING)))
+    return Errno(EAGAIN);
   while (timers.timers.contains(timers.next)) timers.next = timers.next == INT32_MAX ? 0 : timers.next + 1;
   const int id = timers.next;
   auto timer = std::make_unique<PosixTimer>();
@@ -360,7 +374,8 @@ constexpr Entry kCalls[] = {
     PARTIAL(adjtimex, sys_adjtimex, "reads only, and shows a clock that nobody synchronizes"),
     PARTIAL(clock_adjtime, sys_clock_adjtime, "reads only, and shows a clock that nobody synchronizes"),
     COMPLETE(nanosleep, sys_nanosleep),
-    PARTIAL(clock_nanosleep, sys_clock_nanosleep, "a step of the host's CLOCK_REALTIME does not end a sleep early"),
+    PARTIAL(clock_nanosleep, sys_clock_nanosleep,
+            "a step of the host's CLOCK_REALTIME does not end a sleep early"),
     COMPLETE(restart_syscall, sys_restart_syscall),
     COMPLETE(getitimer, sys_getitimer),
     COMPLETE(setitimer, sys_setitimer),

@@ -52,9 +52,11 @@ Result<size_t> do_read(File& file, mm::Sink& sink, std::optional<uint64_t> offse
 }
 
 // What RLIMIT_FSIZE leaves of a write of `count` bytes to a regular file (generic_write_check_limits).
-Result<uint64_t> clip_to_file_limit(Task& task, File& file, std::optional<uint64_t> offset, bool append, uint64_t count) {
+Result<uint64_t> clip_to_file_limit(Task& task, File& file, std::optional<uint64_t> offset, bool append,
+                                    uint64_t count) {
   const uint64_t limit = task.group->limit(RLIMIT_FSIZE);
-  if (limit == RLIM_INFINITY || count == 0 || file.inode() == nullptr || !S_ISREG(file.inode()->type())) return count;
+  if (limit == RLIM_INFINITY || count == 0 || file.inode() == nullptr || !S_ISREG(file.inode()->type()))
+    return count;
   uint64_t at = offset.value_or(file.position);
   if (append || (file.flags() & O_APPEND) != 0) at = TRY(file.inode()->getattr()).size;
   if (at >= limit) {
@@ -64,7 +66,8 @@ Result<uint64_t> clip_to_file_limit(Task& task, File& file, std::optional<uint64
   return std::min(count, limit - at);
 }
 
-Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optional<uint64_t> offset, int flags = 0) {
+Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optional<uint64_t> offset,
+                        int flags = 0) {
   File::IoOptions options;
   options.offset = offset;
   options.nowait = (flags & kRwfNowait) != 0;
@@ -76,7 +79,8 @@ Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optiona
   return count;
 }
 
-Result<size_t> write_buffer(Task& task, File& file, uint64_t address, size_t count, std::optional<uint64_t> offset) {
+Result<size_t> write_buffer(Task& task, File& file, uint64_t address, size_t count,
+                            std::optional<uint64_t> offset) {
   TRY(check_buffer(address, count));
   const uint64_t clipped =
       TRY(clip_to_file_limit(task, file, offset, false, std::min<uint64_t>(count, kMaximumTransfer)));
@@ -84,7 +88,8 @@ Result<size_t> write_buffer(Task& task, File& file, uint64_t address, size_t cou
   return do_write(task, file, source, offset);
 }
 
-Result<size_t> read_buffer(Task& task, File& file, uint64_t address, size_t count, std::optional<uint64_t> offset) {
+Result<size_t> read_buffer(Task& task, File& file, uint64_t address, size_t count,
+                           std::optional<uint64_t> offset) {
   TRY(check_buffer(address, count));
   if (static_cast<ssize_t>(count) < 0) return Errno(EINVAL);
   mm::GuestSink sink(task.memory(), address, std::min<uint64_t>(count, kMaximumTransfer));
@@ -116,7 +121,8 @@ Result<size_t> write_pieces(Task& task, File& file, GuestPtr<const iovec> pieces
   return do_write(task, file, source, offset, flags);
 }
 
-// preadv2(2): EOPNOTSUPP for what is not known. There is no storage here that DSYNC and SYNC would have to wait for.
+// preadv2(2): EOPNOTSUPP for what is not known. There is no storage here that DSYNC and SYNC would have to
+// wait for.
 Result<> check_rw_flags(int flags) {
   constexpr int kKnown = kRwfHipri | kRwfDsync | kRwfSync | kRwfNowait | kRwfAppend | kRwfNoappend;
   if ((flags & ~kKnown) != 0) return Errno(EOPNOTSUPP);
@@ -125,7 +131,8 @@ Result<> check_rw_flags(int flags) {
   return {};
 }
 
-// Copies up to `count` bytes from a place in `in` to `out`, which may be a stream. Stops short where either does.
+// Copies up to `count` bytes from a place in `in` to `out`, which may be a stream. Stops short where either
+// does.
 Result<size_t> copy_between(Task& task, File& in, std::optional<uint64_t> in_offset, File& out,
                             std::optional<uint64_t> out_offset, uint64_t count) {
   vfs::BounceBuffer buffer;
@@ -188,7 +195,8 @@ Result<size_t> sys_pread64(Task& task, FdNumber fd, GuestPtr<void> buffer, size_
   return read_buffer(task, *file, buffer.address(), count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_pwrite64(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count, int64_t offset) {
+Result<size_t> sys_pwrite64(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count,
+                            int64_t offset) {
   const FileRef file = TRY(positioned(writable_file(task, fd.value), offset));
   if (static_cast<ssize_t>(count) < 0) return Errno(EINVAL);
   return write_buffer(task, *file, buffer.address(), count, static_cast<uint64_t>(offset));
@@ -205,18 +213,20 @@ Result<size_t> sys_writev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces,
 }
 
 // On 64-bit machines the offset is one register and the next is ignored (pos_from_hilo).
-Result<size_t> sys_preadv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset, uint64_t) {
+Result<size_t> sys_preadv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
+                          uint64_t) {
   const FileRef file = TRY(positioned(readable_file(task, fd.value), offset));
   return read_pieces(task, *file, pieces, count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_pwritev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset, uint64_t) {
+Result<size_t> sys_pwritev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                           int64_t offset, uint64_t) {
   const FileRef file = TRY(positioned(writable_file(task, fd.value), offset));
   return write_pieces(task, *file, pieces, count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset, uint64_t,
-                           int flags) {
+Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                           int64_t offset, uint64_t, int flags) {
   std::optional<uint64_t> place;
   FileRef file;
   if (offset == -1) {
@@ -230,8 +240,8 @@ Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces
   return read_pieces(task, *file, pieces, count, place, flags);
 }
 
-Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset, uint64_t,
-                            int flags) {
+Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
+                            int64_t offset, uint64_t, int flags) {
   std::optional<uint64_t> place;
   FileRef file;
   if (offset == -1) {

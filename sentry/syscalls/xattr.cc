@@ -9,8 +9,8 @@
 namespace sentry::syscalls {
 namespace {
 
-constexpr size_t kNameMax = 255;          // XATTR_NAME_MAX
-constexpr size_t kSizeMax = 64 * 1024;    // XATTR_SIZE_MAX, XATTR_LIST_MAX
+constexpr size_t kNameMax = 255;        // XATTR_NAME_MAX
+constexpr size_t kSizeMax = 64 * 1024;  // XATTR_SIZE_MAX, XATTR_LIST_MAX
 
 Result<std::string> read_name(Task& task, GuestPath name) {
   Result<std::string> text = task.memory().read_string(name.address, kNameMax + 1);
@@ -46,7 +46,9 @@ Result<> check_name(Task& task, const vfs::Path& place, std::string_view name, i
   return Errno(EOPNOTSUPP);
 }
 
-Result<vfs::Path> place_of_fd(Task& task, FdNumber fd) { return vfs::place_of(*TRY(task.fds().get_io(fd.value))); }
+Result<vfs::Path> place_of_fd(Task& task, FdNumber fd) {
+  return vfs::place_of(*TRY(task.fds().get_io(fd.value)));
+}
 
 Result<size_t> copy_out(Task& task, std::string_view bytes, GuestPtr<void> target, size_t size) {
   if (size == 0) return bytes.size();
@@ -107,15 +109,18 @@ Result<size_t> sys_fgetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<v
   return do_get(task, TRY(place_of_fd(task, fd)), name, value, size);
 }
 
-Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size, int flags) {
+Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
+                      int flags) {
   const Change change = TRY(read_change(task, name, value, size, flags));
   return do_set(task, TRY(find_place(task, AT_FDCWD, path, 0)), change);
 }
-Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size, int flags) {
+Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
+                       int flags) {
   const Change change = TRY(read_change(task, name, value, size, flags));
   return do_set(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), change);
 }
-Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<const void> value, size_t size, int flags) {
+Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<const void> value, size_t size,
+                       int flags) {
   const vfs::Path place = TRY(place_of_fd(task, fd));
   return do_set(task, place, TRY(read_change(task, name, value, size, flags)));
 }

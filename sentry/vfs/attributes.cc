@@ -20,7 +20,8 @@ Result<> chmod(const Credentials& credentials, const Path& path, uint32_t mode) 
   if (!owns(credentials, attributes.uid)) return Errno(EPERM);
   AttributeChange change;
   change.mode = mode & 07777;
-  if (!credentials.in_group(attributes.gid) && !credentials.capable(CAP_FSETID)) *change.mode &= ~uint32_t{S_ISGID};
+  if (!credentials.in_group(attributes.gid) && !credentials.capable(CAP_FSETID))
+    *change.mode &= ~uint32_t{S_ISGID};
   TRY(inode.setattr(change));
   notify(path, IN_ATTRIB);
   return {};
@@ -42,7 +43,8 @@ Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_
     change.gid = gid;
   }
   if (!attributes.is_directory()) {
-    if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode) change.mode = mode & 07777;
+    if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode)
+      change.mode = mode & 07777;
     // A new owner does not inherit what the old one's program was trusted with (security_inode_killpriv).
     if (change.uid || change.gid) (void)inode.removexattr("security.capability");
   }
@@ -61,7 +63,8 @@ Result<> truncate(const Credentials& credentials, const Path& path, uint64_t siz
   AttributeChange change;
   change.size = size;
   const Attributes attributes = TRY(inode.getattr());
-  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode) change.mode = mode & 07777;
+  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode)
+    change.mode = mode & 07777;
   TRY(inode.setattr(change));
   notify(path, IN_MODIFY);
   return {};

@@ -1,5 +1,5 @@
-// A piece of sentry memory through which bytes travel between guest memory and a host descriptor. Reused, since fiber
-// stacks are too small for one and many reads need one.
+// A piece of sentry memory through which bytes travel between guest memory and a host descriptor. Reused,
+// since fiber stacks are too small for one and many reads need one.
 #pragma once
 
 #include <cstddef>

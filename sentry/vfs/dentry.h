@@ -16,8 +16,8 @@ namespace sentry::vfs {
 inline constexpr size_t kNameMax = 255;   // NAME_MAX
 inline constexpr size_t kPathMax = 4096;  // PATH_MAX, with its NUL
 
-// A name in a directory and what it stands for; inode null: known to be absent. The cache keeps unused ones on a list
-// and drops the oldest; a file system that must hold on to an inode does so itself.
+// A name in a directory and what it stands for; inode null: known to be absent. The cache keeps unused ones
+// on a list and drops the oldest; a file system that must hold on to an inode does so itself.
 class Dentry : public std::enable_shared_from_this<Dentry> {
  public:
   Dentry(DentryRef parent, std::string name, InodeRef inode);
@@ -38,9 +38,9 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
   // The cached child, or null if the cache does not know.
   DentryRef find_child(std::string_view name) const;
 
-  // Held shared by lookups in this directory that ask the file system, exclusively by changes of its names: what the
-  // file system answered is thus what the cache records, however long the answer took. Where several directories are
-  // locked, ancestors come first; unrelated ones only under Superblock::rename_lock.
+  // Held shared by lookups in this directory that ask the file system, exclusively by changes of its names:
+  // what the file system answered is thus what the cache records, however long the answer took. Where several
+  // directories are locked, ancestors come first; unrelated ones only under Superblock::rename_lock.
   FiberLock& names_lock();
 
  private:
@@ -82,8 +82,8 @@ class DentryCache {
   DentryCache(const DentryCache&) = delete;
   DentryCache& operator=(const DentryCache&) = delete;
 
-  // The child dentry, from the cache or by the directory's lookup. A negative dentry for an absent name. `name` is one
-  // component; ENAMETOOLONG, ENOTDIR and what Inode::lookup answers.
+  // The child dentry, from the cache or by the directory's lookup. A negative dentry for an absent name.
+  // `name` is one component; ENAMETOOLONG, ENOTDIR and what Inode::lookup answers.
   Result<DentryRef> lookup(const DentryRef& directory, std::string_view name);
   // The same for a caller that holds the directory's names_lock.
   Result<DentryRef> lookup_locked(const DentryRef& directory, std::string_view name);
@@ -149,7 +149,8 @@ class MountNamespace {
   Path root() const { return descend({root_mount(), root_mount()->root}); }
 
   // Mounts on `place` (on nothing for the first). EBUSY, ENOTDIR as mount(2).
-  Result<MountRef> mount(const Path& place, std::shared_ptr<Superblock> superblock, InodeRef root_inode = nullptr);
+  Result<MountRef> mount(const Path& place, std::shared_ptr<Superblock> superblock,
+                         InodeRef root_inode = nullptr);
   // A bind mount of `from`.
   Result<MountRef> bind(const Path& place, const Path& from);
   // `mounted` is a mount's root: EINVAL otherwise, EBUSY for a mount that is used unless `lazy`.
@@ -162,7 +163,8 @@ class MountNamespace {
   Path descend(Path place) const;
   // `..` of a place, staying below `root`.
   Path ascend(const Path& place, const Path& root) const;
-  // The path's text as seen from `root`: getcwd(2), /proc. "(unreachable)" and " (deleted)" as Linux writes them.
+  // The path's text as seen from `root`: getcwd(2), /proc. "(unreachable)" and " (deleted)" as Linux writes
+  // them.
   std::string path_text(const Path& path, const Path& root) const;
   // Whether `path` lies at or below `root`.
   bool reachable(const Path& path, const Path& root) const;
@@ -178,8 +180,8 @@ class MountNamespace {
   uint32_t next_id_ = 1;
 };
 
-// A place for what has no name in the tree (a pipe, a socket, a memfd), so that /proc/PID/fd can lead to it: `text` is
-// what path_text() shows for it.
+// A place for what has no name in the tree (a pipe, a socket, a memfd), so that /proc/PID/fd can lead to it:
+// `text` is what path_text() shows for it.
 Path anonymous_path(InodeRef inode, std::string text);
 bool is_anonymous(const Path& path);
 
@@ -229,9 +231,10 @@ struct Walked {
   bool trailing_slash = false;
 };
 
-// path_resolution(7) from `start` (or the root, for an absolute path): ENOENT, ENOTDIR, ELOOP, EACCES, ENAMETOOLONG;
-// EXDEV and EAGAIN with RESOLVE_*. The place of an absent last component is ENOENT unless `parent`.
-Result<Walked> walk(const FsContext& context, const Credentials& credentials, const Path& start, std::string_view path,
-                    const WalkOptions& options);
+// path_resolution(7) from `start` (or the root, for an absolute path): ENOENT, ENOTDIR, ELOOP, EACCES,
+// ENAMETOOLONG; EXDEV and EAGAIN with RESOLVE_*. The place of an absent last component is ENOENT unless
+// `parent`.
+Result<Walked> walk(const FsContext& context, const Credentials& credentials, const Path& start,
+                    std::string_view path, const WalkOptions& options);
 
 }  // namespace sentry::vfs

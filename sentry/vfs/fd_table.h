@@ -19,16 +19,16 @@ class FdTable {
   // fork(2)'s copy: the same descriptions, a table of its own.
   std::shared_ptr<FdTable> clone() const;
 
-  Result<FileRef> get(int fd) const;                // EBADF; O_PATH files too
-  Result<FileRef> get_io(int fd) const;             // EBADF for O_PATH files
+  Result<FileRef> get(int fd) const;     // EBADF; O_PATH files too
+  Result<FileRef> get_io(int fd) const;  // EBADF for O_PATH files
   // The lowest free descriptor from `from`; EMFILE at `limit` (RLIMIT_NOFILE).
   Result<int> install(FileRef file, bool cloexec, uint64_t limit, int from = 0);
   // EMFILE if install() could not find one now.
   Result<> check_room(uint64_t limit) const;
   // dup3(2): replaces what is there. EBADF beyond the limit.
   Result<> install_at(int fd, FileRef file, bool cloexec, uint64_t limit);
-  Result<> close(int fd);                           // EBADF; the file's flush error
-  FileRef remove(int fd);                           // null if absent; no flush
+  Result<> close(int fd);  // EBADF; the file's flush error
+  FileRef remove(int fd);  // null if absent; no flush
   Result<bool> cloexec(int fd) const;
   Result<> set_cloexec(int fd, bool value);
   void close_on_exec();

@@ -1,6 +1,6 @@
-// A lock between fibers, for what stays busy while its holder is parked (a directory whose change is on its way to the
-// gofer). Shared or exclusive; works with std::unique_lock and std::shared_lock. Uninterruptible, like i_rwsem: holders
-// always come back.
+// A lock between fibers, for what stays busy while its holder is parked (a directory whose change is on its
+// way to the gofer). Shared or exclusive; works with std::unique_lock and std::shared_lock. Uninterruptible,
+// like i_rwsem: holders always come back.
 #pragma once
 
 #include "sentry/base/log.h"

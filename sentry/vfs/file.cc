@@ -42,14 +42,16 @@ NamelessSuperblock& nameless(uint32_t mode) {
 
 class NamelessInode final : public Inode {
  public:
-  NamelessInode(uint32_t mode, std::string name, const CredentialsRef& owner) : Inode(nameless(mode)), name_(std::move(name)) {
+  NamelessInode(uint32_t mode, std::string name, const CredentialsRef& owner)
+      : Inode(nameless(mode)), name_(std::move(name)) {
     attributes_.ino = nameless(mode).next_inode();
     attributes_.mode = mode;
     if (owner != nullptr) {
       attributes_.uid = owner->fsuid;
       attributes_.gid = owner->fsgid;
     }
-    attributes_.atime = attributes_.mtime = attributes_.ctime = attributes_.btime = read_clock(CLOCK_REALTIME);
+    attributes_.atime = attributes_.mtime = attributes_.ctime = attributes_.btime =
+        read_clock(CLOCK_REALTIME);
   }
   Result<Attributes> getattr() override { return attributes_; }
   uint32_t type() const override { return attributes_.mode & S_IFMT; }
@@ -210,7 +212,8 @@ bool access_time_due(const Path& path, int flags, const Attributes& attributes, 
   if (mount.nodiratime && attributes.is_directory()) return false;
   if (!mount.relatime) return true;
   constexpr Nanoseconds kDay = 24 * 3600 * kSecond;
-  return attributes.atime <= attributes.mtime || attributes.atime <= attributes.ctime || now - attributes.atime >= kDay;
+  return attributes.atime <= attributes.mtime || attributes.atime <= attributes.ctime ||
+         now - attributes.atime >= kDay;
 }
 
 }  // namespace sentry::vfs

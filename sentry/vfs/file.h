@@ -1,4 +1,5 @@
-// Open file descriptions. What an implementor leaves alone answers as Linux does when the file operation is missing.
+// Open file descriptions. What an implementor leaves alone answers as Linux does when the file operation is
+// missing.
 #pragma once
 
 #include <fcntl.h>
@@ -21,7 +22,8 @@ namespace sentry::vfs {
 class DirectorySink {
  public:
   virtual ~DirectorySink() = default;
-  // False when there is no room: the entry must be offered again by the next call. `next` is the position behind it.
+  // False when there is no room: the entry must be offered again by the next call. `next` is the position
+  // behind it.
   virtual bool add(std::string_view name, uint64_t ino, unsigned char type /* DT_* */, uint64_t next) = 0;
 };
 
@@ -34,15 +36,17 @@ class ReleaseQueue : public WaitQueue {
 // Who gets a description's SIGIO: fcntl(2) F_SETOWN, F_SETOWN_EX, F_SETSIG.
 struct AsyncOwner {
   int type = F_OWNER_PID;
-  pid_t id = 0;   // 0: nobody
-  int signo = 0;  // 0: SIGIO without siginfo
+  pid_t id = 0;             // 0: nobody
+  int signo = 0;            // 0: SIGIO without siginfo
   uid_t uid = 0, euid = 0;  // of the caller that set the owner, for the permission to signal
 };
 
 class File : public std::enable_shared_from_this<File> {
  public:
-  // `flags` are O_* of open(2) without creation flags. `path` may be empty (pipes, sockets); then `inode` says what it is.
-  File(Path path, InodeRef inode, int flags) : path_(std::move(path)), inode_(std::move(inode)), flags_(flags) {}
+  // `flags` are O_* of open(2) without creation flags. `path` may be empty (pipes, sockets); then `inode`
+  // says what it is.
+  File(Path path, InodeRef inode, int flags)
+      : path_(std::move(path)), inode_(std::move(inode)), flags_(flags) {}
   virtual ~File();
   File(const File&) = delete;
   File& operator=(const File&) = delete;
@@ -56,14 +60,16 @@ class File : public std::enable_shared_from_this<File> {
   // fcntl(F_SETFL): O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK change, others stay.
   virtual Result<> set_status_flags(int flags);
 
-  // Reads and writes of seekable files at the file's position or, for pread and pwrite, at `offset`. Streams take no
-  // offset (ESPIPE by seekable()). Blocking calls park the fiber unless `nonblocking` (EAGAIN). A short count is no
-  // error; an error only if nothing was transferred. The caller has checked readable()/writable().
+  // Reads and writes of seekable files at the file's position or, for pread and pwrite, at `offset`. Streams
+  // take no offset (ESPIPE by seekable()). Blocking calls park the fiber unless `nonblocking` (EAGAIN). A
+  // short count is no error; an error only if nothing was transferred. The caller has checked
+  // readable()/writable().
   struct IoOptions {
     std::optional<uint64_t> offset;
-    bool nonblocking = false;  // O_NONBLOCK or MSG_DONTWAIT: streams answer EAGAIN; files with a position take no notice
-    bool nowait = false;       // RWF_NOWAIT: EAGAIN rather than waiting for storage, even for a file
-    bool append = false;       // RWF_APPEND
+    bool nonblocking =
+        false;  // O_NONBLOCK or MSG_DONTWAIT: streams answer EAGAIN; files with a position take no notice
+    bool nowait = false;  // RWF_NOWAIT: EAGAIN rather than waiting for storage, even for a file
+    bool append = false;  // RWF_APPEND
   };
   virtual Result<size_t> read(mm::Sink&, const IoOptions&) { return Errno(EINVAL); }
   virtual Result<size_t> write(mm::Source&, const IoOptions&) { return Errno(EINVAL); }
@@ -72,12 +78,15 @@ class File : public std::enable_shared_from_this<File> {
 
   // poll(2): the events that hold now. Default: a regular file's.
   virtual Events poll() { return 0x1 | 0x4 | 0x40 | 0x100; }  // IN OUT RDNORM WRNORM
-  // Wakes when poll() may have changed. Null where it never does. epoll_ctl answers EPERM where `pollable` is false.
+  // Wakes when poll() may have changed. Null where it never does. epoll_ctl answers EPERM where `pollable` is
+  // false.
   virtual WaitQueue* wait_queue() { return nullptr; }
   virtual bool pollable() { return wait_queue() != nullptr; }
 
   // ioctl(2). `argument` is the raw third argument; memory is the caller's.
-  virtual Result<uint64_t> ioctl(mm::AddressSpaceMap&, unsigned /*request*/, uint64_t /*argument*/) { return Errno(ENOTTY); }
+  virtual Result<uint64_t> ioctl(mm::AddressSpaceMap&, unsigned /*request*/, uint64_t /*argument*/) {
+    return Errno(ENOTTY);
+  }
   virtual Result<> readdir(DirectorySink&) { return Errno(ENOTDIR); }
   virtual Result<std::shared_ptr<mm::Mappable>> mmap(int /*prot*/, int /*flags*/) { return Errno(ENODEV); }
   virtual Result<> fsync(bool /*data_only*/) { return Errno(EINVAL); }
@@ -92,10 +101,12 @@ class File : public std::enable_shared_from_this<File> {
   virtual Result<pid_t> pidfd_process() const { return Errno(EBADF); }
   // Extra lines of /proc/PID/fdinfo/N.
   virtual std::string fdinfo() { return {}; }
-  // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]", "anon_inode:[eventfd]".
+  // What readlink of /proc/PID/fd/N shows: the path, or for nameless ones "pipe:[123]",
+  // "anon_inode:[eventfd]".
   virtual std::string description();
 
-  // Whether the position is the host's, shared with whoever opened the file outside: then `position` means nothing.
+  // Whether the position is the host's, shared with whoever opened the file outside: then `position` means
+  // nothing.
   virtual bool host_position() const { return false; }
   // The position, for files that keep one; shared by duplicates. Directories use it as a cookie.
   uint64_t position = 0;
@@ -117,8 +128,8 @@ class File : public std::enable_shared_from_this<File> {
   int flags_;
 };
 
-// A file with a position and a size: what pread, pwrite and lseek need is left to the implementor. Reads and writes at
-// the shared position take turns (f_pos_lock).
+// A file with a position and a size: what pread, pwrite and lseek need is left to the implementor. Reads and
+// writes at the shared position take turns (f_pos_lock).
 class SeekableFile : public File {
  public:
   using File::File;
@@ -136,7 +147,8 @@ class SeekableFile : public File {
     return Errno(EINVAL);
   }
   virtual Result<uint64_t> size() = 0;
-  // The next data (or hole) from `offset`, which is below size(). Default: all is data, with a hole at the end.
+  // The next data (or hole) from `offset`, which is below size(). Default: all is data, with a hole at the
+  // end.
   virtual Result<uint64_t> find_data(uint64_t offset, bool data);
 
  private:
@@ -173,8 +185,8 @@ std::string anonymous_name(const Inode& inode);  // "pipe:[77]"; empty for a nam
 // Where a file lies, for /proc/PID/fd: its path, or an anonymous_path() for one without.
 Path place_of(const File& file);
 
-// Whether reading a file of this mount makes its access time due (touch_atime, relatime), 24 hours and all. `flags` are
-// the open file's.
+// Whether reading a file of this mount makes its access time due (touch_atime, relatime), 24 hours and all.
+// `flags` are the open file's.
 bool access_time_due(const Path& path, int flags, const Attributes& attributes, Nanoseconds now);
 
 }  // namespace sentry::vfs

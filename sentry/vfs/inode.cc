@@ -10,8 +10,8 @@
 namespace sentry::vfs {
 namespace {
 
-// Unnamed device numbers (major 0), handed out upwards. They are not reused: 2^20 superblocks are more than a sandbox
-// makes, and a wrap-around only repeats what stat(2) shows.
+// Unnamed device numbers (major 0), handed out upwards. They are not reused: 2^20 superblocks are more than a
+// sandbox makes, and a wrap-around only repeats what stat(2) shows.
 uint64_t next_device() {
   static unsigned minor = 0;
   return makedev(0, ++minor & 0xfffff);
@@ -41,7 +41,9 @@ Result<> Inode::permission(const Credentials& credentials, int mask) {
   return check_permission(attributes.mode, attributes.uid, attributes.gid, credentials, mask);
 }
 
-Result<FileRef> Inode::open(const Path& path, int flags) { return open_special(path, shared_from_this(), flags); }
+Result<FileRef> Inode::open(const Path& path, int flags) {
+  return open_special(path, shared_from_this(), flags);
+}
 
 Result<> check_permission(const Attributes& attributes, const Credentials& credentials, int mask) {
   return check_permission(attributes.mode, attributes.uid, attributes.gid, credentials, mask);

@@ -1,5 +1,5 @@
-// Files as the file systems see them. An implementor overrides what its files can do; what it leaves alone answers as
-// Linux does when the inode operation is missing.
+// Files as the file systems see them. An implementor overrides what its files can do; what it leaves alone
+// answers as Linux does when the inode operation is missing.
 #pragma once
 
 #include <sys/stat.h>
@@ -54,8 +54,8 @@ struct Attributes {
   bool is_regular() const { return S_ISREG(mode); }
 };
 
-// What setattr changes; absent fields stay. ctime follows by itself. The caller has checked permissions and has cleared
-// set-id bits where Linux does.
+// What setattr changes; absent fields stay. ctime follows by itself. The caller has checked permissions and
+// has cleared set-id bits where Linux does.
 struct AttributeChange {
   std::optional<uint32_t> mode;  // permission bits only (07777)
   std::optional<uid_t> uid;
@@ -73,7 +73,8 @@ class Superblock {
   virtual const char* type() const = 0;  // for /proc/mounts: "tmpfs"
   virtual Result<struct statfs> statfs();
   virtual InodeRef root() = 0;
-  // Whether names may be kept in the dentry cache until the inode operations change them. False: every lookup asks.
+  // Whether names may be kept in the dentry cache until the inode operations change them. False: every lookup
+  // asks.
   virtual bool caches_names() const { return true; }
   bool read_only = false;
   // Held while a directory moves, so that nobody's ancestors change meanwhile (s_vfs_rename_mutex).
@@ -107,25 +108,32 @@ class Inode : public std::enable_shared_from_this<Inode> {
   bool is_directory() const { return S_ISDIR(type()); }
   bool is_symlink() const { return S_ISLNK(type()); }
   virtual Result<> setattr(const AttributeChange&) { return Errno(EPERM); }
-  // Whether `mask` (R_OK | W_OK | X_OK) is allowed; default: mode bits, owner and capabilities, path_resolution(7).
+  // Whether `mask` (R_OK | W_OK | X_OK) is allowed; default: mode bits, owner and capabilities,
+  // path_resolution(7).
   virtual Result<> permission(const Credentials& credentials, int mask);
 
-  // Directories. `name` is one component, not "." or "..". The VFS has checked permissions and, where it can, existence,
-  // and holds the directory's names_lock (dentry.h). While an Inode lives, its file answers this same object under every
-  // name: locks, attachments and the overlay go by identity.
+  // Directories. `name` is one component, not "." or "..". The VFS has checked permissions and, where it can,
+  // existence, and holds the directory's names_lock (dentry.h). While an Inode lives, its file answers this
+  // same object under every name: locks, attachments and the overlay go by identity.
   virtual Result<InodeRef> lookup(std::string_view) { return Errno(ENOTDIR); }  // ENOENT
-  // A hint before a lookup: `name` in this directory is wanted, then the components of `rest` below it ("b/c"; may hold
+  // A hint before a lookup: `name` in this directory is wanted, then the components of `rest` below it
+  // ("b/c"; may hold
   // "..", may cross links and mounts). A file system that answers from far away may fetch them in one go.
   virtual void expect(std::string_view /*name*/, std::string_view /*rest*/) {}
-  virtual Result<InodeRef> create(std::string_view, const NewNode&) { return Errno(EPERM); }  // regular, fifo, socket, device
+  virtual Result<InodeRef> create(std::string_view, const NewNode&) {
+    return Errno(EPERM);
+  }  // regular, fifo, socket, device
   virtual Result<InodeRef> mkdir(std::string_view, const NewNode&) { return Errno(EPERM); }
-  virtual Result<InodeRef> symlink(std::string_view, const NewNode&, std::string_view /*target*/) { return Errno(EPERM); }
+  virtual Result<InodeRef> symlink(std::string_view, const NewNode&, std::string_view /*target*/) {
+    return Errno(EPERM);
+  }
   virtual Result<> link(std::string_view, Inode& /*target, of the same superblock*/) { return Errno(EPERM); }
   virtual Result<> unlink(std::string_view, Inode& /*victim*/) { return Errno(EPERM); }
   virtual Result<> rmdir(std::string_view, Inode& /*victim*/) { return Errno(EPERM); }  // ENOTEMPTY
-  // rename(2) with RENAME_* flags; `victim` is what new_name names now, or null. Both directories are of one superblock.
-  virtual Result<> rename(std::string_view, Inode& /*node*/, Inode& /*new_dir*/, std::string_view, Inode* /*victim*/,
-                          unsigned /*flags*/) {
+  // rename(2) with RENAME_* flags; `victim` is what new_name names now, or null. Both directories are of one
+  // superblock.
+  virtual Result<> rename(std::string_view, Inode& /*node*/, Inode& /*new_dir*/, std::string_view,
+                          Inode* /*victim*/, unsigned /*flags*/) {
     return Errno(EPERM);
   }
   // An unnamed regular file (O_TMPFILE).
@@ -136,13 +144,15 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // A link that leads to an object and not to a name (/proc/PID/fd/3). Absent for ordinary links.
   virtual std::optional<Result<Path>> follow() { return std::nullopt; }
 
-  // open(2): `flags` are O_*; creation and permissions are done, truncation follows through setattr. Default: what
-  // sentry/vfs/special.h says for devices and FIFOs, else ENXIO, as for a socket.
+  // open(2): `flags` are O_*; creation and permissions are done, truncation follows through setattr. Default:
+  // what sentry/vfs/special.h says for devices and FIFOs, else ENXIO, as for a socket.
   virtual Result<FileRef> open(const Path& path, int flags);
 
   // xattr(7). Names with their prefix. Sizes as getxattr(2): the caller handles ERANGE.
   virtual Result<std::string> getxattr(std::string_view) { return Errno(EOPNOTSUPP); }
-  virtual Result<> setxattr(std::string_view, std::string_view /*value*/, int /*flags*/) { return Errno(EOPNOTSUPP); }
+  virtual Result<> setxattr(std::string_view, std::string_view /*value*/, int /*flags*/) {
+    return Errno(EOPNOTSUPP);
+  }
   virtual Result<std::vector<std::string>> listxattr() { return std::vector<std::string>{}; }
   virtual Result<> removexattr(std::string_view) { return Errno(EOPNOTSUPP); }
 
@@ -167,8 +177,8 @@ Result<> check_permission(uint32_t mode, uid_t uid, gid_t gid, const Credentials
 inline bool owns(const Credentials& credentials, uid_t owner) {
   return credentials.fsuid == owner || credentials.capable(3 /* CAP_FOWNER */);
 }
-// The mode bits that remain when a file's data or owner changes (should_remove_suid): without S_ISUID, and without
-// S_ISGID where it means set-group-id.
+// The mode bits that remain when a file's data or owner changes (should_remove_suid): without S_ISUID, and
+// without S_ISGID where it means set-group-id.
 uint32_t without_set_id(uint32_t mode);
 
 }  // namespace sentry::vfs

@@ -24,7 +24,9 @@ std::vector<Blocked>& blocked_requests() {
 
 class BlockedScope {
  public:
-  BlockedScope(Inode& inode, const RecordLock& wanted) : wanted_(&wanted) { blocked_requests().push_back({&inode, &wanted}); }
+  BlockedScope(Inode& inode, const RecordLock& wanted) : wanted_(&wanted) {
+    blocked_requests().push_back({&inode, &wanted});
+  }
   ~BlockedScope() {
     std::erase_if(blocked_requests(), [this](const Blocked& blocked) { return blocked.wanted == wanted_; });
   }
@@ -39,8 +41,8 @@ bool overlap(const RecordLock& a, const RecordLock& b) { return a.start <= b.end
 
 bool is_ofd(const RecordLock& lock) { return lock.pid == -1; }
 
-// Whether waiting for `holder` would wait for ourselves. Locks of open file descriptions are left out, as in Linux:
-// their owner is no process that could be stuck.
+// Whether waiting for `holder` would wait for ourselves. Locks of open file descriptions are left out, as in
+// Linux: their owner is no process that could be stuck.
 bool would_deadlock(const RecordLock& lock, const RecordLock& holder) {
   if (is_ofd(lock)) return false;
   const void* owner = holder.owner;
@@ -171,7 +173,8 @@ Result<std::shared_ptr<void>> deny_writes(const InodeRef& inode) {
 void release_locks(Inode& inode, const void* owner) {
   if (!inode.has_locks()) return;
   Inode::Locks& locks = inode.locks();
-  const auto records = std::erase_if(locks.records, [&](const RecordLock& held) { return held.owner == owner; });
+  const auto records =
+      std::erase_if(locks.records, [&](const RecordLock& held) { return held.owner == owner; });
   const auto flocks = std::erase_if(locks.flocks, [&](const FlockLock& held) { return held.owner == owner; });
   if (records + flocks != 0) locks.waiters.wake();
 }

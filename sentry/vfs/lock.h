@@ -35,16 +35,16 @@ struct Inode::Locks {
 // flock(2): EWOULDBLOCK if it would wait and may not. operation: LOCK_SH, LOCK_EX or LOCK_UN.
 Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking);
 
-// fcntl(2) F_SETLK / F_SETLKW: sets or clears. EAGAIN, EDEADLK, ENOLCK. ERESTARTSYS from a wait. While it waits the
-// descriptor may be closed: the caller keeps the inode alive and looks again, as fcntl_setlk does.
+// fcntl(2) F_SETLK / F_SETLKW: sets or clears. EAGAIN, EDEADLK, ENOLCK. ERESTARTSYS from a wait. While it
+// waits the descriptor may be closed: the caller keeps the inode alive and looks again, as fcntl_setlk does.
 Result<> set_record_lock(Inode& inode, const RecordLock& lock, bool unlock, bool wait);
 // F_GETLK: the first lock in the way, if any.
 const RecordLock* find_conflict(Inode& inode, const RecordLock& lock);
 // close(2) drops an owner's record locks; the last close of a description its flock and OFD locks.
 void release_locks(Inode& inode, const void* owner);
 
-// deny_write_access: while the token lives, opening the file for writing is ETXTBSY. ETXTBSY if somebody writes already.
-// What exec owes the file that it runs; the token belongs to the address space.
+// deny_write_access: while the token lives, opening the file for writing is ETXTBSY. ETXTBSY if somebody
+// writes already. What exec owes the file that it runs; the token belongs to the address space.
 Result<std::shared_ptr<void>> deny_writes(const InodeRef& inode);
 
 }  // namespace sentry::vfs

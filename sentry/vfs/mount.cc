@@ -6,8 +6,8 @@
 namespace sentry::vfs {
 namespace {
 
-// Enough for the working set of a compiler or an interpreter; a dentry and its inode cost some hundred bytes, and with
-// the gofer two descriptors there.
+// Enough for the working set of a compiler or an interpreter; a dentry and its inode cost some hundred bytes,
+// and with the gofer two descriptors there.
 constexpr size_t kCachedNames = 16384;
 
 class AnonymousSuperblock final : public Superblock {
@@ -55,14 +55,16 @@ MountNamespace::~MountNamespace() {
   for (const auto& [place, mount] : covered_) mount->mountpoint.reset();
 }
 
-Result<MountRef> MountNamespace::mount(const Path& place, std::shared_ptr<Superblock> superblock, InodeRef root_inode) {
+Result<MountRef> MountNamespace::mount(const Path& place, std::shared_ptr<Superblock> superblock,
+                                       InodeRef root_inode) {
   if (root_inode == nullptr) root_inode = superblock->root();
   auto mount = std::make_shared<Mount>();
   mount->type = superblock->type();
   // One directory has one dentry, however often it is mounted.
   for (const MountRef& other : mounts_)
     if (other->superblock == superblock && other->root->inode() == root_inode) mount->root = other->root;
-  if (mount->root == nullptr) mount->root = std::make_shared<Dentry>(nullptr, std::string(), std::move(root_inode));
+  if (mount->root == nullptr)
+    mount->root = std::make_shared<Dentry>(nullptr, std::string(), std::move(root_inode));
   mount->superblock = std::move(superblock);
   TRY(attach(mount, place));
   return mount;
@@ -99,8 +101,8 @@ Result<> MountNamespace::attach(const MountRef& mount, const Path& place) {
   if (top.dentry->deleted()) return Errno(ENOENT);
   if (top.dentry->inode()->is_directory() != mount->root->inode()->is_directory()) return Errno(ENOTDIR);
   // mount(2): EBUSY where this very file system is on top already.
-  if (top.mount->superblock == mount->superblock && top.dentry == top.mount->root && mount->root == top.dentry &&
-      top.mount->parent != nullptr)
+  if (top.mount->superblock == mount->superblock && top.dentry == top.mount->root &&
+      mount->root == top.dentry && top.mount->parent != nullptr)
     return Errno(EBUSY);
   mount->parent = top.mount;
   mount->mountpoint = top.dentry;
@@ -122,14 +124,16 @@ void MountNamespace::detach(const MountRef& mount) {
 }
 
 bool MountNamespace::has_children(const Mount& mount) const {
-  return std::any_of(mounts_.begin(), mounts_.end(), [&](const MountRef& other) { return other->parent.get() == &mount; });
+  return std::any_of(mounts_.begin(), mounts_.end(),
+                     [&](const MountRef& other) { return other->parent.get() == &mount; });
 }
 
 Result<> MountNamespace::unmount(const Path& mounted, bool lazy) {
   const MountRef mount = mounted.mount;
   if (is_anonymous(mounted) || mounted.dentry != mount->root) return Errno(EINVAL);
   if (mount->parent == nullptr) return Errno(mounts_.empty() || mount != mounts_.front() ? EINVAL : EBUSY);
-  // This function's reference, the caller's, mounts_ and covered_; any other is a user's (working directory, open file).
+  // This function's reference, the caller's, mounts_ and covered_; any other is a user's (working directory,
+  // open file).
   constexpr long kOwnReferences = 4;
   if (!lazy && (has_children(*mount) || mount.use_count() > kOwnReferences)) return Errno(EBUSY);
 
@@ -147,7 +151,8 @@ Result<> MountNamespace::unmount(const Path& mounted, bool lazy) {
 
 Result<> MountNamespace::move(const Path& mounted, const Path& place) {
   const MountRef mount = mounted.mount;
-  if (is_anonymous(mounted) || mounted.dentry != mount->root || mount->parent == nullptr) return Errno(EINVAL);
+  if (is_anonymous(mounted) || mounted.dentry != mount->root || mount->parent == nullptr)
+    return Errno(EINVAL);
   const Path top = descend(place);
   if (is_anonymous(top)) return Errno(EINVAL);
   if (top.dentry->inode()->is_directory() != mount->root->inode()->is_directory()) return Errno(ENOTDIR);
@@ -165,7 +170,8 @@ Result<> MountNamespace::move(const Path& mounted, const Path& place) {
 Result<> MountNamespace::pivot_root(const Path& new_root, const Path& put_old) {
   const MountRef fresh = new_root.mount;
   const MountRef old = mounts_.front();
-  if (is_anonymous(new_root) || new_root.dentry != fresh->root || fresh->parent == nullptr) return Errno(EINVAL);
+  if (is_anonymous(new_root) || new_root.dentry != fresh->root || fresh->parent == nullptr)
+    return Errno(EINVAL);
   if (fresh == old || put_old.mount == old) return Errno(EBUSY);
   if (!put_old.dentry->inode()->is_directory()) return Errno(ENOTDIR);
   if (!reachable(put_old, new_root)) return Errno(EINVAL);

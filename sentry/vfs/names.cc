@@ -1,5 +1,5 @@
-// Calls that change names: mknod, mkdir, symlink, link, unlink, rmdir, rename. The order of the checks is that of
-// Linux's fs/namei.c, since it decides the errno.
+// Calls that change names: mknod, mkdir, symlink, link, unlink, rmdir, rename. The order of the checks is
+// that of Linux's fs/namei.c, since it decides the errno.
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <unistd.h>
@@ -22,7 +22,9 @@ Result<Walked> walk_to_parent(const Caller& caller, std::string_view path) {
 
 // may_delete's rule of sticky directories.
 Result<> check_sticky(const Credentials& credentials, const Attributes& directory, Inode& victim) {
-  if ((directory.mode & S_ISVTX) == 0 || credentials.capable(CAP_FOWNER) || directory.uid == credentials.fsuid) return {};
+  if ((directory.mode & S_ISVTX) == 0 || credentials.capable(CAP_FOWNER) ||
+      directory.uid == credentials.fsuid)
+    return {};
   if (TRY(victim.getattr()).uid == credentials.fsuid) return {};
   return Errno(EPERM);
 }
@@ -110,21 +112,24 @@ Result<> mknod(const Caller& caller, std::string_view path, uint32_t mode, uint6
 }
 
 Result<> mkdir(const Caller& caller, std::string_view path, uint32_t mode) {
-  (void)TRY(create(caller, path, S_IFDIR | (mode & 01777),
-                   [](Inode& parent, std::string_view name, const NewNode& node) { return parent.mkdir(name, node); }));
+  (void)TRY(create(
+      caller, path, S_IFDIR | (mode & 01777),
+      [](Inode& parent, std::string_view name, const NewNode& node) { return parent.mkdir(name, node); }));
   return {};
 }
 
 Result<> symlink(const Caller& caller, std::string_view target, std::string_view path) {
   if (target.empty()) return Errno(ENOENT);
   if (target.size() >= kPathMax) return Errno(ENAMETOOLONG);
-  (void)TRY(create(caller, path, S_IFLNK | 0777, [&](Inode& parent, std::string_view name, const NewNode& node) {
-    return parent.symlink(name, node, target);
-  }));
+  (void)TRY(
+      create(caller, path, S_IFLNK | 0777, [&](Inode& parent, std::string_view name, const NewNode& node) {
+        return parent.symlink(name, node, target);
+      }));
   return {};
 }
 
-Result<> link(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path, int at_flags) {
+Result<> link(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path,
+              int at_flags) {
   if ((at_flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) != 0) return Errno(EINVAL);
   WalkOptions options;
   options.follow = (at_flags & AT_SYMLINK_FOLLOW) != 0;
@@ -135,13 +140,14 @@ Result<> link(const Caller& from, std::string_view old_path, const Caller& to, s
   }
   const Walked old = TRY(walk(from.fs, *from.credentials, from.start, old_path, options));
   const InodeRef target = old.path.dentry->inode();
-  (void)TRY(create(to, new_path, S_IFREG, [&](Inode& parent, std::string_view name, const NewNode&) -> Result<InodeRef> {
-    if (&parent.superblock() != &target->superblock()) return Errno(EXDEV);
-    if (target->is_directory()) return Errno(EPERM);
-    TRY(parent.link(name, *target));
-    notify_link_count(*target);
-    return target;
-  }));
+  (void)TRY(create(to, new_path, S_IFREG,
+                   [&](Inode& parent, std::string_view name, const NewNode&) -> Result<InodeRef> {
+                     if (&parent.superblock() != &target->superblock()) return Errno(EXDEV);
+                     if (target->is_directory()) return Errno(EPERM);
+                     TRY(parent.link(name, *target));
+                     notify_link_count(*target);
+                     return target;
+                   }));
   return {};
 }
 
@@ -217,9 +223,11 @@ Result<> rename(const Caller& from, std::string_view old_path, const Caller& to,
     if (new_walk.trailing_slash && !target->inode()->is_directory()) return Errno(ENOTDIR);
   }
   const bool moves_directory = source->inode()->is_directory();
-  if (!moves_directory && (old_walk.trailing_slash || (!exchange && new_walk.trailing_slash))) return Errno(ENOTDIR);
+  if (!moves_directory && (old_walk.trailing_slash || (!exchange && new_walk.trailing_slash)))
+    return Errno(ENOTDIR);
   if (source == new_directory || source->is_ancestor_of(*new_directory)) return Errno(EINVAL);
-  if (target == old_directory || target->is_ancestor_of(*old_directory)) return Errno(exchange ? EINVAL : ENOTEMPTY);
+  if (target == old_directory || target->is_ancestor_of(*old_directory))
+    return Errno(exchange ? EINVAL : ENOTEMPTY);
 
   // vfs_rename.
   if (source->inode() == target->inode()) return {};

@@ -32,7 +32,9 @@ void tell(const Inode* inode, uint32_t mask, uint32_t cookie, std::string_view n
 
 bool anybody_watches(const Inode* inode) { return registry().contains(inode); }
 
-uint32_t with_type(const Inode& inode, uint32_t mask) { return inode.is_directory() ? mask | IN_ISDIR : mask; }
+uint32_t with_type(const Inode& inode, uint32_t mask) {
+  return inode.is_directory() ? mask | IN_ISDIR : mask;
+}
 
 // An object that has lost a name: its last one, or one of several.
 void tell_unlinked(Inode& object) {
@@ -66,7 +68,8 @@ void detail::notify(const Dentry& dentry, uint32_t mask) {
   tell(inode.get(), mask, 0, {}, dentry.deleted());
 }
 
-void detail::notify_entry(const Dentry& directory, std::string_view name, const Inode& object, uint32_t mask) {
+void detail::notify_entry(const Dentry& directory, std::string_view name, const Inode& object,
+                          uint32_t mask) {
   tell(directory.inode().get(), with_type(object, mask), 0, name, false);
 }
 

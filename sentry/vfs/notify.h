@@ -1,5 +1,5 @@
-// What inotify(7) hears of. Operations call the functions below after their success; where nobody watches anything they
-// cost a comparison.
+// What inotify(7) hears of. Operations call the functions below after their success; where nobody watches
+// anything they cost a comparison.
 #pragma once
 
 #include <sys/inotify.h>
@@ -15,9 +15,9 @@ namespace sentry::vfs {
 class InodeWatch {
  public:
   virtual ~InodeWatch() = default;
-  // IN_* bits with IN_ISDIR where the object is a directory. `name`: the entry of a watched directory that it happened
-  // to, empty for the watched object itself. `unlinked`: the object has no name any more (IN_EXCL_UNLINK). Must not park;
-  // may unwatch().
+  // IN_* bits with IN_ISDIR where the object is a directory. `name`: the entry of a watched directory that it
+  // happened to, empty for the watched object itself. `unlinked`: the object has no name any more
+  // (IN_EXCL_UNLINK). Must not park; may unwatch().
   virtual void notify(uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked) = 0;
 };
 void watch(Inode& inode, InodeWatch& watch);
@@ -33,8 +33,8 @@ void notify_moved(const Dentry& old_directory, std::string_view old_name, const 
                   std::string_view new_name, Inode& object, Inode* replaced);
 }  // namespace detail
 
-// IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_OPEN, IN_CLOSE_*: something happened to the object at this place; its own watchers
-// and those of its directory are told.
+// IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_OPEN, IN_CLOSE_*: something happened to the object at this place; its
+// own watchers and those of its directory are told.
 inline void notify(const Dentry& dentry, uint32_t mask) {
   if (detail::watches != 0) detail::notify(dentry, mask);
 }
@@ -49,11 +49,13 @@ inline void notify_created(const Dentry& directory, std::string_view name, const
 inline void notify_link_count(const Inode& object) {
   if (detail::watches != 0) detail::notify_link_count(object);
 }
-// unlink(2), rmdir(2): IN_DELETE, and IN_ATTRIB or IN_DELETE_SELF for the object, whose attributes are looked at.
+// unlink(2), rmdir(2): IN_DELETE, and IN_ATTRIB or IN_DELETE_SELF for the object, whose attributes are looked
+// at.
 inline void notify_removed(const Dentry& directory, std::string_view name, Inode& object) {
   if (detail::watches != 0) detail::notify_removed(directory, name, object);
 }
-// rename(2): IN_MOVED_FROM and IN_MOVED_TO with one cookie, IN_MOVE_SELF; the replaced object, if any, has lost a name.
+// rename(2): IN_MOVED_FROM and IN_MOVED_TO with one cookie, IN_MOVE_SELF; the replaced object, if any, has
+// lost a name.
 inline void notify_moved(const Dentry& old_directory, std::string_view old_name, const Dentry& new_directory,
                          std::string_view new_name, Inode& object, Inode* replaced) {
   if (detail::watches != 0)

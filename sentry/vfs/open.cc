@@ -1,4 +1,5 @@
-// open(2), openat2(2): in the order in which Linux checks (fs/namei.c, path_openat), since that decides the errno.
+// open(2), openat2(2): in the order in which Linux checks (fs/namei.c, path_openat), since that decides the
+// errno.
 #include <linux/openat2.h>
 #include <unistd.h>
 
@@ -55,7 +56,8 @@ Result<> cut_to_nothing(Inode& inode) {
   AttributeChange change;
   change.size = 0;
   const Attributes attributes = TRY(inode.getattr());
-  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode) change.mode = mode & 07777;
+  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode)
+    change.mode = mode & 07777;
   return inode.setattr(change);
 }
 
@@ -97,7 +99,8 @@ Result<FileRef> open_existing(const Caller& caller, const Path& path, int flags)
   return make_file(caller, path, flags, truncate);
 }
 
-Result<FileRef> open_unnamed(const Caller& caller, std::string_view path, int flags, uint32_t mode, uint64_t resolve) {
+Result<FileRef> open_unnamed(const Caller& caller, std::string_view path, int flags, uint32_t mode,
+                             uint64_t resolve) {
   Walker walker(caller.fs, *caller.credentials, caller.start, resolve);
   TRY(walker.to_parent(path));
   TRY(walker.finish((flags & O_NOFOLLOW) == 0, true));
@@ -105,7 +108,8 @@ Result<FileRef> open_unnamed(const Caller& caller, std::string_view path, int fl
   TRY(writable_mount(directory));
   Inode& parent = *directory.dentry->inode();
   TRY(parent.permission(*caller.credentials, W_OK | X_OK));
-  NewNode node = prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), S_IFREG | (mode & 07777));
+  NewNode node =
+      prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), S_IFREG | (mode & 07777));
   node.linkable = (flags & O_EXCL) == 0;
   InodeRef inode = TRY(parent.tmpfile(node));
   const uint64_t ino = TRY(inode->getattr()).ino;
@@ -131,14 +135,16 @@ Result<Created> create_last(const Caller& caller, const Walker& walker, uint32_t
   const NewNode node =
       prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), S_IFREG | (mode & 07777));
   InodeRef inode = TRY(parent.create(walker.last(), node));
-  Created created{{directory.mount, dentries.instantiate(directory.dentry, walker.last(), std::move(inode))}, false};
+  Created created{{directory.mount, dentries.instantiate(directory.dentry, walker.last(), std::move(inode))},
+                  false};
   notify_created(*directory.dentry, walker.last(), *created.path.dentry->inode());
   return created;
 }
 
 }  // namespace
 
-NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory, uint32_t mode) {
+NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory,
+                     uint32_t mode) {
   NewNode node;
   node.mode = mode & ~(fs.umask & 0777);
   node.uid = credentials.fsuid;
@@ -155,10 +161,12 @@ NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const 
   return node;
 }
 
-Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uint32_t mode, uint64_t resolve) {
+Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uint32_t mode,
+                     uint64_t resolve) {
   if ((flags & O_PATH) != 0) flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   if ((flags & kUnnamed) != 0) {
-    if ((flags & O_TMPFILE) != O_TMPFILE || (flags & O_CREAT) != 0 || !wants_write(flags)) return Errno(EINVAL);
+    if ((flags & O_TMPFILE) != O_TMPFILE || (flags & O_CREAT) != 0 || !wants_write(flags))
+      return Errno(EINVAL);
     return open_unnamed(caller, path, flags, mode, resolve);
   }
   if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY)) return Errno(EINVAL);

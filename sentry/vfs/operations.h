@@ -1,5 +1,5 @@
-// What system calls do to the tree, with every check that Linux makes above the file systems: permissions, sticky
-// directories, read-only mounts, limits on names.
+// What system calls do to the tree, with every check that Linux makes above the file systems: permissions,
+// sticky directories, read-only mounts, limits on names.
 #pragma once
 
 #include <optional>
@@ -18,21 +18,26 @@ struct Caller {
 };
 
 // open(2), openat2(2): creates, truncates, checks. `mode` before umask. ELOOP for a link with O_NOFOLLOW.
-Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uint32_t mode, uint64_t resolve = 0);
-// Opens a place that is already known (exec, /proc/PID/fd): permissions and all that open() checks of an existing file.
+Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uint32_t mode,
+                     uint64_t resolve = 0);
+// Opens a place that is already known (exec, /proc/PID/fd): permissions and all that open() checks of an
+// existing file.
 Result<FileRef> open_path(const Caller& caller, const Path& path, int flags);
 // The type and the owner a new node gets in `directory`: umask, set-group-id directories, mode_strip_sgid.
-NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory, uint32_t mode);
+NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory,
+                     uint32_t mode);
 
 Result<> mknod(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev);
 // mknod that answers the new place (bind of a unix socket).
 Result<Path> make_node(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev);
 Result<> mkdir(const Caller& caller, std::string_view path, uint32_t mode);
 Result<> symlink(const Caller& caller, std::string_view target, std::string_view path);
-Result<> link(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path, int at_flags);
+Result<> link(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path,
+              int at_flags);
 Result<> unlink(const Caller& caller, std::string_view path);
 Result<> rmdir(const Caller& caller, std::string_view path);
-Result<> rename(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path, unsigned flags);
+Result<> rename(const Caller& from, std::string_view old_path, const Caller& to, std::string_view new_path,
+                unsigned flags);
 
 Result<> chmod(const Credentials& credentials, const Path& path, uint32_t mode);
 Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_t gid);  // -1: unchanged

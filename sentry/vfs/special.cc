@@ -19,7 +19,9 @@ std::map<std::string, FilesystemMaker, std::less<>>& makers() {
 
 }  // namespace
 
-void register_filesystem(std::string name, FilesystemMaker maker) { makers()[std::move(name)] = std::move(maker); }
+void register_filesystem(std::string name, FilesystemMaker maker) {
+  makers()[std::move(name)] = std::move(maker);
+}
 
 Result<std::shared_ptr<Superblock>> make_filesystem(std::string_view name, std::string_view data) {
   const auto found = makers().find(name);
@@ -42,7 +44,8 @@ void DeviceRegistry::add(uint32_t type, unsigned major, unsigned minor, SpecialO
   add_range(type, major, minor, 1, std::move(opener));
 }
 
-void DeviceRegistry::add_range(uint32_t type, unsigned major, unsigned first, unsigned count, SpecialOpener opener) {
+void DeviceRegistry::add_range(uint32_t type, unsigned major, unsigned first, unsigned count,
+                               SpecialOpener opener) {
   ranges_[{type, major, first}] = {first + count - 1, std::move(opener)};
 }
 
@@ -53,7 +56,8 @@ Result<FileRef> DeviceRegistry::open(uint32_t type, uint64_t rdev, const Path& p
   if (range == ranges_.begin()) return Errno(ENXIO);
   --range;
   const auto& [found_type, found_major, first] = range->first;
-  if (found_type != type || found_major != number_major || range->second.last < number_minor) return Errno(ENXIO);
+  if (found_type != type || found_major != number_major || range->second.last < number_minor)
+    return Errno(ENXIO);
   return range->second.opener(path, inode, flags);
 }
 

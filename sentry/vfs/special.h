@@ -1,5 +1,6 @@
-// What opens behind a special file's name: devices by number, FIFOs. The objects live in fs/, above this layer, and are
-// filled in at start; every file system's node of that kind then leads to them (init_special_inode in Linux).
+// What opens behind a special file's name: devices by number, FIFOs. The objects live in fs/, above this
+// layer, and are filled in at start; every file system's node of that kind then leads to them
+// (init_special_inode in Linux).
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,9 @@
 
 namespace sentry::vfs {
 
-// Makes the open file for a node at `path` (never empty: a name in the tree). `flags` are O_* of open(2), with creation
-// flags gone; permissions, nodev and O_NOFOLLOW have been checked. May park (a FIFO waits for its peer).
+// Makes the open file for a node at `path` (never empty: a name in the tree). `flags` are O_* of open(2),
+// with creation flags gone; permissions, nodev and O_NOFOLLOW have been checked. May park (a FIFO waits for
+// its peer).
 using SpecialOpener = std::function<Result<FileRef>(const Path& path, const InodeRef& inode, int flags)>;
 
 // Devices by (type, major, minor).
@@ -27,7 +29,8 @@ class DeviceRegistry {
   // Minors [first, first + count) (pts: 136, 0..1023).
   void add_range(uint32_t type, unsigned major, unsigned first, unsigned count, SpecialOpener opener);
   // ENXIO for a number nobody registered, as Linux answers where no driver is.
-  Result<FileRef> open(uint32_t type, uint64_t rdev, const Path& path, const InodeRef& inode, int flags) const;
+  Result<FileRef> open(uint32_t type, uint64_t rdev, const Path& path, const InodeRef& inode,
+                       int flags) const;
 
  private:
   struct Range {
@@ -38,13 +41,13 @@ class DeviceRegistry {
   std::map<Key, Range> ranges_;
 };
 
-// Opens a FIFO. The opener keeps the pipe in Inode::attachment, which lives as long as the inode does. ENXIO where no
-// opener was set.
+// Opens a FIFO. The opener keeps the pipe in Inode::attachment, which lives as long as the inode does. ENXIO
+// where no opener was set.
 void set_fifo_opener(SpecialOpener opener);
 Result<FileRef> open_fifo(const Path& path, const InodeRef& inode, int flags);
 
-// What Inode::open does for any type a file system does not open itself: devices by number (getattr's rdev), FIFOs,
-// ENXIO for sockets, ELOOP for symbolic links.
+// What Inode::open does for any type a file system does not open itself: devices by number (getattr's rdev),
+// FIFOs, ENXIO for sockets, ELOOP for symbolic links.
 Result<FileRef> open_special(const Path& path, const InodeRef& inode, int flags);
 
 }  // namespace sentry::vfs

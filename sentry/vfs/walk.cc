@@ -142,8 +142,8 @@ Result<> Walker::finish(bool follow, bool directory) {
   return {};
 }
 
-Result<Walked> walk(const FsContext& context, const Credentials& credentials, const Path& start, std::string_view path,
-                    const WalkOptions& options) {
+Result<Walked> walk(const FsContext& context, const Credentials& credentials, const Path& start,
+                    std::string_view path, const WalkOptions& options) {
   if (path.empty() && options.empty_path && !options.parent) {
     if (options.directory && !start.dentry->inode()->is_directory()) return Errno(ENOTDIR);
     return Walked{start, {}, false};

@@ -1,5 +1,5 @@
-// One path resolution under way. walk() and open() drive it; open() must be able to go on where a last symbolic link
-// leads, since creation happens at its target.
+// One path resolution under way. walk() and open() drive it; open() must be able to go on where a last
+// symbolic link leads, since creation happens at its target.
 #pragma once
 
 #include <string>
@@ -17,13 +17,15 @@ class Walker {
   Walker(const Walker&) = delete;
   Walker& operator=(const Walker&) = delete;
 
-  // Walks all but the last component of `path`, which must stay valid while the walker is used. ENOENT if it is empty.
+  // Walks all but the last component of `path`, which must stay valid while the walker is used. ENOENT if it
+  // is empty.
   Result<> to_parent(std::string_view path);
 
   // The directory where the walk stands; with jumped() where a magic link has led.
   const Path& place() const { return place_; }
   Path take_place() { return std::move(place_); }
-  // The last component: "." and ".." as they are, empty where the text is only slashes. Valid until the next step.
+  // The last component: "." and ".." as they are, empty where the text is only slashes. Valid until the next
+  // step.
   std::string_view last() const { return last_; }
   bool last_is_name() const { return !last_.empty() && last_ != "." && last_ != ".."; }
   bool trailing_slash() const { return trailing_slash_; }
@@ -31,7 +33,8 @@ class Walker {
 
   // Looks the last component (a name) up and crosses mounts: a place that may be negative or a symbolic link.
   Result<Path> find_last() { return child(last_); }
-  // Goes on at the target of the symbolic link that find_last() gave: to the parent of its last component, or jumped().
+  // Goes on at the target of the symbolic link that find_last() gave: to the parent of its last component, or
+  // jumped().
   Result<> follow_last(const Path& link);
   // Walks the rest: place() is then the end of the path. ENOENT for what is absent.
   Result<> finish(bool follow, bool directory);

@@ -190,7 +190,8 @@ Result<std::vector<epoll_event>> EpollFile::wait(size_t limit, Deadline deadline
   for (;;) {
     std::vector<epoll_event> events = collect(limit);
     if (!events.empty() || !may_wait) return events;
-    const Result<> waited = wait_until(queue_, EPOLLIN, [this] { return !ready_.empty(); }, deadline);
+    const Result<> waited = wait_until(
+        queue_, EPOLLIN, [this] { return !ready_.empty(); }, deadline);
     if (waited.is(ETIMEDOUT)) return events;
     if (!waited.ok()) return Errno(EINTR);
   }
@@ -240,7 +241,8 @@ size_t EpollFile::paths_above(Counts& known) const {
 bool EpollFile::reaches(const EpollFile& other, std::set<const EpollFile*>& seen) const {
   if (this == &other) return true;
   if (!seen.insert(this).second) return false;
-  return std::any_of(nested_.begin(), nested_.end(), [&](const Item* item) { return item->inner->reaches(other, seen); });
+  return std::any_of(nested_.begin(), nested_.end(),
+                     [&](const Item* item) { return item->inner->reaches(other, seen); });
 }
 
 bool EpollFile::too_many_paths(Counts& known, std::set<const EpollFile*>& seen) const {

@@ -23,7 +23,8 @@ class EpollFile final : public vfs::File {
   Result<> modify(int fd, vfs::File& file, const epoll_event& event);
   Result<> remove(int fd, vfs::File& file);
 
-  // Events that are ready now, at most `limit`; those delivered are disarmed or queued again as their flags say.
+  // Events that are ready now, at most `limit`; those delivered are disarmed or queued again as their flags
+  // say.
   std::vector<epoll_event> collect(size_t limit);
   // The events that collect() answered last did not reach the guest: they are looked at again next time.
   void give_back();
@@ -36,7 +37,8 @@ class EpollFile final : public vfs::File {
 
   // fs.epoll.max_user_watches: for the whole sandbox.
   static constexpr size_t kMaximumWatches = 1 << 20;
-  // Instances in a chain that watch each other (ELOOP beyond), and ways from one up to those that hear of it (EINVAL).
+  // Instances in a chain that watch each other (ELOOP beyond), and ways from one up to those that hear of it
+  // (EINVAL).
   static constexpr size_t kMaximumDepth = 5;
   static constexpr size_t kMaximumPaths = 500;
 
@@ -61,8 +63,8 @@ class EpollFile final : public vfs::File {
   std::list<Item*> ready_;
   WaitQueue queue_;
   std::vector<Key> delivered_;  // by the last collect()
-  std::set<Item*> nested_;    // of items_: those that watch an epoll instance
-  std::set<Item*> watchers_;  // of other instances: those that watch this one
+  std::set<Item*> nested_;      // of items_: those that watch an epoll instance
+  std::set<Item*> watchers_;    // of other instances: those that watch this one
 };
 
 vfs::FileRef make_epoll(const vfs::CredentialsRef& owner);

@@ -28,8 +28,8 @@ Client::Client(EventLoop& loop, Fd socket, std::function<void()> lost)
 Client::~Client() = default;
 
 Result<uint32_t> Client::hello() {
-  const Reply reply =
-      TRY(call(protocol::Op::kHello, protocol::kNoId, [](protocol::Writer& w) { w.put(protocol::HelloRequest{}); }));
+  const Reply reply = TRY(call(protocol::Op::kHello, protocol::kNoId,
+                               [](protocol::Writer& w) { w.put(protocol::HelloRequest{}); }));
   protocol::Reader reader(reply.body);
   const auto answer = TRY(take<protocol::HelloReply>(reader));
   if (answer.version != protocol::kProtocolVersion) return Errno(EPROTO);
@@ -91,7 +91,8 @@ void Client::readable() {
     if (size == 0) return fail("has gone");
     Fd fd;
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int))) continue;
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+        continue;
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c), sizeof number);
       fd = Fd(number);
@@ -151,7 +152,8 @@ void Client::flush() {
   std::vector<uint8_t> packet(sizeof(protocol::RequestHeader) + sizeof(protocol::ForgetRequest) +
                               forgotten_.size() * sizeof(protocol::Id));
   protocol::Writer writer(packet);
-  writer.put(protocol::RequestHeader{next_tag_++, static_cast<uint16_t>(protocol::Op::kForget), 0, protocol::kNoId});
+  writer.put(
+      protocol::RequestHeader{next_tag_++, static_cast<uint16_t>(protocol::Op::kForget), 0, protocol::kNoId});
   writer.put(protocol::ForgetRequest{static_cast<uint32_t>(forgotten_.size()), 0});
   writer.bytes(forgotten_.data(), forgotten_.size() * sizeof(protocol::Id));
   forgotten_.clear();

@@ -1,4 +1,5 @@
-// The sentry's end of the gofer's socket: requests by tag, so that many fibers wait at once. gofer/protocol.h.
+// The sentry's end of the gofer's socket: requests by tag, so that many fibers wait at once.
+// gofer/protocol.h.
 #pragma once
 
 #include <deque>
@@ -25,8 +26,8 @@ class Client {
     std::vector<uint8_t> body;
     Fd fd;
   };
-  // Sends a request and parks the fiber until its reply; signals do not interrupt. The reply's errno, or EIO for a reply
-  // that makes no sense.
+  // Sends a request and parks the fiber until its reply; signals do not interrupt. The reply's errno, or EIO
+  // for a reply that makes no sense.
   template <typename Fill>
   Result<Reply> call(::gofer::Op op, ::gofer::Id id, Fill fill) {
     std::vector<uint8_t> packet(kFirstSize);

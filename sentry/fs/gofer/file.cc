@@ -105,9 +105,10 @@ class GoferFile final : public vfs::SeekableFile {
       if (errno != EAGAIN && errno != EOPNOTSUPP) return Errno(errno);
       if (errno == EAGAIN && nonblocking) return Errno(EAGAIN);
     }
-    const Client::Reply reply = TRY(node_->tree().call(protocol::Op::kRead, handle_->id, [&](protocol::Writer& w) {
-      w.put(protocol::ReadRequest{offset, protocol::kInPacket, static_cast<uint32_t>(size), 0});
-    }));
+    const Client::Reply reply =
+        TRY(node_->tree().call(protocol::Op::kRead, handle_->id, [&](protocol::Writer& w) {
+          w.put(protocol::ReadRequest{offset, protocol::kInPacket, static_cast<uint32_t>(size), 0});
+        }));
     protocol::Reader reader(reply.body);
     const auto answer = TRY(take<protocol::ReadReply>(reader));
     if (answer.count > size || answer.count != reader.rest().size()) return Errno(EIO);
@@ -142,7 +143,8 @@ class GoferDirectory final : public vfs::DirectoryFile {
 
 }  // namespace
 
-Result<vfs::FileRef> open_regular(const std::shared_ptr<GoferInode>& inode, const vfs::Path& path, int flags) {
+Result<vfs::FileRef> open_regular(const std::shared_ptr<GoferInode>& inode, const vfs::Path& path,
+                                  int flags) {
   const bool write = (flags & O_ACCMODE) != O_RDONLY;
   HandleRef handle = TRY(inode->handle(write));
   return vfs::FileRef(std::make_shared<GoferFile>(path, inode, flags, std::move(handle)));

@@ -11,8 +11,8 @@ namespace sentry::fs::gofer {
 
 struct TreeOptions {
   uint32_t attach = 0;
-  // Only this sandbox changes the tree: names, attributes and listings are kept as long as the dentry cache keeps them.
-  // Otherwise each look asks the gofer.
+  // Only this sandbox changes the tree: names, attributes and listings are kept as long as the dentry cache
+  // keeps them. Otherwise each look asks the gofer.
   bool exclusive = false;
   std::string type = "gofer";  // for /proc/mounts
 };

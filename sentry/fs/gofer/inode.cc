@@ -47,7 +47,8 @@ Result<> GoferInode::refresh() {
 // Several host file systems may lie in one tree; their inode numbers must not meet.
 uint64_t GoferInode::guest_ino() const {
   const auto root = std::static_pointer_cast<GoferInode>(tree().root());
-  if (root == nullptr || (root->attr_.dev_major == attr_.dev_major && root->attr_.dev_minor == attr_.dev_minor))
+  if (root == nullptr ||
+      (root->attr_.dev_major == attr_.dev_major && root->attr_.dev_minor == attr_.dev_minor))
     return attr_.ino;
   return attr_.ino ^ (makedev(attr_.dev_major, attr_.dev_minor) << 44);
 }
@@ -164,12 +165,14 @@ Result<vfs::InodeRef> GoferInode::create(std::string_view name, const vfs::NewNo
 Result<vfs::InodeRef> GoferInode::mkdir(std::string_view name, const vfs::NewNode& node) {
   protocol::MakeRequest request = make_request(node);
   request.mode &= 07777;
-  auto inode = made(tree().call(protocol::Op::kMkdir, id_, [&](protocol::Writer& w) { w.put(request).string(name); }));
+  auto inode =
+      made(tree().call(protocol::Op::kMkdir, id_, [&](protocol::Writer& w) { w.put(request).string(name); }));
   if (inode.ok()) ++attr_.nlink;
   return inode;
 }
 
-Result<vfs::InodeRef> GoferInode::symlink(std::string_view name, const vfs::NewNode& node, std::string_view target) {
+Result<vfs::InodeRef> GoferInode::symlink(std::string_view name, const vfs::NewNode& node,
+                                          std::string_view target) {
   protocol::MakeRequest request = make_request(node);
   request.mode = 0;
   return made(tree().call(protocol::Op::kSymlink, id_,
@@ -203,8 +206,8 @@ Result<> GoferInode::rmdir(std::string_view name, vfs::Inode& victim) {
   return {};
 }
 
-Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode& new_dir, std::string_view new_name,
-                            vfs::Inode* victim, unsigned flags) {
+Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode& new_dir,
+                            std::string_view new_name, vfs::Inode* victim, unsigned flags) {
   auto& target = static_cast<GoferInode&>(new_dir);
   auto reply = tree().call(protocol::Op::kRename, id_, [&](protocol::Writer& w) {
     w.put(protocol::RenameRequest{target.id_, flags, 0}).string(name).string(new_name);
@@ -229,9 +232,12 @@ Result<std::string> GoferInode::readlink() {
 
 Result<vfs::FileRef> GoferInode::open(const vfs::Path& path, int flags) {
   switch (type()) {
-    case S_IFDIR: return open_directory(self(), path, flags);
-    case S_IFREG: return open_regular(self(), path, flags);
-    default: return vfs::Inode::open(path, flags);
+    case S_IFDIR:
+      return open_directory(self(), path, flags);
+    case S_IFREG:
+      return open_regular(self(), path, flags);
+    default:
+      return vfs::Inode::open(path, flags);
   }
 }
 
@@ -319,8 +325,8 @@ Result<HandleRef> GoferInode::handle(bool write) {
 
 namespace {
 
-// The file's pages straight from the host's cache, by the donated descriptor. What lies beyond its end is the host's
-// SIGBUS.
+// The file's pages straight from the host's cache, by the donated descriptor. What lies beyond its end is the
+// host's SIGBUS.
 class FileMapping final : public mm::Mappable {
  public:
   FileMapping(std::shared_ptr<GoferInode> inode, HandleRef handle, vfs::Path path)
@@ -329,8 +335,9 @@ class FileMapping final : public mm::Mappable {
     return Backing{handle_->fd.get(), offset, length};
   }
   Result<> sync(uint64_t, uint64_t) override {
-    TRY(inode_->tree().call(protocol::Op::kFsync, handle_->id,
-                            [](protocol::Writer& w) { w.put(protocol::FsyncRequest{1, 0}); }));
+    TRY(inode_->tree().call(protocol::Op::kFsync, handle_->id, [](protocol::Writer& w) {
+      w.put(protocol::FsyncRequest{1, 0});
+    }));
     return {};
   }
   Identity identity() const override {
@@ -371,7 +378,8 @@ Result<Listing> GoferInode::listing() {
       const auto entry = TRY(take<protocol::DirEntry>(reader));
       const auto name = reader.text(entry.name_length);
       // Names are the gofer's word: none may lead anywhere else.
-      if (!name || name->empty() || name->find('/') != std::string_view::npos || name->find('\0') != std::string_view::npos)
+      if (!name || name->empty() || name->find('/') != std::string_view::npos ||
+          name->find('\0') != std::string_view::npos)
         return Errno(EIO);
       entries->push_back({std::string(*name), entry.ino, entry.type});
       cookie = entry.next;

@@ -54,7 +54,8 @@ std::shared_ptr<GoferInode> GoferSuperblock::adopt(const protocol::Node& node) {
 }
 
 void GoferSuperblock::remove(const GoferInode& inode) {
-  const auto found = inodes_.find({makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino});
+  const auto found =
+      inodes_.find({makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino});
   if (found != inodes_.end() && found->second == &inode) inodes_.erase(found);
 }
 
@@ -86,9 +87,10 @@ void GoferSuperblock::prefetch(Prefetched entry) { prefetched_.push_back(std::mo
 
 Result<std::shared_ptr<vfs::Superblock>> make_tree(kernel::Kernel& kernel, std::shared_ptr<Client> client,
                                                    const TreeOptions& options) {
-  const Client::Reply reply = TRY(client->call(protocol::Op::kAttach, protocol::kNoId, [&](protocol::Writer& w) {
-    w.put(protocol::AttachRequest{options.attach, 0});
-  }));
+  const Client::Reply reply =
+      TRY(client->call(protocol::Op::kAttach, protocol::kNoId, [&](protocol::Writer& w) {
+        w.put(protocol::AttachRequest{options.attach, 0});
+      }));
   protocol::Reader reader(reply.body);
   const auto attached = TRY(take<protocol::AttachReply>(reader));
   auto superblock = std::make_shared<GoferSuperblock>(kernel, std::move(client), options);

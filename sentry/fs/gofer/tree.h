@@ -56,7 +56,8 @@ class GoferSuperblock final : public vfs::Superblock {
   kernel::Kernel& kernel;
   std::shared_ptr<Client> client;
 
-  // The inode of a node that the gofer has just named: the one that lives already, if any (the node is then released).
+  // The inode of a node that the gofer has just named: the one that lives already, if any (the node is then
+  // released).
   std::shared_ptr<GoferInode> adopt(const protocol::Node& node);
   void set_root(std::shared_ptr<GoferInode> root) { root_ = std::move(root); }
   void remove(const GoferInode& inode);
@@ -120,7 +121,8 @@ class GoferInode final : public vfs::Inode {
   void expect(std::string_view name, std::string_view rest) override;
   Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
-  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node, std::string_view target) override;
+  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node,
+                                std::string_view target) override;
   Result<> link(std::string_view name, vfs::Inode& target) override;
   Result<> unlink(std::string_view name, vfs::Inode& victim) override;
   Result<> rmdir(std::string_view name, vfs::Inode& victim) override;

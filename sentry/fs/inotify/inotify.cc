@@ -20,7 +20,11 @@ constexpr uint32_t kAlways = IN_UNMOUNT | IN_IGNORED | IN_Q_OVERFLOW;
 class InotifyFile::Watch final : public vfs::InodeWatch {
  public:
   Watch(InotifyFile& owner, int descriptor, vfs::Path place, uint32_t mask_in)
-      : mask(mask_in), owner_(owner), descriptor_(descriptor), place_(std::move(place)), inode_(place_.dentry->inode()) {
+      : mask(mask_in),
+        owner_(owner),
+        descriptor_(descriptor),
+        place_(std::move(place)),
+        inode_(place_.dentry->inode()) {
     vfs::watch(*inode_, *this);
     ++total_watches;
   }
@@ -49,10 +53,13 @@ class InotifyFile::Watch final : public vfs::InodeWatch {
 size_t InotifyFile::Event::size() const {
   if (name.empty()) return sizeof(inotify_event);
   // With its NUL, in steps of the header's size.
-  return sizeof(inotify_event) + (name.size() + sizeof(inotify_event)) / sizeof(inotify_event) * sizeof(inotify_event);
+  return sizeof(inotify_event) +
+         (name.size() + sizeof(inotify_event)) / sizeof(inotify_event) * sizeof(inotify_event);
 }
 
-InotifyFile::InotifyFile(vfs::InodeRef inode, int flags) : File({}, std::move(inode), flags) { ++total_instances; }
+InotifyFile::InotifyFile(vfs::InodeRef inode, int flags) : File({}, std::move(inode), flags) {
+  ++total_instances;
+}
 
 InotifyFile::~InotifyFile() { --total_instances; }
 
@@ -152,8 +159,8 @@ std::string InotifyFile::fdinfo() {
 
 Result<vfs::FileRef> make_inotify(int flags, const vfs::CredentialsRef& owner) {
   if (!InotifyFile::may_make_another()) return Errno(EMFILE);
-  return vfs::FileRef(std::make_shared<InotifyFile>(vfs::make_anonymous_inode(0600, "anon_inode:[inotify]", owner),
-                                                    O_RDONLY | (flags & IN_NONBLOCK)));
+  return vfs::FileRef(std::make_shared<InotifyFile>(
+      vfs::make_anonymous_inode(0600, "anon_inode:[inotify]", owner), O_RDONLY | (flags & IN_NONBLOCK)));
 }
 
 }  // namespace sentry::fs::inotify

@@ -20,7 +20,8 @@ class InotifyFile final : public vfs::File {
   static constexpr size_t kMaximumQueued = 16384, kMaximumWatches = 65536, kMaximumInstances = 128;
   static bool may_make_another();
 
-  // inotify_add_watch(2) once the place is found and may be read: the watch descriptor. EINVAL, EEXIST, ENOSPC.
+  // inotify_add_watch(2) once the place is found and may be read: the watch descriptor. EINVAL, EEXIST,
+  // ENOSPC.
   Result<int> add(const vfs::Path& place, uint32_t mask);
   // inotify_rm_watch(2): EINVAL for an unknown one.
   Result<> remove(int descriptor);

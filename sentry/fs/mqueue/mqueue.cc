@@ -26,15 +26,16 @@ using Usage = std::map<uid_t, uint64_t>;
 
 class QueueNode final : public vfs::Inode {
  public:
-  QueueNode(vfs::Superblock& superblock, uint64_t number, const vfs::NewNode& node, std::shared_ptr<Queue> queue,
-            std::shared_ptr<Memory> memory)
+  QueueNode(vfs::Superblock& superblock, uint64_t number, const vfs::NewNode& node,
+            std::shared_ptr<Queue> queue, std::shared_ptr<Memory> memory)
       : Inode(superblock), queue_(std::move(queue)), memory_(std::move(memory)) {
     attributes_.ino = number;
     attributes_.mode = S_IFREG | (node.mode & 07777);
     attributes_.uid = node.uid;
     attributes_.gid = node.gid;
     attributes_.size = kFileSize;
-    attributes_.atime = attributes_.mtime = attributes_.ctime = attributes_.btime = read_clock(CLOCK_REALTIME);
+    attributes_.atime = attributes_.mtime = attributes_.ctime = attributes_.btime =
+        read_clock(CLOCK_REALTIME);
   }
   ~QueueNode() override {
     if (usage_ == nullptr) return;
@@ -113,7 +114,8 @@ class Root final : public pseudo::Directory {
     return {};
   }
 
-  Result<vfs::InodeRef> make(std::string_view name, const vfs::NewNode& node, const std::optional<mq_attr>& wanted) {
+  Result<vfs::InodeRef> make(std::string_view name, const vfs::NewNode& node,
+                             const std::optional<mq_attr>& wanted) {
     kernel::Task& task = kernel::Task::current();
     const bool privileged = task.credentials->capable(CAP_SYS_RESOURCE);
     if (queues_.size() >= (privileged ? kMaxQueuesPrivileged : kMaxQueues)) return Errno(ENOSPC);
@@ -128,10 +130,12 @@ class Root final : public pseudo::Directory {
     const uint64_t bytes = footprint(attributes);
     const uid_t uid = task.credentials->uid;
     const auto used = usage_->find(uid);
-    if ((used == usage_->end() ? 0 : used->second) + bytes > task.group->limit(RLIMIT_MSGQUEUE)) return Errno(EMFILE);
+    if ((used == usage_->end() ? 0 : used->second) + bytes > task.group->limit(RLIMIT_MSGQUEUE))
+      return Errno(EMFILE);
     auto queue = std::make_shared<Queue>(static_cast<size_t>(attributes.mq_maxmsg),
                                          static_cast<size_t>(attributes.mq_msgsize));
-    auto made = std::make_shared<QueueNode>(superblock_, superblock_.allocate_inode(), node, std::move(queue), memory_);
+    auto made = std::make_shared<QueueNode>(superblock_, superblock_.allocate_inode(), node, std::move(queue),
+                                            memory_);
     made->charge(usage_, uid, bytes);
     queues_[std::string(name)] = made;
     return vfs::InodeRef(made);
@@ -167,7 +171,9 @@ Result<> check_name(std::string_view name) {
 
 }  // namespace
 
-std::shared_ptr<vfs::Superblock> superblock_of(kernel::Kernel& kernel) { return mount_of(kernel)->superblock; }
+std::shared_ptr<vfs::Superblock> superblock_of(kernel::Kernel& kernel) {
+  return mount_of(kernel)->superblock;
+}
 
 Result<> QueueFile::flush() {
   if (const kernel::Task* task = kernel::Task::current_or_null()) queue_->clear_notification(*task->group);
@@ -204,10 +210,17 @@ Result<vfs::FileRef> open(kernel::Task& task, std::string_view name, int flags, 
   if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) return Errno(EEXIST);
   int mask = 0;
   switch (flags & O_ACCMODE) {
-    case O_RDONLY: mask = R_OK; break;
-    case O_WRONLY: mask = W_OK; break;
-    case O_RDWR: mask = R_OK | W_OK; break;
-    default: return Errno(EINVAL);
+    case O_RDONLY:
+      mask = R_OK;
+      break;
+    case O_WRONLY:
+      mask = W_OK;
+      break;
+    case O_RDWR:
+      mask = R_OK | W_OK;
+      break;
+    default:
+      return Errno(EINVAL);
   }
   TRY(found->inode()->permission(*task.credentials, mask));
   return found->inode()->open({mount, found}, flags & kKept);

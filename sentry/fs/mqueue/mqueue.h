@@ -1,5 +1,5 @@
-// The file system of POSIX message queues, mq_overview(7): one directory of queues. mq_open(2) goes to it whether or
-// not it is mounted on /dev/mqueue.
+// The file system of POSIX message queues, mq_overview(7): one directory of queues. mq_open(2) goes to it
+// whether or not it is mounted on /dev/mqueue.
 #pragma once
 
 #include <memory>
@@ -42,7 +42,8 @@ class QueueFile final : public vfs::SeekableFile {
   std::shared_ptr<Memory> memory_;
 };
 
-// mq_open(2) without the descriptor. `attributes` are those of a queue that is to be made; null: the defaults.
+// mq_open(2) without the descriptor. `attributes` are those of a queue that is to be made; null: the
+// defaults.
 Result<vfs::FileRef> open(kernel::Task& task, std::string_view name, int flags, uint32_t mode,
                           const std::optional<mq_attr>& attributes);
 Result<> unlink(kernel::Task& task, std::string_view name);

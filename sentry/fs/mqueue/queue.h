@@ -1,5 +1,5 @@
-// A POSIX message queue, mq_overview(7): messages by priority, tasks that wait for one or for room, one process that
-// wants to be told.
+// A POSIX message queue, mq_overview(7): messages by priority, tasks that wait for one or for room, one
+// process that wants to be told.
 #pragma once
 
 #include <mqueue.h>
@@ -19,8 +19,8 @@
 
 namespace sentry::fs::mqueue {
 
-// What the messages of all queues together may take: Linux has RLIMIT_MSGQUEUE, which a privileged guest raises, and
-// the memory control group.
+// What the messages of all queues together may take: Linux has RLIMIT_MSGQUEUE, which a privileged guest
+// raises, and the memory control group.
 class Memory {
  public:
   static constexpr uint64_t kMaximum = uint64_t{64} << 20;
@@ -102,7 +102,8 @@ class Queue {
   std::map<unsigned, std::deque<Message>, std::greater<>> messages_;  // by priority
   size_t count_ = 0;
   uint64_t bytes_ = 0;
-  // In order of arrival. Whoever comes hands over directly, so that nobody who came later takes what they wait for.
+  // In order of arrival. Whoever comes hands over directly, so that nobody who came later takes what they
+  // wait for.
   std::list<Receiver*> receivers_;
   std::list<Sender*> senders_;
   std::optional<Notification> notification_;

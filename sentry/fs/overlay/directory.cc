@@ -53,7 +53,8 @@ class FirstEntry final : public vfs::DirectorySink {
 };
 
 // Reads a lower directory from `position` to its end or until the sink is full; whether it came to the end.
-Result<bool> read_lower(vfs::File& lower, const Directory& directory, vfs::DirectorySink& sink, uint64_t& position) {
+Result<bool> read_lower(vfs::File& lower, const Directory& directory, vfs::DirectorySink& sink,
+                        uint64_t& position) {
   VisibleEntries visible(directory, sink, position);
   do {
     lower.position = position;
@@ -214,12 +215,12 @@ Result<> Directory::rmdir(std::string_view name, vfs::Inode& victim) {
   return {};
 }
 
-Result<> Directory::rename(std::string_view name, vfs::Inode& moved, vfs::Inode& new_dir, std::string_view new_name,
-                           vfs::Inode* replaced, unsigned flags) {
+Result<> Directory::rename(std::string_view name, vfs::Inode& moved, vfs::Inode& new_dir,
+                           std::string_view new_name, vfs::Inode* replaced, unsigned flags) {
   auto& target = static_cast<Directory&>(new_dir);
   const auto node = std::static_pointer_cast<Node>(moved.shared_from_this());
-  const auto victim =
-      replaced != nullptr ? std::static_pointer_cast<Node>(replaced->shared_from_this()) : std::shared_ptr<Node>();
+  const auto victim = replaced != nullptr ? std::static_pointer_cast<Node>(replaced->shared_from_this())
+                                          : std::shared_ptr<Node>();
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   // All that can fail or park comes first.
   if (victim != nullptr) {
@@ -253,8 +254,8 @@ Result<> Directory::rename(std::string_view name, vfs::Inode& moved, vfs::Inode&
 Result<vfs::FileRef> Directory::open(const vfs::Path& path, int flags) {
   vfs::FileRef below;
   if (lower_ != nullptr) below = TRY(lower_->open({}, flags));
-  return vfs::FileRef(std::make_shared<OpenDirectory>(path, std::static_pointer_cast<Directory>(shared_from_this()),
-                                                      std::move(below), flags));
+  return vfs::FileRef(std::make_shared<OpenDirectory>(
+      path, std::static_pointer_cast<Directory>(shared_from_this()), std::move(below), flags));
 }
 
 bool Directory::list(vfs::DirectorySink& sink, uint64_t& cookie, uint64_t end) const {

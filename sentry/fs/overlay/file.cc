@@ -6,8 +6,8 @@
 namespace sentry::fs::overlay {
 namespace {
 
-// Reads from the lower file until the contents are ours, whoever made them so. Either file is opened when it is first
-// needed.
+// Reads from the lower file until the contents are ours, whoever made them so. Either file is opened when it
+// is first needed.
 class OpenFile final : public vfs::SeekableFile {
  public:
   OpenFile(const vfs::Path& path, std::shared_ptr<RegularFile> node, vfs::FileRef lower, int flags)

@@ -180,7 +180,9 @@ Result<std::string> Node::getxattr(std::string_view name) {
   return xattrs_below() ? lower_->getxattr(name) : upper_->getxattr(name);
 }
 
-Result<std::vector<std::string>> Node::listxattr() { return xattrs_below() ? lower_->listxattr() : upper_->listxattr(); }
+Result<std::vector<std::string>> Node::listxattr() {
+  return xattrs_below() ? lower_->listxattr() : upper_->listxattr();
+}
 
 Result<> Node::setxattr(std::string_view name, std::string_view value, int flags) {
   TRY(copy_up_xattrs());
@@ -253,7 +255,8 @@ Result<std::shared_ptr<mm::Mappable>> RegularFile::map_lower(vfs::File& lower, i
                                                              const vfs::Path& path) {
   if (auto living = lower_mapping_.lock()) return living;
   const uint64_t ino = TRY(getattr()).ino;
-  auto mapping = std::make_shared<LowerMapping>(path, TRY(lower.mmap(prot, flags)), superblock().device(), ino);
+  auto mapping =
+      std::make_shared<LowerMapping>(path, TRY(lower.mmap(prot, flags)), superblock().device(), ino);
   lower_mapping_ = mapping;
   return std::shared_ptr<mm::Mappable>(mapping);
 }

@@ -43,8 +43,8 @@ class Overlay final : public vfs::Superblock {
   std::shared_ptr<Node> root_;
 };
 
-// What all types have. Either inode may be missing, not both: `lower_` for what was made here, `upper_` until the first
-// change. The upper one has the attributes; extended attributes and contents follow on their own.
+// What all types have. Either inode may be missing, not both: `lower_` for what was made here, `upper_` until
+// the first change. The upper one has the attributes; extended attributes and contents follow on their own.
 class Node : public vfs::Inode {
  public:
   Node(Overlay& overlay, vfs::InodeRef lower, std::shared_ptr<tmpfs::Node> upper);
@@ -99,7 +99,8 @@ class RegularFile final : public Node {
   Result<> copy_contents(uint64_t size = ~uint64_t{0});
   tmpfs::RegularFile& upper_file() { return static_cast<tmpfs::RegularFile&>(*upper_); }
   // What a mapping of the lower file is.
-  Result<std::shared_ptr<mm::Mappable>> map_lower(vfs::File& lower, int prot, int flags, const vfs::Path& path);
+  Result<std::shared_ptr<mm::Mappable>> map_lower(vfs::File& lower, int prot, int flags,
+                                                  const vfs::Path& path);
 
  private:
   bool contents_copied_ = false;
@@ -114,7 +115,8 @@ class Directory final : public Node {
   void expect(std::string_view name, std::string_view rest) override;
   Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
-  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node, std::string_view target) override;
+  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node,
+                                std::string_view target) override;
   Result<> link(std::string_view name, vfs::Inode& target) override;
   Result<> unlink(std::string_view name, vfs::Inode& victim) override;
   Result<> rmdir(std::string_view name, vfs::Inode& victim) override;

@@ -14,7 +14,9 @@ constexpr Events kRoomEvents = EPOLLOUT | EPOLLWRNORM;
 // Bytes fetched from the writer's memory at a time: a default pipe's worth.
 constexpr size_t kFetch = Pipe::kDefaultSlots * Pipe::kPage;
 
-std::shared_ptr<std::byte[]> allocate(size_t size) { return std::make_shared_for_overwrite<std::byte[]>(size); }
+std::shared_ptr<std::byte[]> allocate(size_t size) {
+  return std::make_shared_for_overwrite<std::byte[]>(size);
+}
 constexpr size_t page_ceil(size_t size) { return (size + Pipe::kPage - 1) & ~(Pipe::kPage - 1); }
 
 }  // namespace
@@ -37,15 +39,16 @@ size_t Pipe::insert(const std::shared_ptr<std::byte[]>& memory, size_t size, boo
   return done;
 }
 
-// Each round first learns whether there is room, then copies from the writer, which may park, and then looks again:
-// nothing of the pipe is held while the copy is under way.
+// Each round first learns whether there is room, then copies from the writer, which may park, and then looks
+// again: nothing of the pipe is held while the copy is under way.
 Result<size_t> Pipe::write(mm::Source& source, bool nonblocking, bool packets) {
   const uint64_t total = source.remaining();
   if (total == 0) return size_t{0};
   if (readers_ == 0) return Errno(EPIPE);
   size_t written = 0;
 
-  // What is not a whole page joins the last slot where it fits, as in pipe_write(): two small writes share a page.
+  // What is not a whole page joins the last slot where it fits, as in pipe_write(): two small writes share a
+  // page.
   const size_t odd = total % kPage;
   if (!packets && odd != 0 && can_merge(odd)) {
     std::byte bytes[kPage];
@@ -77,7 +80,8 @@ Result<size_t> Pipe::write(mm::Source& source, bool nonblocking, bool packets) {
         if (written != 0) return written;
         return Errno(EAGAIN);
       }
-      const Result<> waited = wait_until(queue_, kRoomEvents | EPOLLERR, [&] { return !full() || readers_ == 0; });
+      const Result<> waited =
+          wait_until(queue_, kRoomEvents | EPOLLERR, [&] { return !full() || readers_ == 0; });
       if (!waited.ok()) {
         if (written != 0) return written;
         return waited.error();
@@ -85,8 +89,8 @@ Result<size_t> Pipe::write(mm::Source& source, bool nonblocking, bool packets) {
       continue;
     }
     const uint64_t room = (capacity_ - slots_.size()) * kPage;
-    const size_t want = static_cast<size_t>(
-        packets ? std::min<uint64_t>(source.remaining(), kPage) : std::min({source.remaining(), room, uint64_t{kFetch}}));
+    const size_t want = static_cast<size_t>(packets ? std::min<uint64_t>(source.remaining(), kPage)
+                                                    : std::min({source.remaining(), room, uint64_t{kFetch}}));
     const auto memory = allocate(page_ceil(want));
     const Result<size_t> got = source.get(memory.get(), want);
     if (!got.ok()) {
@@ -102,8 +106,8 @@ Result<size_t> Pipe::write(mm::Source& source, bool nonblocking, bool packets) {
   return written;
 }
 
-// The bytes leave the ring before they are copied to the reader, which may park; what a fault keeps from being
-// delivered goes back to the front.
+// The bytes leave the ring before they are copied to the reader, which may park; what a fault keeps from
+// being delivered goes back to the front.
 Result<size_t> Pipe::read(mm::Sink& sink, bool nonblocking) {
   if (sink.remaining() == 0) return size_t{0};
   size_t done = 0;
@@ -155,8 +159,8 @@ void Pipe::restore(const std::shared_ptr<std::byte[]>& memory, size_t begin, siz
   while (end > begin) {
     const size_t page = (end - 1) & ~(kPage - 1);
     const size_t start = std::max(page, begin);
-    if (!slots_.empty() && !slots_.front().packet && slots_.front().memory == memory && slots_.front().begin == end &&
-        slots_.front().limit == page + kPage) {
+    if (!slots_.empty() && !slots_.front().packet && slots_.front().memory == memory &&
+        slots_.front().begin == end && slots_.front().limit == page + kPage) {
       slots_.front().begin = start;
       slots_.front().length += end - start;
     } else {

@@ -1,5 +1,5 @@
-// The buffer of a pipe, pipe(7): a ring of page-sized slots, so that what poll(2), FIONREAD and F_SETPIPE_SZ answer
-// agrees with Linux. Knows its ends only by number; sentry/fs/pipe/pipe_file.h has the descriptions.
+// The buffer of a pipe, pipe(7): a ring of page-sized slots, so that what poll(2), FIONREAD and F_SETPIPE_SZ
+// answer agrees with Linux. Knows its ends only by number; sentry/fs/pipe/pipe_file.h has the descriptions.
 #pragma once
 
 #include <cstddef>
@@ -15,19 +15,20 @@ namespace sentry::fs::pipe {
 
 class Pipe {
  public:
-  static constexpr size_t kPage = 4096;          // also PIPE_BUF
-  static constexpr size_t kDefaultSlots = 16;    // 64 KiB
-  static constexpr size_t kMaximumSize = 1 << 20;  // fs.pipe-max-size
+  static constexpr size_t kPage = 4096;                   // also PIPE_BUF
+  static constexpr size_t kDefaultSlots = 16;             // 64 KiB
+  static constexpr size_t kMaximumSize = 1 << 20;         // fs.pipe-max-size
   static constexpr size_t kPrivilegedMaximum = 64 << 20;  // ours; Linux sets none to the privileged
 
-  // Reads what there is, at least one byte or one packet; waits for it unless `nonblocking`. 0: no writer is left.
-  // EAGAIN, EFAULT, ERESTARTSYS.
+  // Reads what there is, at least one byte or one packet; waits for it unless `nonblocking`. 0: no writer is
+  // left. EAGAIN, EFAULT, ERESTARTSYS.
   Result<size_t> read(mm::Sink& sink, bool nonblocking);
-  // Writes everything, or what fits if `nonblocking`; up to PIPE_BUF bytes at once or not at all. `packets`: each write
-  // of up to PIPE_BUF bytes is read by itself (O_DIRECT). EPIPE, EAGAIN, EFAULT, ERESTARTSYS.
+  // Writes everything, or what fits if `nonblocking`; up to PIPE_BUF bytes at once or not at all. `packets`:
+  // each write of up to PIPE_BUF bytes is read by itself (O_DIRECT). EPIPE, EAGAIN, EFAULT, ERESTARTSYS.
   Result<size_t> write(mm::Source& source, bool nonblocking, bool packets);
 
-  // For splice(2): waits until there is something to read (0 at the end of file) or room to write (bytes that fit).
+  // For splice(2): waits until there is something to read (0 at the end of file) or room to write (bytes that
+  // fit).
   Result<size_t> await_data(bool nonblocking);
   Result<size_t> await_room(bool nonblocking);
   // Copies up to `size` bytes without taking them, from the first one, tee(2).
@@ -38,10 +39,10 @@ class Pipe {
   // Appends at once, whether there is room or not: for bytes that have been taken from elsewhere.
   void append(const void* data, size_t size);
 
-  size_t size() const { return bytes_; }                    // FIONREAD
-  size_t capacity() const { return capacity_ * kPage; }     // F_GETPIPE_SZ
-  // F_SETPIPE_SZ: rounds up to a power of two pages. EBUSY if what is buffered needs more, EINVAL for nonsense, EPERM
-  // beyond kMaximumSize unless `privileged`, ENOMEM beyond kPrivilegedMaximum.
+  size_t size() const { return bytes_; }                 // FIONREAD
+  size_t capacity() const { return capacity_ * kPage; }  // F_GETPIPE_SZ
+  // F_SETPIPE_SZ: rounds up to a power of two pages. EBUSY if what is buffered needs more, EINVAL for
+  // nonsense, EPERM beyond kMaximumSize unless `privileged`, ENOMEM beyond kPrivilegedMaximum.
   Result<size_t> set_capacity(uint64_t bytes, bool privileged);
   bool empty() const { return slots_.empty(); }
   bool full() const { return slots_.size() >= capacity_; }

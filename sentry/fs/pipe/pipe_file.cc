@@ -18,7 +18,8 @@ PipeFile::~PipeFile() {
   if (readable()) pipe_->drop_reader();
   if (writable()) pipe_->drop_writer();
   // What a FIFO still holds goes with its last descriptor.
-  if (pipe_->readers() == 0 && pipe_->writers() == 0 && inode()->attachment == pipe_) inode()->attachment.reset();
+  if (pipe_->readers() == 0 && pipe_->writers() == 0 && inode()->attachment == pipe_)
+    inode()->attachment.reset();
 }
 
 Result<size_t> PipeFile::read(mm::Sink& sink, const IoOptions& options) {
@@ -67,7 +68,8 @@ Result<vfs::FileRef> open_fifo(const vfs::Path& path, const vfs::InodeRef& inode
   const bool waits = (flags & O_NONBLOCK) == 0;
   const int mode = flags & O_ACCMODE;
   // A pipe(2) that is opened again through /proc has had its partner.
-  if (!vfs::anonymous_name(*inode).empty()) return vfs::FileRef(std::make_shared<PipeFile>(path, inode, flags, pipe));
+  if (!vfs::anonymous_name(*inode).empty())
+    return vfs::FileRef(std::make_shared<PipeFile>(path, inode, flags, pipe));
   if (mode == O_WRONLY && !waits && pipe->readers() == 0) return Errno(ENXIO);
   inode->attachment = pipe;
   // From here on the file's destructor undoes everything.

@@ -23,7 +23,8 @@ class PipeFile final : public vfs::File {
  private:
   friend Result<vfs::FileRef> open_fifo(const vfs::Path&, const vfs::InodeRef&, int);
   std::shared_ptr<Pipe> pipe_;
-  // A FIFO's reader that opened without waiting sees no hangup before its first writer has come: writers until then.
+  // A FIFO's reader that opened without waiting sees no hangup before its first writer has come: writers
+  // until then.
   uint64_t writers_not_seen_from_ = ~uint64_t{0};
 };
 
@@ -33,8 +34,8 @@ struct Ends {
 };
 Ends make_pipe(int flags, const vfs::CredentialsRef& owner);
 
-// fifo(7): open(2) waits for the other end; ENXIO for a writer that may not wait, ERESTARTSYS. The pipe lives in
-// inode->attachment while it is open.
+// fifo(7): open(2) waits for the other end; ENXIO for a writer that may not wait, ERESTARTSYS. The pipe lives
+// in inode->attachment while it is open.
 Result<vfs::FileRef> open_fifo(const vfs::Path& path, const vfs::InodeRef& inode, int flags);
 
 // The pipe behind a description, or null: splice(2), fcntl(2).

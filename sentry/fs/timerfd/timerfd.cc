@@ -96,8 +96,9 @@ Events TimerFile::poll() { return expirations_ != 0 ? Events{EPOLLIN} : 0; }
 std::string TimerFile::fdinfo() {
   const timespec value = to_timespec(next_ == 0 ? 0 : std::max<Nanoseconds>(0, next_ - monotonic_now()));
   const timespec interval = to_timespec(interval_);
-  return fmt::format("clockid: {}\nticks: {}\nsettime flags: 0{:o}\nit_value: ({}, {})\nit_interval: ({}, {})\n", clock_,
-                     expirations_, set_flags_, value.tv_sec, value.tv_nsec, interval.tv_sec, interval.tv_nsec);
+  return fmt::format(
+      "clockid: {}\nticks: {}\nsettime flags: 0{:o}\nit_value: ({}, {})\nit_interval: ({}, {})\n", clock_,
+      expirations_, set_flags_, value.tv_sec, value.tv_nsec, interval.tv_sec, interval.tv_nsec);
 }
 
 Result<vfs::FileRef> make_timerfd(clockid_t clock, int flags, const vfs::CredentialsRef& owner) {
@@ -111,8 +112,9 @@ Result<vfs::FileRef> make_timerfd(clockid_t clock, int flags, const vfs::Credent
     default:
       return Errno(EINVAL);
   }
-  return vfs::FileRef(std::make_shared<TimerFile>(vfs::make_anonymous_inode(0600, "anon_inode:[timerfd]", owner),
-                                                  O_RDWR | (flags & TFD_NONBLOCK), clock));
+  return vfs::FileRef(
+      std::make_shared<TimerFile>(vfs::make_anonymous_inode(0600, "anon_inode:[timerfd]", owner),
+                                  O_RDWR | (flags & TFD_NONBLOCK), clock));
 }
 
 }  // namespace sentry::fs::timerfd

@@ -17,7 +17,8 @@ class TimerFile final : public vfs::File {
   };
   // The time to the next expiration, and the interval.
   Setting get();
-  // timerfd_settime(2): `flags` are TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET. Answers the setting before.
+  // timerfd_settime(2): `flags` are TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET. Answers the setting
+  // before.
   Setting set(int flags, const Setting& setting);
 
   // Eight bytes: expirations since the last read.
@@ -28,8 +29,8 @@ class TimerFile final : public vfs::File {
 
  private:
   void expired();
-  // Counts the periods that have passed since the timer rang and sets it again. It rings once until somebody looks: a
-  // short interval alone costs nothing.
+  // Counts the periods that have passed since the timer rang and sets it again. It rings once until somebody
+  // looks: a short interval alone costs nothing.
   void catch_up();
 
   const clockid_t clock_;

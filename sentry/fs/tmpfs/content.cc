@@ -264,7 +264,8 @@ Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
     for (Segment& segment : segments_) {
       const uint64_t from = std::max(offset, segment.start), to = std::min(end, segment.end());
       if (from >= to) continue;
-      if (const Result<> allocated = segment.slice->allocate(from - segment.start, to - from); !allocated.ok()) {
+      if (const Result<> allocated = segment.slice->allocate(from - segment.start, to - from);
+          !allocated.ok()) {
         // Pages that the host did allocate stay; the rescan finds them.
         quota_->release_pages(missing);
         exposed_ = true;
@@ -323,8 +324,7 @@ void Content::rescan() {
       if (!data.ok()) break;
       const Result<uint64_t> hole = segment.slice->seek(*data, false);
       if (!hole.ok() || *hole <= *data) break;
-      quota_->force_pages(
-          allocated_.add(page_of(segment.start + *data), page_after(segment.start + *hole)));
+      quota_->force_pages(allocated_.add(page_of(segment.start + *data), page_after(segment.start + *hole)));
       at = *hole;
     }
   }

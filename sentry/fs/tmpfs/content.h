@@ -1,10 +1,12 @@
-// The bytes of a file in the sandbox's memory: what tmpfs files, memfds and the overlay's changed files consist of.
+// The bytes of a file in the sandbox's memory: what tmpfs files, memfds and the overlay's changed files
+// consist of.
 //
-// Small contents lie in the sentry's own heap, so that most files cost no host call. Once a content grows or is mapped
-// it moves, for good, into slices of the memory file. Slices never move again, since a mapping holds on to them and a
-// private one may have pages of its own that a remapping would lose: a content grows by adding slices, each fifteen times
-// as large as all before, so that eight are enough for the largest file; the memory file is sparse and has room for it.
-// A file whose size is set first (ftruncate, then mmap) has one slice.
+// Small contents lie in the sentry's own heap, so that most files cost no host call. Once a content grows or
+// is mapped it moves, for good, into slices of the memory file. Slices never move again, since a mapping
+// holds on to them and a private one may have pages of its own that a remapping would lose: a content grows
+// by adding slices, each fifteen times as large as all before, so that eight are enough for the largest file;
+// the memory file is sparse and has room for it. A file whose size is set first (ftruncate, then mmap) has
+// one slice.
 #pragma once
 
 #include <memory>
@@ -35,7 +37,8 @@ class Content {
   uint64_t size() const { return size_; }
   uint64_t blocks() { return 8 * pages(); }  // of 512 bytes, stat(2)
 
-  // Writers and whoever changes the size hold it exclusively (i_rwsem): the methods that change take it for granted.
+  // Writers and whoever changes the size hold it exclusively (i_rwsem): the methods that change take it for
+  // granted.
   vfs::FiberLock& lock() { return lock_; }
 
   // Copies from `offset`, 0 at the end. May park where guest memory is written.

@@ -19,7 +19,7 @@ class ExtentSet {
   void clear();
 
  private:
-  using Ranges = std::map<uint64_t, uint64_t>;             // start to end
+  using Ranges = std::map<uint64_t, uint64_t>;              // start to end
   Ranges::const_iterator first_after(uint64_t page) const;  // the first range that ends beyond `page`
   Ranges ranges_;
   uint64_t count_ = 0;

@@ -1,5 +1,5 @@
-// Where inodes go whose directory is being destroyed. A guest may nest directories as deep as it likes: their destruction
-// must not become a recursion.
+// Where inodes go whose directory is being destroyed. A guest may nest directories as deep as it likes: their
+// destruction must not become a recursion.
 #pragma once
 
 #include <memory>

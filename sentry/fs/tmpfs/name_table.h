@@ -9,8 +9,8 @@
 
 namespace sentry::fs::tmpfs {
 
-// Each entry has a cookie, at least 2 (. and .. come before) and above all that were there when it was added: a reader
-// that goes by cookies sees each entry that stays exactly once, whatever comes and goes.
+// Each entry has a cookie, at least 2 (. and .. come before) and above all that were there when it was added:
+// a reader that goes by cookies sees each entry that stays exactly once, whatever comes and goes.
 template <typename Node>
 class NameTable {
  public:
@@ -46,10 +46,11 @@ class NameTable {
 
   size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
-  // One beyond the last cookie. Readers stop at what it was when they began: who renames each file that it reads would
-  // never end.
+  // One beyond the last cookie. Readers stop at what it was when they began: who renames each file that it
+  // reads would never end.
   uint64_t end_cookie() const { return next_cookie_; }
-  // Calls `offer(entry)` for the entries with a cookie in [from, end) until it answers false. Whether it never did.
+  // Calls `offer(entry)` for the entries with a cookie in [from, end) until it answers false. Whether it
+  // never did.
   template <typename Offer>
   bool each(uint64_t from, uint64_t end, Offer offer) const {
     for (auto it = entries_.lower_bound(from); it != entries_.end() && it->first < end; ++it)

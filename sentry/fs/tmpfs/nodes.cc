@@ -22,14 +22,16 @@ using vfs::NewNode;
 constexpr uint64_t kPage = Quota::kPage;
 // What Linux shows as a directory's size for each entry (BOGO_DIRENT_SIZE).
 constexpr uint64_t kEntrySize = 20;
-// What statfs(2) shows as the whole where nothing limits it: programs take a file system of no blocks for a full one.
+// What statfs(2) shows as the whole where nothing limits it: programs take a file system of no blocks for a
+// full one.
 constexpr uint64_t kNominalPages = uint64_t{1} << 24;  // 64 GiB
 
 }  // namespace
 
 Tmpfs::Tmpfs(mm::MemoryFile& memory, const Options& options)
     : memory_(memory),
-      quota_(std::make_shared<Quota>((options.size_bytes + kPage - 1) / kPage, options.max_inodes, options.budget)),
+      quota_(std::make_shared<Quota>((options.size_bytes + kPage - 1) / kPage, options.max_inodes,
+                                     options.budget)),
       type_(options.type) {
   NewNode node;
   node.mode = S_IFDIR | (options.mode & 07777);
@@ -51,7 +53,8 @@ Result<struct statfs> Tmpfs::statfs() {
   answer.f_namelen = 255;
   const uint64_t limit = quota_->limit_pages();
   answer.f_blocks = limit != 0 ? limit : kNominalPages;
-  answer.f_bavail = answer.f_bfree = answer.f_blocks > quota_->pages() ? answer.f_blocks - quota_->pages() : 0;
+  answer.f_bavail = answer.f_bfree =
+      answer.f_blocks > quota_->pages() ? answer.f_blocks - quota_->pages() : 0;
   answer.f_files = quota_->max_inodes();
   answer.f_ffree = answer.f_files > quota_->inodes() ? answer.f_files - quota_->inodes() : 0;
   return answer;
@@ -125,10 +128,12 @@ mm::Mappable::Identity RegularFile::identity() const {
 }
 
 Result<> RegularFile::add_seals(int seals) {
-  constexpr int kAll = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | 0x20 /* EXEC */;
+  constexpr int kAll =
+      F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | 0x20 /* EXEC */;
   if ((seals & ~kAll) != 0) return Errno(EINVAL);
   if ((seals_ & F_SEAL_SEAL) != 0) return Errno(EPERM);
-  // fcntl(2): EBUSY while a shared writable mapping exists. We know of mappings, and whether one was ever writable.
+  // fcntl(2): EBUSY while a shared writable mapping exists. We know of mappings, and whether one was ever
+  // writable.
   if ((seals & F_SEAL_WRITE) != 0 && (seals_ & F_SEAL_WRITE) == 0) {
     if (mapped() && written_through_mappings_) return Errno(EBUSY);
     written_through_mappings_ = false;
@@ -185,7 +190,8 @@ Result<> OpenRegular::truncate(uint64_t size) {
 }
 
 Result<> OpenRegular::fallocate(int mode, uint64_t offset, uint64_t length) {
-  // ZERO_RANGE is more than Linux's tmpfs does; the overlay's files, which share this code, stand for ones that do.
+  // ZERO_RANGE is more than Linux's tmpfs does; the overlay's files, which share this code, stand for ones
+  // that do.
   const bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   const std::unique_lock lock(node_->content().lock());
   Content& content = node_->content();
@@ -313,7 +319,8 @@ Result<> Directory::unlink(std::string_view name, vfs::Inode&) {
 }
 
 Result<> Directory::check_empty(Node& node) const {
-  return !node.is_directory() || static_cast<Directory&>(node).names_.empty() ? Result<>() : Result<>(Errno(ENOTEMPTY));
+  return !node.is_directory() || static_cast<Directory&>(node).names_.empty() ? Result<>()
+                                                                              : Result<>(Errno(ENOTEMPTY));
 }
 
 Result<> Directory::rmdir(std::string_view name, vfs::Inode&) {
@@ -327,14 +334,15 @@ Result<> Directory::rmdir(std::string_view name, vfs::Inode&) {
   return {};
 }
 
-Result<> Directory::rename(std::string_view name, vfs::Inode&, vfs::Inode& new_dir, std::string_view new_name, vfs::Inode*,
-                           unsigned flags) {
+Result<> Directory::rename(std::string_view name, vfs::Inode&, vfs::Inode& new_dir, std::string_view new_name,
+                           vfs::Inode*, unsigned flags) {
   auto& target = static_cast<Directory&>(new_dir);
   if (target.removed_ || names_.find(name) == nullptr) return Errno(ENOENT);
   auto* victim = target.names_.find(new_name);
   // A name that stays keeps its cookie, whatever it stands for: readers of the directory go on seeing it.
   const auto replace = [](Directory& directory, NameTable<Node>::Entry& entry, std::shared_ptr<Node>& node) {
-    directory.metadata_.attributes.nlink += (node->is_directory() ? 1u : 0u) - (entry.node->is_directory() ? 1u : 0u);
+    directory.metadata_.attributes.nlink +=
+        (node->is_directory() ? 1u : 0u) - (entry.node->is_directory() ? 1u : 0u);
     node->metadata().touch_ctime();
     std::swap(entry.node, node);
   };

@@ -84,7 +84,8 @@ class RegularFile final : public Node, public mm::Mappable {
   int seals() const { return seals_; }
   Result<> add_seals(int seals);
   void set_seals(int seals) { seals_ = seals; }
-  // For /proc/PID/maps: where it is, and what it is called there if that is not its own number (the overlay's files).
+  // For /proc/PID/maps: where it is, and what it is called there if that is not its own number (the overlay's
+  // files).
   void remember_place(const vfs::Path& path) { place_.remember(path); }
   void set_identity(uint64_t device, uint64_t ino) {
     device_ = device;
@@ -119,7 +120,9 @@ class OpenRegular final : public vfs::SeekableFile {
   Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override;
   Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nonblocking) override;
   Result<uint64_t> size() override { return node_->content().size(); }
-  Result<uint64_t> find_data(uint64_t offset, bool data) override { return node_->content().find(offset, data); }
+  Result<uint64_t> find_data(uint64_t offset, bool data) override {
+    return node_->content().find(offset, data);
+  }
 
  private:
   std::shared_ptr<RegularFile> node_;
@@ -134,7 +137,8 @@ class Directory final : public Node {
   Result<vfs::InodeRef> lookup(std::string_view name) override;
   Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
-  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node, std::string_view target) override;
+  Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node,
+                                std::string_view target) override;
   Result<> link(std::string_view name, vfs::Inode& target) override;
   Result<> unlink(std::string_view name, vfs::Inode& victim) override;
   Result<> rmdir(std::string_view name, vfs::Inode& victim) override;
@@ -171,7 +175,8 @@ class OpenDirectory final : public vfs::DirectoryFile {
 
 class SymbolicLink final : public Node {
  public:
-  SymbolicLink(Tmpfs& tmpfs, const vfs::NewNode& node, std::string_view target) : Node(tmpfs, node), target_(target) {
+  SymbolicLink(Tmpfs& tmpfs, const vfs::NewNode& node, std::string_view target)
+      : Node(tmpfs, node), target_(target) {
     metadata_.attributes.size = target.size();
   }
   Result<std::string> readlink() override { return target_; }

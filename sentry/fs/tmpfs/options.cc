@@ -6,7 +6,8 @@
 namespace sentry::fs::tmpfs {
 namespace {
 
-// A number with k, m or g behind it (memparse). Percentages are of a machine's memory, which a guest does not own.
+// A number with k, m or g behind it (memparse). Percentages are of a machine's memory, which a guest does not
+// own.
 Result<uint64_t> parse_size(std::string_view text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -43,7 +44,8 @@ Result<Options> parse_options(std::string_view data, const Options& defaults) {
     if (item.empty()) continue;
     const size_t equals = item.find('=');
     const std::string_view name = item.substr(0, equals);
-    const std::string_view value = equals == std::string_view::npos ? std::string_view() : item.substr(equals + 1);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view() : item.substr(equals + 1);
     if (name == "size") {
       options.size_bytes = TRY(parse_size(value));
     } else if (name == "nr_blocks") {

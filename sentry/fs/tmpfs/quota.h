@@ -1,6 +1,6 @@
-// How much sentry memory files may take: of one mount (size=, nr_inodes=), and of the sandbox. Writes through a mapping
-// happen without the sentry: they are counted when it next looks at the file, and what keeps them in bounds at once is
-// the host's limit on the sandbox.
+// How much sentry memory files may take: of one mount (size=, nr_inodes=), and of the sandbox. Writes through
+// a mapping happen without the sentry: they are counted when it next looks at the file, and what keeps them
+// in bounds at once is the host's limit on the sandbox.
 #pragma once
 
 #include <cstdint>

@@ -21,7 +21,8 @@ namespace sentry::platform::ptrace {
 namespace {
 
 constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
-constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+constexpr uint64_t kThreadFlags =
+    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
 // Size of XSAVE's standard format with what the host has enabled: CPUID leaf 0xd, ebx.
 size_t xsave_size() {
@@ -52,7 +53,7 @@ class PtraceContext final : public Context {
   PtracePlatform& platform_;
   PtraceAddressSpace* space_;
   pid_t tid_;
-  bool running_ = false;    // resumed, its stop not yet collected
+  bool running_ = false;  // resumed, its stop not yet collected
   bool dead_ = false;
   bool interrupt_ = false;  // asked for while it did not run
   int status_ = 0;          // of the stop that ended the last run
@@ -61,7 +62,8 @@ class PtraceContext final : public Context {
 
 class PtraceAddressSpace final : public AddressSpace {
  public:
-  explicit PtraceAddressSpace(PtracePlatform& platform, pid_t process) : platform_(platform), process_(process) {}
+  explicit PtraceAddressSpace(PtracePlatform& platform, pid_t process)
+      : platform_(platform), process_(process) {}
   ~PtraceAddressSpace() override;
 
   Result<> map(const MapOrder& order) override {
@@ -73,7 +75,8 @@ class PtraceAddressSpace final : public AddressSpace {
   Result<> protect(uint64_t address, uint64_t length, int prot) override {
     return call(SYS_mprotect, {address, length, static_cast<uint64_t>(prot)});
   }
-  Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length, bool keep_old) override {
+  Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
+                bool keep_old) override {
     if (from == to) return call(SYS_mremap, {from, old_length, new_length, 0});
     const uint64_t flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep_old ? MREMAP_DONTUNMAP : 0);
     return call(SYS_mremap, {from, old_length, new_length, flags, to});
@@ -99,12 +102,13 @@ class PtraceAddressSpace final : public AddressSpace {
 
 // ---- contexts
 
-// The host lets nobody read the clock of another process's thread, only that of the process: its threads are taken to
-// have had equal shares.
+// The host lets nobody read the clock of another process's thread, only that of the process: its threads are
+// taken to have had equal shares.
 Nanoseconds PtraceContext::cpu_time() const {
   if (space_ == nullptr || dead_) return 0;
   // CPUCLOCK_SCHED of a process: include/linux/posix-timers.h.
-  const Nanoseconds all = read_clock(static_cast<clockid_t>((~static_cast<unsigned>(space_->process_) << 3) | 2));
+  const Nanoseconds all =
+      read_clock(static_cast<clockid_t>((~static_cast<unsigned>(space_->process_) << 3) | 2));
   return all / static_cast<Nanoseconds>(space_->contexts_.size());
 }
 
@@ -148,13 +152,16 @@ Trap PtraceContext::run(Registers& registers) {
     }
     if (signo == (SIGTRAP | 0x80)) {
       // `syscall` leaves the next address in rcx; int 0x80 and sysenter, the 32-bit entries, do not.
-      return {.kind = Trap::Kind::kSyscall, .foreign = registers.cs != 0x33 || registers.rcx != registers.rip};
+      return {.kind = Trap::Kind::kSyscall,
+              .foreign = registers.cs != 0x33 || registers.rcx != registers.rip};
     }
     Trap trap{Trap::Kind::kFault};
     if (::ptrace(PTRACE_GETSIGINFO, tid_, 0, &trap.info) == 0 && trap.info.si_code > 0) {
-      // A call through the vsyscall page: the host has emulated its return, and asks the stub's filter instead of us.
+      // A call through the vsyscall page: the host has emulated its return, and asks the stub's filter
+      // instead of us.
       constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
-      if (signo == SIGSYS && (reinterpret_cast<uint64_t>(trap.info.si_call_addr) & ~0xfffull) == kVsyscallPage) {
+      if (signo == SIGSYS &&
+          (reinterpret_cast<uint64_t>(trap.info.si_call_addr) & ~0xfffull) == kVsyscallPage) {
         registers.orig_rax = static_cast<uint64_t>(trap.info.si_syscall);
         return {Trap::Kind::kSyscall};
       }
@@ -200,8 +207,8 @@ PtraceAddressSpace::~PtraceAddressSpace() {
   ::kill(process_, SIGKILL);
 }
 
-// A thread of this process that can take an injected call: the current fiber's own is stopped; another process's is made
-// to stop first (rare: a truncated file that others have mapped).
+// A thread of this process that can take an injected call: the current fiber's own is stopped; another
+// process's is made to stop first (rare: a truncated file that others have mapped).
 PtraceContext* PtraceAddressSpace::stopped_context() {
   for (PtraceContext* context : contexts_)
     if (!context->running_ && !context->dead_) return context;

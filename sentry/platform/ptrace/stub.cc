@@ -29,7 +29,7 @@ constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
   if (::getppid() != parent) ::_exit(1);
   char traced = 0;
   if (::read(go, &traced, 1) != 1) ::_exit(4);
-  // The host would write to the sentry's rseq area, which is about to go.
+    // The host would write to the sentry's rseq area, which is about to go.
 #if defined(RSEQ_SIG)
   if (__rseq_size != 0) {
     char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
@@ -65,7 +65,8 @@ Surface surface() {
       HOST_CALL(mprotect, "protects guest memory, by order"),
       HOST_CALL(mremap, "moves guest memory, by order"),
       HOST_CALL(madvise, "drops or hints guest memory, by order"),
-      HOST_CALL(clone, {arg_equals(0, kForkFlags)}, "flags == FILES|PARENT|SIGCHLD", "guest fork, pristine address spaces"),
+      HOST_CALL(clone, {arg_equals(0, kForkFlags)}, "flags == FILES|PARENT|SIGCHLD",
+                "guest fork, pristine address spaces"),
       HOST_CALL(clone, {arg_equals(0, kThreadFlags)}, "flags == a thread's", "a guest thread"),
       HOST_CALL(exit, "ends a guest thread, by order"),
   };
@@ -82,19 +83,23 @@ pid_t start_zygote() {
   constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                                      PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
   BULKHEAD_CHECK(::ptrace(PTRACE_SEIZE, child, 0, kOptions) == 0,
-                 "the host does not let the sentry trace its stub: {} (is a debugger or strace -f following it already? is "
+                 "the host does not let the sentry trace its stub: {} (is a debugger or strace -f following "
+                 "it already? is "
                  "Yama's ptrace_scope 3?)",
                  std::strerror(errno));
   const char traced = 1;
   BULKHEAD_CHECK(::write(go[1], &traced, 1) == 1, "the first stub is not listening");
   int status = 0;
-  BULKHEAD_CHECK(::wait4(child, &status, __WALL, nullptr) == child && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
-                 "the first stub did not get ready: wait status {:#x}", status);
+  BULKHEAD_CHECK(
+      ::wait4(child, &status, __WALL, nullptr) == child && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP,
+      "the first stub did not get ready: wait status {:#x}", status);
   ::close(go[0]);
   ::close(go[1]);
-  BULKHEAD_CHECK(inject(child, SYS_munmap, {0, kStubPage}).value_or(1) == 0, "the first stub keeps its memory");
-  BULKHEAD_CHECK(inject(child, SYS_munmap, {kStubPage + kPageSize, kUserEnd - kStubPage - kPageSize}).value_or(1) == 0,
-                 "the first stub keeps its stack");
+  BULKHEAD_CHECK(inject(child, SYS_munmap, {0, kStubPage}).value_or(1) == 0,
+                 "the first stub keeps its memory");
+  BULKHEAD_CHECK(
+      inject(child, SYS_munmap, {kStubPage + kPageSize, kUserEnd - kStubPage - kPageSize}).value_or(1) == 0,
+      "the first stub keeps its stack");
   return child;
 }
 

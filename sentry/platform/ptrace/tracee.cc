@@ -17,8 +17,8 @@ namespace {
 static_assert(sizeof(Registers) == sizeof(user_regs_struct));
 constexpr uint64_t kUserCode = 0x33, kUserData = 0x2b;
 
-// Continues the thread until the int3 behind the call. Stops on the way are an interrupt that was already under way
-// (passed over) and the birth of the clone (`born`).
+// Continues the thread until the int3 behind the call. Stops on the way are an interrupt that was already
+// under way (passed over) and the birth of the clone (`born`).
 Result<uint64_t> run_to_breakpoint(pid_t tid, pid_t* born) {
   for (;;) {
     if (::ptrace(PTRACE_CONT, tid, 0, 0) != 0) return Errno(ESRCH);

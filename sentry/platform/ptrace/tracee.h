@@ -13,8 +13,8 @@ namespace sentry::platform::ptrace {
 
 using CallArguments = std::array<uint64_t, 6>;
 
-// Issues a host call in the stopped thread `tid` and leaves it stopped; its registers are lost. The call's Errno; ESRCH if
-// the thread died. Waits for the call, so only for calls that end soon.
+// Issues a host call in the stopped thread `tid` and leaves it stopped; its registers are lost. The call's
+// Errno; ESRCH if the thread died. Waits for the call, so only for calls that end soon.
 Result<uint64_t> inject(pid_t tid, long number, const CallArguments& arguments);
 
 // The same for clone(2): also answers the new thread's host tid, stopped.

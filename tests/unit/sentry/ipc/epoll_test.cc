@@ -12,7 +12,9 @@ namespace {
 using fiber_test::read;
 using fiber_test::write;
 
-std::shared_ptr<EpollFile> make() { return std::static_pointer_cast<EpollFile>(make_epoll(fiber_test::root())); }
+std::shared_ptr<EpollFile> make() {
+  return std::static_pointer_cast<EpollFile>(make_epoll(fiber_test::root()));
+}
 
 epoll_event event(uint32_t events, uint64_t data) {
   epoll_event value{};
@@ -155,7 +157,8 @@ TEST_F(Epoll, PathsAreLimited) {
   bool refused = false;
   for (size_t level = 0; level + 1 < layers.size(); ++level)
     for (const auto& upper : layers[level])
-      for (const auto& lower : layers[level + 1]) refused |= upper->add(1, lower, event(EPOLLIN, 0)).is(EINVAL);
+      for (const auto& lower : layers[level + 1])
+        refused |= upper->add(1, lower, event(EPOLLIN, 0)).is(EINVAL);
   EXPECT_TRUE(refused);
 }
 

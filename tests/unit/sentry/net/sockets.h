@@ -33,8 +33,8 @@ inline SocketRef make(const Actor& actor, int family, int type) {
   return sentry::net::make_socket(family, type, 0, 0, actor.caller).value();
 }
 
-inline Result<size_t> send(const Actor& actor, Socket& socket, std::string_view text, int flags = MSG_DONTWAIT,
-                           std::vector<sentry::vfs::FileRef> files = {},
+inline Result<size_t> send(const Actor& actor, Socket& socket, std::string_view text,
+                           int flags = MSG_DONTWAIT, std::vector<sentry::vfs::FileRef> files = {},
                            std::optional<sentry::net::Address> to = std::nullopt) {
   sentry::net::SendRequest request;
   request.flags = flags;

@@ -26,7 +26,9 @@ Address v6(std::string_view ip, uint16_t port) {
   return Address::of(in);
 }
 
-InternetAddress parse(const Address& address) { return parse_internet_address(address, address.family()).value(); }
+InternetAddress parse(const Address& address) {
+  return parse_internet_address(address, address.family()).value();
+}
 
 class Tcp : public testing::Test {
  protected:
@@ -38,7 +40,9 @@ class Tcp : public testing::Test {
     return made;
   }
   // Connects without waiting: a connection to a listener with room is there at once.
-  Result<> connect(Socket& client, const Address& address) { return client.connect(address, actor.caller, true); }
+  Result<> connect(Socket& client, const Address& address) {
+    return client.connect(address, actor.caller, true);
+  }
   struct Ends {
     SocketRef client, server;
   };
@@ -142,7 +146,8 @@ TEST_F(Tcp, RestartedServerGetsItsPort) {
   ASSERT_TRUE(connect(*client, v4("127.0.0.1", 8086)).is(EINPROGRESS));
   SocketRef connection = server->accept(true).value();
   server.reset();
-  EXPECT_TRUE(socket()->bind(v4("127.0.0.1", 8086), actor.caller).is(EADDRINUSE)) << "a connection still has it";
+  EXPECT_TRUE(socket()->bind(v4("127.0.0.1", 8086), actor.caller).is(EADDRINUSE))
+      << "a connection still has it";
   connection.reset();
   listener(v4("127.0.0.1", 8086));
 }

@@ -63,7 +63,8 @@ TEST_F(Unix, SenderWaitsForRoom) {
   std::string received;
   fiber_test::run({[&] { EXPECT_EQ(send(actor, *ends.first, sent, 0).value(), sent.size()); },
                    [&] {
-                     while (received.size() < sent.size()) received += receive(*ends.second, 10000, 0).value();
+                     while (received.size() < sent.size())
+                       received += receive(*ends.second, 10000, 0).value();
                    }});
   EXPECT_EQ(received, sent);
   // And without waiting: as much as the send buffer takes.
@@ -156,12 +157,14 @@ TEST_F(Unix, NamesAreExclusiveAndFreed) {
     ASSERT_TRUE(client->connect(abstract("name"), actor.caller, false).ok());
     const SocketRef connection = server->accept(true).value();
   }
-  EXPECT_TRUE(rival->bind(abstract("name"), actor.caller).is(EADDRINUSE)) << "a connection does not own the name";
+  EXPECT_TRUE(rival->bind(abstract("name"), actor.caller).is(EADDRINUSE))
+      << "a connection does not own the name";
   server.reset();
   EXPECT_TRUE(rival->bind(abstract("name"), actor.caller).ok());
   EXPECT_TRUE(rival->bind(abstract("other"), actor.caller).is(EINVAL));
   const SocketRef client = make(actor, AF_UNIX, SOCK_STREAM);
-  EXPECT_TRUE(client->connect(abstract("name"), actor.caller, false).is(ECONNREFUSED)) << "it does not listen";
+  EXPECT_TRUE(client->connect(abstract("name"), actor.caller, false).is(ECONNREFUSED))
+      << "it does not listen";
   EXPECT_TRUE(client->connect(abstract("nobody"), actor.caller, false).is(ECONNREFUSED));
 }
 
@@ -204,10 +207,12 @@ TEST_F(Unix, Datagrams) {
   EXPECT_EQ(first.received.from.length(), 0u) << "the sender has no name";
   sa_family_t family = AF_UNIX;
   ASSERT_TRUE(other->bind(Address::of(family), actor.caller).ok());
-  EXPECT_EQ(other->name().value().length(), offsetof(sockaddr_un, sun_path) + 6) << "automatic names have five digits";
+  EXPECT_EQ(other->name().value().length(), offsetof(sockaddr_un, sun_path) + 6)
+      << "automatic names have five digits";
   ASSERT_TRUE(other->connect(abstract("one"), actor.caller, false).ok());
   ASSERT_TRUE(one->connect(other->name().value(), actor.caller, false).ok());
-  EXPECT_TRUE(send(actor, *third, "x", MSG_DONTWAIT, {}, abstract("one")).is(EPERM)) << "it has a peer already";
+  EXPECT_TRUE(send(actor, *third, "x", MSG_DONTWAIT, {}, abstract("one")).is(EPERM))
+      << "it has a peer already";
   EXPECT_TRUE(send(actor, *other, std::string(212992, 'x')).is(EMSGSIZE));
 }
 

@@ -18,10 +18,10 @@ struct Family {
   std::span<const Entry> (*rows)();
 };
 constexpr Family kFamilies[] = {
-    {"file", file_calls},           {"directory", directory_calls}, {"descriptor", descriptor_calls},
-    {"socket", socket_calls},       {"memory", memory_calls},       {"process", process_calls},
-    {"identity", identity_calls},   {"signal", signal_calls},       {"time", time_calls},
-    {"futex", futex_calls},         {"scheduler", scheduler_calls}, {"system", system_calls},
+    {"file", file_calls},         {"directory", directory_calls}, {"descriptor", descriptor_calls},
+    {"socket", socket_calls},     {"memory", memory_calls},       {"process", process_calls},
+    {"identity", identity_calls}, {"signal", signal_calls},       {"time", time_calls},
+    {"futex", futex_calls},       {"scheduler", scheduler_calls}, {"system", system_calls},
     {"ipc", ipc_calls},
 };
 
@@ -48,9 +48,15 @@ TEST(SyscallTable, SaysWhatEachRowMeans) {
       EXPECT_TRUE(names.insert(entry.name).second) << entry.name << " names two numbers";
       const std::string remark = entry.remark;
       switch (entry.support) {
-        case Support::kComplete: EXPECT_EQ(remark, "") << entry.name; break;
-        case Support::kPartial: EXPECT_NE(remark, "") << entry.name; break;
-        case Support::kAbsent: EXPECT_NE(remark, "") << entry.name; break;
+        case Support::kComplete:
+          EXPECT_EQ(remark, "") << entry.name;
+          break;
+        case Support::kPartial:
+          EXPECT_NE(remark, "") << entry.name;
+          break;
+        case Support::kAbsent:
+          EXPECT_NE(remark, "") << entry.name;
+          break;
       }
       if (entry.support == Support::kAbsent) {
         EXPECT_EQ(entry.handler.call, nullptr) << entry.name;

@@ -44,7 +44,8 @@ TEST_P(Content, MatchesAModelUnderRandomChanges) {
           break;
         }
         case 4:
-          for (uint64_t i = offset; i < std::min<uint64_t>(offset + length, model.size()); ++i) model[i] = '\0';
+          for (uint64_t i = offset; i < std::min<uint64_t>(offset + length, model.size()); ++i)
+            model[i] = '\0';
           ASSERT_EQ(code(file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)), 0);
           break;
         case 5:
@@ -278,14 +279,16 @@ TEST_P(Content, NonblockingDescriptorsOfFilesWaitAllTheSame) {
 TEST_P(Content, SmallFilesCostNoSlice) {
   // Not a promise to guests, but what keeps the host out of the creation of most files.
   const FileRef file = make();
-  struct stat before {}, after {};
+  struct stat before {
+  }, after{};
   ASSERT_EQ(::fstat(memory().host_fd(), &before), 0);
   put(*file, std::string(60'000, 'x')).value();
   ASSERT_EQ(::fstat(memory().host_fd(), &after), 0);
   EXPECT_EQ(before.st_blocks, after.st_blocks);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Content, testing::ValuesIn(kFilesystems), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(, Content, testing::ValuesIn(kFilesystems),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sentry::vfs_test

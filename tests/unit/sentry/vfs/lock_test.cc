@@ -21,7 +21,8 @@ class Locks : public testing::Test {
     tree.write("/f", "");
     inode = tree.find("/f")->dentry->inode();
   }
-  int lock(const void* owner, bool exclusive, uint64_t start, uint64_t end, bool wait = false, pid_t pid = 1) {
+  int lock(const void* owner, bool exclusive, uint64_t start, uint64_t end, bool wait = false,
+           pid_t pid = 1) {
     return code(vfs::set_record_lock(*inode, {owner, exclusive, start, end, pid}, false, wait));
   }
   int unlock(const void* owner, uint64_t start, uint64_t end) {

@@ -402,7 +402,8 @@ TEST_P(Names, Xattrs) {
   EXPECT_EQ(code(inode.removexattr("user.a")), ENODATA);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Names, testing::ValuesIn(kFilesystems), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(, Names, testing::ValuesIn(kFilesystems),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sentry::vfs_test

@@ -14,9 +14,10 @@ namespace {
 // Everything that a guest could see of a tree, but for times and numbers.
 std::string describe(const Tree& tree, const std::string& path = "") {
   const vfs::Attributes facts = tree.stat(path.empty() ? "/" : path);
-  std::string text = fmt::format("{} {:o} n{} {}:{}", path.empty() ? "/" : path, facts.mode, facts.nlink, facts.uid,
-                                 facts.gid);
-  if (S_ISREG(facts.mode)) text += fmt::format(" {} {}", facts.size, std::hash<std::string>{}(tree.read(path)));
+  std::string text = fmt::format("{} {:o} n{} {}:{}", path.empty() ? "/" : path, facts.mode, facts.nlink,
+                                 facts.uid, facts.gid);
+  if (S_ISREG(facts.mode))
+    text += fmt::format(" {} {}", facts.size, std::hash<std::string>{}(tree.read(path)));
   if (S_ISLNK(facts.mode)) text += " -> " + tree.find(path, false)->dentry->inode()->readlink().value();
   const auto place = tree.find(path.empty() ? "/" : path, false).value();
   const std::vector<std::string> xattrs = place.dentry->inode()->listxattr().value();
@@ -24,7 +25,8 @@ std::string describe(const Tree& tree, const std::string& path = "") {
     text += " " + name + "=" + place.dentry->inode()->getxattr(name).value();
   text += "\n";
   if (S_ISDIR(facts.mode))
-    for (const std::string& name : tree.list(path.empty() ? "/" : path)) text += describe(tree, path + "/" + name);
+    for (const std::string& name : tree.list(path.empty() ? "/" : path))
+      text += describe(tree, path + "/" + name);
   return text;
 }
 
@@ -73,7 +75,8 @@ TEST_F(Overlay, ShowsTheLowerTree) {
 TEST_F(Overlay, AnUntouchedFileIsTheLowerFile) {
   const auto mapping = tree.open("/usr/lib/libc").value()->mmap(PROT_READ, MAP_PRIVATE).value();
   const auto lower = below.open("/usr/lib/libc").value()->mmap(PROT_READ, MAP_PRIVATE).value();
-  const auto here = mapping->backing(4096, 4096, false).value(), there = lower->backing(4096, 4096, false).value();
+  const auto here = mapping->backing(4096, 4096, false).value(),
+             there = lower->backing(4096, 4096, false).value();
   EXPECT_EQ(here.host_fd, there.host_fd);
   EXPECT_EQ(here.host_offset, there.host_offset);
   EXPECT_EQ(mapping->identity().path, "/usr/lib/libc");
@@ -89,8 +92,8 @@ TEST_F(Overlay, AWriteCopiesTheFile) {
   const auto old_mapping = reader->mmap(PROT_READ, MAP_PRIVATE).value();
   const FileRef writer = tree.open("/usr/lib/libc.6", O_RDWR).value();
   put(*writer, "new", 3).value();
-  EXPECT_EQ(get(*reader, 6, 0).value(), "cccnew");   // who had it open sees the write
-  EXPECT_EQ(get(*reader, 4).value(), "newc");        // at its own position
+  EXPECT_EQ(get(*reader, 6, 0).value(), "cccnew");  // who had it open sees the write
+  EXPECT_EQ(get(*reader, 4).value(), "newc");       // at its own position
   EXPECT_EQ(tree.read("/usr/lib/libc").size(), 300'000u);
   EXPECT_EQ(tree.stat("/usr/lib/libc").ino, ino);
   EXPECT_EQ(tree.stat("/usr/lib/libc").nlink, 2u);
@@ -269,7 +272,8 @@ TEST_F(Overlay, NoMemoryIsAnErrorAndLeavesTheFile) {
   EXPECT_EQ(small.write("/etc/passwd", "fits"), 0);
 }
 
-// The same random calls on the overlay and on a plain copy of its lower tree have the same answers and the same effect.
+// The same random calls on the overlay and on a plain copy of its lower tree have the same answers and the
+// same effect.
 TEST_F(Overlay, BehavesLikeAPlainCopy) {
   std::mt19937 random(4711);
   for (int run = 0; run < 30; ++run) {
@@ -277,7 +281,8 @@ TEST_F(Overlay, BehavesLikeAPlainCopy) {
     populate(plain);
     Tree over(fs::overlay::make_overlay(lower_superblock, memory(), {}));
     // Mostly names that exist, so that most calls do something.
-    const std::vector<std::string> names{"etc", "usr", "lib", "share", "empty", "libc", "libc.6", "passwd", "1", "new"};
+    const std::vector<std::string> names{"etc",  "usr",    "lib",    "share", "empty",
+                                         "libc", "libc.6", "passwd", "1",     "new"};
     const auto path = [&] {
       std::string text;
       for (uint64_t depth = random() % 4 + 1; depth > 0; --depth) {
@@ -295,15 +300,23 @@ TEST_F(Overlay, BehavesLikeAPlainCopy) {
       const uint64_t number = random() % 100'000;
       const auto apply = [&](const Tree& t) -> int {
         switch (kind) {
-          case 0: return t.mkdir(one);
-          case 1: return t.rmdir(one);
-          case 2: return t.unlink(one);
+          case 0:
+            return t.mkdir(one);
+          case 1:
+            return t.rmdir(one);
+          case 2:
+            return t.unlink(one);
           case 3:
-          case 4: return t.rename(one, two, flags);
-          case 5: return t.link(one, two);
-          case 6: return t.symlink(two, one);
-          case 7: return t.write(one, two, O_CREAT | O_WRONLY | (number % 2 == 0 ? O_TRUNC : O_APPEND));
-          case 8: return t.chmod(one, static_cast<uint32_t>(number % 01000));
+          case 4:
+            return t.rename(one, two, flags);
+          case 5:
+            return t.link(one, two);
+          case 6:
+            return t.symlink(two, one);
+          case 7:
+            return t.write(one, two, O_CREAT | O_WRONLY | (number % 2 == 0 ? O_TRUNC : O_APPEND));
+          case 8:
+            return t.chmod(one, static_cast<uint32_t>(number % 01000));
           case 9: {
             const auto file = t.open(one, O_RDWR);
             if (!file.ok()) return code(file);
@@ -319,8 +332,8 @@ TEST_F(Overlay, BehavesLikeAPlainCopy) {
         }
       };
       const int expected = apply(plain), answer = apply(over);
-      ASSERT_EQ(answer, expected) << "run " << run << " step " << step << ": " << kind << " " << one << " " << two
-                                  << " " << flags;
+      ASSERT_EQ(answer, expected) << "run " << run << " step " << step << ": " << kind << " " << one << " "
+                                  << two << " " << flags;
     }
     ASSERT_EQ(describe(over), describe(plain)) << "run " << run;
   }

@@ -81,7 +81,9 @@ class Tree {
   Result<FileRef> open(std::string_view path, int flags = O_RDONLY, uint32_t mode = 0644) const {
     return vfs::open(caller(), path, flags, mode);
   }
-  int mkdir(std::string_view path, uint32_t mode = 0755) const { return code(vfs::mkdir(caller(), path, mode)); }
+  int mkdir(std::string_view path, uint32_t mode = 0755) const {
+    return code(vfs::mkdir(caller(), path, mode));
+  }
   int rmdir(std::string_view path) const { return code(vfs::rmdir(caller(), path)); }
   int unlink(std::string_view path) const { return code(vfs::unlink(caller(), path)); }
   int symlink(std::string_view target, std::string_view path) const {
@@ -137,7 +139,8 @@ class OnEachFilesystem : public testing::TestWithParam<std::string> {
   Tree tree{make_empty(GetParam())};
 };
 
-inline Result<size_t> put(vfs::File& file, std::string_view text, std::optional<uint64_t> offset = std::nullopt) {
+inline Result<size_t> put(vfs::File& file, std::string_view text,
+                          std::optional<uint64_t> offset = std::nullopt) {
   mm::BufferSource source(text.data(), text.size());
   vfs::File::IoOptions options;
   options.offset = offset;

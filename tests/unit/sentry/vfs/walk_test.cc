@@ -104,7 +104,8 @@ TEST_F(Walk, ResolveFlags) {
 }
 
 TEST_F(Walk, CrossesMountsBothWays) {
-  const auto inner = tree.context.space->mount(tree.find("/a/b").value(), fs::tmpfs::make_tmpfs(memory(), {}));
+  const auto inner =
+      tree.context.space->mount(tree.find("/a/b").value(), fs::tmpfs::make_tmpfs(memory(), {}));
   ASSERT_TRUE(inner.ok());
   EXPECT_EQ(error("/a/b/file"), ENOENT);
   tree.write("/a/b/new", "inner");
