@@ -155,7 +155,7 @@ struct Placed {
 Result<Placed> build_stack(Task& task, mm::AddressSpaceMap& memory, const ExecRequest& request,
                            const vfs::Credentials& credentials, bool secure, const ElfImage& image,
                            const LoadedElf& program, uint64_t interpreter_base, bool executable_stack) {
-  const uint64_t top = kGuestEnd - kPageSize - random_pages(task, 0x3fff);
+  const uint64_t top = kGuestEnd - kPageSize - random_pages(task, mm::kStackShift / kPageSize - 1);
   uint64_t size = 0;
   for (const auto& text : request.args) size += text.size() + 1 + 8;
   for (const auto& text : request.env) size += text.size() + 1 + 8;

@@ -54,8 +54,7 @@ AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, 
     : space_(std::move(space)), memory_file_(memory_file) {
   uint64_t random = 0;
   if (randomize && ::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
-  // 16 MiB to 4 GiB below the top, as a stack of ordinary size leaves them.
-  mmap_top_ = kGuestEnd - (uint64_t{16} << 20) - ((random & 0xfffff) << 12);
+  mmap_top_ = kGuestEnd - kStackRoom - ((random & 0xfffff) << 12);
 }
 
 AddressSpaceMap::~AddressSpaceMap() {

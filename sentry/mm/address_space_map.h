@@ -51,6 +51,11 @@ struct MmapRequest {
   const char* name = nullptr;
 };
 
+// The top of the guest's range is the stack's: its start lies at most kStackShift below the top, and other
+// mappings are placed below the room that it may grow into (Linux's mmap_base()).
+inline constexpr uint64_t kStackShift = uint64_t{64} << 20;
+inline constexpr uint64_t kStackRoom = kStackShift + (uint64_t{256} << 20);
+
 class AddressSpaceMap {
  public:
   // Room of the guest's rlimits, asked at each use.

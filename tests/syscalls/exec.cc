@@ -482,4 +482,29 @@ CHILD(print_credentials) {
   return 0;
 }
 
+CHILD(stack_room) {
+  const std::string maps = READ_FILE("/proc/self/maps");
+  unsigned long stack = 0, below = 0;
+  size_t at = 0;
+  while (at < maps.size() && stack == 0) {
+    const size_t end = maps.find('\n', at);
+    const std::string line = maps.substr(at, end - at);
+    unsigned long from = 0, to = 0;
+    CHECK_EQ(sscanf(line.c_str(), "%lx-%lx", &from, &to), 2);
+    if (line.find("[stack]") != std::string::npos)
+      stack = from;
+    else
+      below = to;
+    at = end + 1;
+  }
+  CHECK(stack != 0);
+  CHECK(below + (8ul << 20) < stack);
+  return 0;
+}
+
+// Addresses are random: whatever they are, nothing is in the stack's way.
+TEST(the_stack_has_room) {
+  for (int i = 0; i < 150; ++i) run([] { exec(check::self(), {"x", "--child", "stack_room"}); });
+}
+
 }  // namespace
