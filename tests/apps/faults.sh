@@ -233,10 +233,24 @@ PERL
   # A full disk under --writable.
   if [ "$(id -u)" = 0 ]; then
     mkdir -p "$work/small"
-    mount -t tmpfs -o size=1M tmpfs "$work/small"
+    mount -t tmpfs -o size=4M tmpfs "$work/small"
+    mkdir "$work/small/bin"
+    cp /bin/busybox "$work/small/bin/busybox"
     before=$(leftovers)
     expect 1 'no space left' 'a full disk' --writable --bind "$work/small:/mnt" -- \
       /bin/dd if=/dev/zero of=/mnt/file bs=64k count=100 status=none
+    # The space of a removed file is there again at once, though this sandbox had it open a moment ago.
+    rm -f "$work/small/file"
+    for tree in --bind="$work/small:/mnt" --root="$work/small"; do
+      expect 0 '' "space of a removed file ($tree)" --writable "$tree" -- /bin/busybox sh -c '
+        cd /mnt 2>/dev/null || cd /
+        for round in 1 2 3; do
+          /bin/busybox dd if=/dev/zero of=file bs=64k 2>/dev/null && exit 3 # it must run full
+          /bin/busybox rm file
+        done
+        exec /bin/busybox dd if=/dev/zero of=file bs=64k count=4 2>/dev/null'
+      rm -f "$work/small/file"
+    done
     umount "$work/small"
     before=$(leftovers)
   fi

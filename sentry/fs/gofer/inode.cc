@@ -30,6 +30,7 @@ GoferInode::GoferInode(GoferSuperblock& superblock, const protocol::Node& node)
     : vfs::Inode(superblock), id_(node.id), attr_(node.attr) {}
 
 GoferInode::~GoferInode() {
+  release_handles();
   tree().remove(*this);
   tree().client->forget(id_);
   if (attr_.nlink == 0) tree().client->flush_soon();
@@ -281,9 +282,13 @@ Result<> GoferInode::removexattr(std::string_view name) {
   return {};
 }
 
-Result<> GoferInode::unlinked() {
+void GoferInode::release_handles() {
   if (const HandleRef open = read_handle_.lock()) tree().release(open);
   if (const HandleRef open = write_handle_.lock()) tree().release(open);
+}
+
+Result<> GoferInode::unlinked() {
+  release_handles();
   TRY(refresh());
   tree().client->flush_soon();
   return {};

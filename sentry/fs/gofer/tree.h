@@ -74,7 +74,7 @@ class GoferSuperblock final : public vfs::Superblock {
     return call(op, id, [](protocol::Writer&) {});
   }
 
-  // Keeps recently used handles open.
+  // Keeps recently used handles open, as long as their inodes live: nobody else could release them.
   void keep(const HandleRef& handle);
   // No longer than somebody uses it: a removed file's space is to come back.
   void release(const HandleRef& handle);
@@ -147,6 +147,7 @@ class GoferInode final : public vfs::Inode {
  private:
   Result<> refresh();
   Result<> unlinked();  // one name less
+  void release_handles();
   Result<vfs::InodeRef> made(Result<Client::Reply> reply);
   uint64_t guest_ino() const;
 
