@@ -154,6 +154,7 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
     return failure;
   }
   request.file = std::move(*file);
+  const std::string program = request.filename;
   request.args = process.args;
   request.env = process.env;
   const vfs::CredentialsRef wanted = task->credentials;
@@ -167,6 +168,7 @@ std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::B
   // What the document says of capabilities is what the program starts with, not what exec would make of it.
   task->credentials = wanted;
   group->has_executed = false;
+  if (kernel.observer != nullptr) kernel.observer->started(*task, program, process.args, process.env.size());
   kernel.run(std::move(task));
   return std::nullopt;
 }

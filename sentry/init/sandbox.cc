@@ -19,6 +19,7 @@
 #include "sentry/init/surface.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/net/tables.h"
+#include "sentry/syscalls/strace.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::init {
@@ -31,7 +32,8 @@ class Sandbox {
   explicit Sandbox(const boot::Boot& boot)
       : boot_(boot),
         platform_(platform::make_platform(boot.platform, loop_)),
-        kernel_(loop_, *platform_, memory_file_, &syscalls::dispatch),
+        kernel_(loop_, *platform_, memory_file_,
+                boot.strace ? &syscalls::dispatch_traced : &syscalls::dispatch),
         control_(
             loop_, Fd(boot.control_fd), [this](const Control& message) { handle(message); },
             [this] { loop_.stop(); }) {
@@ -50,7 +52,7 @@ class Sandbox {
     kernel_.sysctl = boot.sysctl;
     kernel_.on_init_exit = [this](int status) { ended(status); };
     kernel_.on_init_stop = [this](int signal) { stopped(signal); };
-    syscalls::set_strace(boot.strace);
+    if (boot.strace) kernel_.observer = syscalls::make_strace();
     fs::pidfd::serve_clone();
     vfs::set_fifo_opener(fs::pipe::open_fifo);
     for (const net::Table& table : net::tables()) fs::proc::register_net_file(table.name, table.text);

@@ -252,6 +252,7 @@ void Task::deliver_signals() {
 
 void Task::deliver(const SignalInfo& info) {
   const int signo = info.si_signo;
+  if (kernel.observer != nullptr && signo != SIGKILL) kernel.observer->signalled(*this, info);
   SignalAction& action = (*group->handlers)[signo];
   if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return;
   if (action.handler == reinterpret_cast<uint64_t>(SIG_DFL)) {

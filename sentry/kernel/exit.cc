@@ -184,6 +184,8 @@ void exit_group(ThreadGroup& group, int wait_status) {
 void finish_exit(Task& task) {
   const std::shared_ptr<ThreadGroup> group = task.group;
   task.exited = true;
+  if (task.kernel.observer != nullptr)
+    task.kernel.observer->ended(task, group->exiting ? group->wait_status : (task.exit_code & 0xff) << 8);
   account(*group, task);
   if (task.memory_map != nullptr) release_futexes(task);
   if (task.vfork_gate != nullptr) {

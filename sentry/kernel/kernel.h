@@ -9,6 +9,7 @@
 
 #include "sentry/base/event_loop.h"
 #include "sentry/boot/boot.h"
+#include "sentry/kernel/observer.h"
 #include "sentry/kernel/process_group.h"
 #include "sentry/kernel/task.h"
 #include "sentry/mm/memory_file.h"
@@ -47,6 +48,7 @@ class Kernel {
   uint64_t forks = 0;  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<SysvIpc> ipc;
+  std::unique_ptr<TaskObserver> observer;      // --strace; null otherwise
   std::shared_ptr<vfs::Mount> message_queues;  // fs/mqueue's own mount, made on first use
 
   // Processes.

@@ -99,17 +99,15 @@ Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_
   return file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
 }
 
-Result<> sys_chmod(Task& task, GuestPath path, unsigned mode) {
-  return do_chmod(task, AT_FDCWD, path, mode, 0);
-}
-Result<> sys_fchmodat(Task& task, FdNumber directory, GuestPath path, unsigned mode) {
+Result<> sys_chmod(Task& task, GuestPath path, Mode mode) { return do_chmod(task, AT_FDCWD, path, mode, 0); }
+Result<> sys_fchmodat(Task& task, FdNumber directory, GuestPath path, Mode mode) {
   return do_chmod(task, directory.value, path, mode, 0);
 }
-Result<> sys_fchmodat2(Task& task, FdNumber directory, GuestPath path, unsigned mode, Flags<kAtNames> flags) {
+Result<> sys_fchmodat2(Task& task, FdNumber directory, GuestPath path, Mode mode, Flags<kAtNames> flags) {
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno(EINVAL);
   return do_chmod(task, directory.value, path, mode, flags);
 }
-Result<> sys_fchmod(Task& task, FdNumber fd, unsigned mode) {
+Result<> sys_fchmod(Task& task, FdNumber fd, Mode mode) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
   return vfs::chmod(*task.credentials, vfs::place_of(*file), mode);
 }

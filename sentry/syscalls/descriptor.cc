@@ -13,6 +13,7 @@
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/net/socket.h"
+#include "sentry/syscalls/file.h"
 #include "sentry/syscalls/table.h"
 #include "sentry/vfs/lock.h"
 
@@ -47,7 +48,7 @@ Result<int> sys_dup2(Task& task, FdNumber old_fd, FdNumber new_fd) {
   return new_fd.value;
 }
 
-Result<int> sys_dup3(Task& task, FdNumber old_fd, FdNumber new_fd, int flags) {
+Result<int> sys_dup3(Task& task, FdNumber old_fd, FdNumber new_fd, Flags<kOpenNames> flags) {
   if ((flags & ~O_CLOEXEC) != 0 || old_fd.value == new_fd.value) return Errno(EINVAL);
   return replace(task, old_fd, new_fd, (flags & O_CLOEXEC) != 0);
 }
@@ -72,10 +73,8 @@ Result<> make_pipe(Task& task, GuestPtr<int> out, int flags) {
   return written;
 }
 
-Result<> sys_pipe(Task& task, GuestPtr<int> out) { return make_pipe(task, out, 0); }
-Result<> sys_pipe2(Task& task, GuestPtr<int> out, Flags<kPipeFlags> flags) {
-  return make_pipe(task, out, flags);
-}
+Result<> sys_pipe(Task& task, OutFdPair out) { return make_pipe(task, out, 0); }
+Result<> sys_pipe2(Task& task, OutFdPair out, Flags<kPipeFlags> flags) { return make_pipe(task, out, flags); }
 
 // SIGIO -------------------------------------------------------------------------------------------
 
@@ -311,7 +310,7 @@ Result<uint64_t> write_hint(Task& task, int command, uint64_t argument) {
   return uint64_t{0};
 }
 
-Result<uint64_t> sys_fcntl(Task& task, FdNumber fd, int command, uint64_t argument) {
+Result<uint64_t> sys_fcntl(Task& task, FdNumber fd, Choice<kFcntlNames> command, FcntlArgument argument) {
   const FileRef file = TRY(task.fds().get(fd.value));
   // What may be done with a mere place, open(2) O_PATH.
   switch (command) {
@@ -369,7 +368,9 @@ Result<uint64_t> sys_fcntl(Task& task, FdNumber fd, int command, uint64_t argume
 }
 
 // ioctl(2): the requests that every file knows (do_vfs_ioctl), the others are the file's.
-Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, unsigned request, uint64_t argument) {
+Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, Choice<kIoctlNames> request_value, IoctlArgument value) {
+  const auto request = static_cast<unsigned>(request_value.value);
+  const uint64_t argument = value;
   const FileRef file = TRY(task.fds().get_io(fd.value));
   switch (request) {
     case FIOCLEX:

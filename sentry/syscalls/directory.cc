@@ -150,8 +150,8 @@ Result<vfs::Path> find_directory(Task& task, GuestPath path) {
 
 }  // namespace
 
-Result<> sys_mkdir(Task& task, GuestPath path, unsigned mode) { return do_mkdir(task, AT_FDCWD, path, mode); }
-Result<> sys_mkdirat(Task& task, FdNumber directory, GuestPath path, unsigned mode) {
+Result<> sys_mkdir(Task& task, GuestPath path, Mode mode) { return do_mkdir(task, AT_FDCWD, path, mode); }
+Result<> sys_mkdirat(Task& task, FdNumber directory, GuestPath path, Mode mode) {
   return do_mkdir(task, directory.value, path, mode);
 }
 
@@ -191,25 +191,24 @@ Result<> sys_symlinkat(Task& task, GuestPath target, FdNumber directory, GuestPa
   return do_symlink(task, target, directory.value, path);
 }
 
-Result<size_t> sys_readlink(Task& task, GuestPath path, GuestPtr<void> buffer, int size) {
+Result<size_t> sys_readlink(Task& task, GuestPath path, OutBuffer buffer, int size) {
   return do_readlink(task, AT_FDCWD, path, buffer, size);
 }
-Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer,
-                              int size) {
+Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, OutBuffer buffer, int size) {
   return do_readlink(task, directory.value, path, buffer, size);
 }
 
-Result<> sys_mknod(Task& task, GuestPath path, unsigned mode, unsigned device) {
+Result<> sys_mknod(Task& task, GuestPath path, Mode mode, unsigned device) {
   return do_mknod(task, AT_FDCWD, path, mode, device);
 }
-Result<> sys_mknodat(Task& task, FdNumber directory, GuestPath path, unsigned mode, unsigned device) {
+Result<> sys_mknodat(Task& task, FdNumber directory, GuestPath path, Mode mode, unsigned device) {
   return do_mknod(task, directory.value, path, mode, device);
 }
 
-Result<size_t> sys_getdents(Task& task, FdNumber fd, GuestPtr<void> buffer, unsigned size) {
+Result<size_t> sys_getdents(Task& task, FdNumber fd, OutEntries buffer, unsigned size) {
   return do_getdents(task, fd.value, buffer, size, EntryPacker::Layout::kOld);
 }
-Result<size_t> sys_getdents64(Task& task, FdNumber fd, GuestPtr<void> buffer, unsigned size) {
+Result<size_t> sys_getdents64(Task& task, FdNumber fd, OutEntries buffer, unsigned size) {
   return do_getdents(task, fd.value, buffer, size, EntryPacker::Layout::k64);
 }
 
@@ -227,7 +226,7 @@ Result<> sys_fchdir(Task& task, FdNumber fd) {
   return {};
 }
 
-Result<size_t> sys_getcwd(Task& task, GuestPtr<void> buffer, size_t size) {
+Result<size_t> sys_getcwd(Task& task, OutString buffer, size_t size) {
   const vfs::FsContext& fs = task.fs();
   if (fs.cwd.dentry->deleted()) return Errno(ENOENT);
   const std::string text = fs.space->path_text(fs.cwd, fs.root);
@@ -244,9 +243,7 @@ Result<> sys_chroot(Task& task, GuestPath path) {
   return {};
 }
 
-Result<int> sys_umask(Task& task, int mask) {
-  return static_cast<int>(std::exchange(task.fs().umask, static_cast<uint32_t>(mask) & 0777));
-}
+Result<Mode> sys_umask(Task& task, Mode mask) { return Mode{std::exchange(task.fs().umask, mask & 0777u)}; }
 
 std::span<const Entry> directory_calls() {
   static const Entry rows[] = {

@@ -10,8 +10,8 @@ inline constexpr FlagName kRenameNames[] = {
     {1, "RENAME_NOREPLACE"}, {2, "RENAME_EXCHANGE"}, {4, "RENAME_WHITEOUT"}, {0, "0"}, {0, nullptr}};
 
 // directory.cc
-Result<> sys_mkdir(Task& task, GuestPath path, unsigned mode);
-Result<> sys_mkdirat(Task& task, FdNumber directory, GuestPath path, unsigned mode);
+Result<> sys_mkdir(Task& task, GuestPath path, Mode mode);
+Result<> sys_mkdirat(Task& task, FdNumber directory, GuestPath path, Mode mode);
 Result<> sys_rmdir(Task& task, GuestPath path);
 Result<> sys_unlink(Task& task, GuestPath path);
 Result<> sys_unlinkat(Task& task, FdNumber directory, GuestPath path, Flags<kUnlinkAtNames> flags);
@@ -25,18 +25,17 @@ Result<> sys_linkat(Task& task, FdNumber old_directory, GuestPath old_path, FdNu
                     GuestPath new_path, Flags<kAtNames> flags);
 Result<> sys_symlink(Task& task, GuestPath target, GuestPath path);
 Result<> sys_symlinkat(Task& task, GuestPath target, FdNumber directory, GuestPath path);
-Result<size_t> sys_readlink(Task& task, GuestPath path, GuestPtr<void> buffer, int size);
-Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, GuestPtr<void> buffer,
-                              int size);
-Result<> sys_mknod(Task& task, GuestPath path, unsigned mode, unsigned device);
-Result<> sys_mknodat(Task& task, FdNumber directory, GuestPath path, unsigned mode, unsigned device);
-Result<size_t> sys_getdents(Task& task, FdNumber fd, GuestPtr<void> buffer, unsigned size);
-Result<size_t> sys_getdents64(Task& task, FdNumber fd, GuestPtr<void> buffer, unsigned size);
+Result<size_t> sys_readlink(Task& task, GuestPath path, OutBuffer buffer, int size);
+Result<size_t> sys_readlinkat(Task& task, FdNumber directory, GuestPath path, OutBuffer buffer, int size);
+Result<> sys_mknod(Task& task, GuestPath path, Mode mode, unsigned device);
+Result<> sys_mknodat(Task& task, FdNumber directory, GuestPath path, Mode mode, unsigned device);
+Result<size_t> sys_getdents(Task& task, FdNumber fd, OutEntries buffer, unsigned size);
+Result<size_t> sys_getdents64(Task& task, FdNumber fd, OutEntries buffer, unsigned size);
 Result<> sys_chdir(Task& task, GuestPath path);
 Result<> sys_fchdir(Task& task, FdNumber fd);
-Result<size_t> sys_getcwd(Task& task, GuestPtr<void> buffer, size_t size);
+Result<size_t> sys_getcwd(Task& task, OutString buffer, size_t size);
 Result<> sys_chroot(Task& task, GuestPath path);
-Result<int> sys_umask(Task& task, int mask);
+Result<Mode> sys_umask(Task& task, Mode mask);
 
 // mount.cc
 Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath type, uint64_t flags,

@@ -22,17 +22,17 @@ using fs::pidfd::PidFile;
 using fs::signalfd::SignalFile;
 using fs::timerfd::TimerFile;
 
-Result<int> sys_eventfd2(Task& task, unsigned initial, int flags) {
+Result<int> sys_eventfd2(Task& task, unsigned initial, Flags<kEventfdNames> flags) {
   if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return Errno(EINVAL);
   return task.install_fd(fs::eventfd::make_eventfd(initial, flags, task.credentials),
                          (flags & EFD_CLOEXEC) != 0);
 }
 
-Result<int> sys_eventfd(Task& task, unsigned initial) { return sys_eventfd2(task, initial, 0); }
+Result<int> sys_eventfd(Task& task, unsigned initial) { return sys_eventfd2(task, initial, {0}); }
 
 // timerfd_create(2) -------------------------------------------------------------------------------
 
-Result<int> sys_timerfd_create(Task& task, int clock, int flags) {
+Result<int> sys_timerfd_create(Task& task, Choice<kClockNames> clock, Flags<kTimerfdNames> flags) {
   if ((flags & ~(TFD_CLOEXEC | TFD_NONBLOCK)) != 0) return Errno(EINVAL);
   const vfs::FileRef file = TRY(fs::timerfd::make_timerfd(clock, flags, task.credentials));
   const bool wakes_the_machine = clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM;
@@ -61,8 +61,8 @@ itimerspec to_guest(const TimerFile::Setting& setting) {
 
 }  // namespace
 
-Result<> sys_timerfd_settime(Task& task, FdNumber fd, int flags, GuestPtr<const itimerspec> place,
-                             GuestPtr<itimerspec> before_place) {
+Result<> sys_timerfd_settime(Task& task, FdNumber fd, Flags<kTimerSetNames> flags,
+                             GuestPtr<const itimerspec> place, GuestPtr<itimerspec> before_place) {
   const itimerspec request = TRY(task.memory().read(place));
   if ((flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) != 0) return Errno(EINVAL);
   const TimerFile::Setting setting{TRY(to_nanoseconds(request.it_interval)),
@@ -78,21 +78,22 @@ Result<> sys_timerfd_gettime(Task& task, FdNumber fd, GuestPtr<itimerspec> place
 
 // signalfd(2) -------------------------------------------------------------------------------------
 
-Result<int> sys_signalfd4(Task& task, FdNumber fd, GuestPtr<const uint64_t> place, size_t size, int flags) {
+Result<int> sys_signalfd4(Task& task, FdNumber fd, InSignalSet signals, size_t size,
+                          Flags<kSignalfdNames> flags) {
   if (size != sizeof(uint64_t)) return Errno(EINVAL);
-  const kernel::SignalSet signals(TRY(task.memory().read(place)));
+  const kernel::SignalSet wanted(TRY(task.memory().read(signals)));
   if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0) return Errno(EINVAL);
   if (fd.value == -1)
-    return task.install_fd(fs::signalfd::make_signalfd(signals, flags, task.credentials),
+    return task.install_fd(fs::signalfd::make_signalfd(wanted, flags, task.credentials),
                            (flags & SFD_CLOEXEC) != 0);
   const auto file = std::dynamic_pointer_cast<SignalFile>(TRY(task.fds().get_io(fd.value)));
   if (file == nullptr) return Errno(EINVAL);
-  file->set_signals(signals);
+  file->set_signals(wanted);
   return fd.value;
 }
 
-Result<int> sys_signalfd(Task& task, FdNumber fd, GuestPtr<const uint64_t> signals, size_t size) {
-  return sys_signalfd4(task, fd, signals, size, 0);
+Result<int> sys_signalfd(Task& task, FdNumber fd, InSignalSet signals, size_t size) {
+  return sys_signalfd4(task, fd, signals, size, {0});
 }
 
 // inotify(7) --------------------------------------------------------------------------------------

@@ -93,10 +93,11 @@ Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t value, uin
 }
 
 Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexNames> operation, uint32_t value,
-                           uint64_t timeout_or_count, GuestPtr<uint32_t> second, uint32_t value3) {
+                           FutexTimeout timeout_or_count, FutexSecond second, FutexThird third) {
   const bool is_private = (operation & FUTEX_PRIVATE_FLAG) != 0;
   const bool realtime = (operation & FUTEX_CLOCK_REALTIME) != 0;
   const int command = operation & FUTEX_CMD_MASK;
+  const uint32_t value3 = third;
   const GuestPtr<const timespec> timeout(timeout_or_count);
   kernel::FutexTable& table = *task.kernel.futexes;
   if (realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_WAIT_REQUEUE_PI &&

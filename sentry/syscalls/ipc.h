@@ -39,7 +39,7 @@ inline constexpr FlagName kMsgctlNames[] = {
 
 // shared_memory.cc
 Result<int> sys_shmget(Task& task, int key, uint64_t size, Flags<kIpcGetNames> flags);
-Result<uint64_t> sys_shmat(Task& task, int id, GuestPtr<void> address, int flags);
+Result<Address> sys_shmat(Task& task, int id, GuestPtr<void> address, int flags);
 Result<> sys_shmdt(Task& task, GuestPtr<void> address);
 Result<int> sys_shmctl(Task& task, int id, Flags<kShmctlNames> command, GuestPtr<shmid_ds> argument);
 

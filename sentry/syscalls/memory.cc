@@ -13,8 +13,9 @@ namespace {
 
 using mm::kPageSize;
 
-Result<uint64_t> sys_mmap(Task& task, uint64_t address, uint64_t length, Flags<kProtNames> prot,
-                          Flags<kMapNames> flags, FdNumber fd, uint64_t offset) {
+Result<Address> sys_mmap(Task& task, GuestPtr<void> hint, uint64_t length, Flags<kProtNames> prot,
+                         Flags<kMapNames> flags, FdNumber fd, FileOffset offset) {
+  const uint64_t address = hint.address();
   constexpr int kTypeMask = 0xf, kSharedValidate = 3;
   const int type = flags & kTypeMask;
   if (type != MAP_SHARED && type != MAP_PRIVATE && type != kSharedValidate) return Errno(EINVAL);
@@ -35,7 +36,7 @@ Result<uint64_t> sys_mmap(Task& task, uint64_t address, uint64_t length, Flags<k
       request.file = TRY(task.memory().shared_anonymous(length));
       request.offset = 0;
     }
-    return task.memory().mmap(request);
+    return as_address(task.memory().mmap(request));
   }
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
   if (length == 0) return Errno(EINVAL);
@@ -47,7 +48,7 @@ Result<uint64_t> sys_mmap(Task& task, uint64_t address, uint64_t length, Flags<k
   if (shared && !file->writable()) request.max_prot &= ~PROT_WRITE;
   if (noexec) request.max_prot &= ~PROT_EXEC;
   request.file = TRY(file->mmap(request.prot, request.flags));
-  return task.memory().mmap(request);
+  return as_address(task.memory().mmap(request));
 }
 
 Result<> sys_munmap(Task& task, GuestPtr<void> address, uint64_t length) {
@@ -70,14 +71,16 @@ Result<int> sys_pkey_alloc(Task&, unsigned flags, unsigned rights) {
 }
 Result<> sys_pkey_free(Task&, int) { return Errno(EINVAL); }
 
-Result<uint64_t> sys_mremap(Task& task, GuestPtr<void> address, uint64_t old_size, uint64_t new_size,
-                            Flags<kMremapNames> flags, GuestPtr<void> target) {
-  return task.memory().mremap(address.address(), old_size, new_size, flags, target.address());
+Result<Address> sys_mremap(Task& task, GuestPtr<void> address, uint64_t old_size, uint64_t new_size,
+                           Flags<kMremapNames> flags, RemapTarget target) {
+  return as_address(task.memory().mremap(address.address(), old_size, new_size, flags, target.address()));
 }
 
-Result<uint64_t> sys_brk(Task& task, GuestPtr<void> address) { return task.memory().brk(address.address()); }
+Result<Address> sys_brk(Task& task, GuestPtr<void> address) {
+  return as_address(task.memory().brk(address.address()));
+}
 
-Result<> sys_madvise(Task& task, GuestPtr<void> address, uint64_t length, Flags<kAdviceNames> advice) {
+Result<> sys_madvise(Task& task, GuestPtr<void> address, uint64_t length, Choice<kAdviceNames> advice) {
   return task.memory().madvise(address.address(), length, advice);
 }
 

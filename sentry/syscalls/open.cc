@@ -32,16 +32,16 @@ Result<int> do_open(Task& task, int directory, GuestPath path, int flags, unsign
 
 }  // namespace
 
-Result<int> sys_open(Task& task, GuestPath path, Flags<kOpenNames> flags, unsigned mode) {
+Result<int> sys_open(Task& task, GuestPath path, Flags<kOpenNames> flags, CreationMode mode) {
   return do_open(task, AT_FDCWD, path, flags & static_cast<int>(kOpenFlags), mode, 0);
 }
 
 Result<int> sys_openat(Task& task, FdNumber directory, GuestPath path, Flags<kOpenNames> flags,
-                       unsigned mode) {
+                       CreationMode mode) {
   return do_open(task, directory.value, path, flags & static_cast<int>(kOpenFlags), mode, 0);
 }
 
-Result<int> sys_creat(Task& task, GuestPath path, unsigned mode) {
+Result<int> sys_creat(Task& task, GuestPath path, Mode mode) {
   return do_open(task, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, 0);
 }
 

@@ -138,12 +138,12 @@ Result<int> finish(Task& task, Result<int> result, GuestPtr<Time> place, const T
 
 }  // namespace
 
-Result<int> sys_poll(Task& task, GuestPtr<pollfd> fds, unsigned count, int timeout_ms) {
+Result<int> sys_poll(Task& task, PollSet fds, unsigned count, int timeout_ms) {
   return poll_restartable(task, fds, count, after_milliseconds(timeout_ms));
 }
 
-Result<int> sys_ppoll(Task& task, GuestPtr<pollfd> fds, unsigned count, GuestPtr<timespec> timeout_place,
-                      GuestPtr<const uint64_t> mask, size_t mask_size) {
+Result<int> sys_ppoll(Task& task, PollSet fds, unsigned count, Updated<timespec> timeout_place,
+                      InSignalSet mask, size_t mask_size) {
   Timeout timeout;
   if (timeout_place) timeout = after(TRY(to_duration(TRY(task.memory().read(timeout_place)))));
   TemporaryMask temporary(task);
@@ -210,8 +210,8 @@ Result<int> select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64
 
 }  // namespace
 
-Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
-                       GuestPtr<uint64_t> except, GuestPtr<timeval> timeout_place) {
+Result<int> sys_select(Task& task, int count, FdSet in, FdSet out, FdSet except,
+                       Updated<timeval> timeout_place) {
   Timeout timeout;
   if (timeout_place) {
     const timeval time = TRY(task.memory().read(timeout_place));
@@ -224,9 +224,8 @@ Result<int> sys_select(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<ui
   return finish(task, select(task, count, in, out, except, timeout), timeout_place, timeout);
 }
 
-Result<int> sys_pselect6(Task& task, int count, GuestPtr<uint64_t> in, GuestPtr<uint64_t> out,
-                         GuestPtr<uint64_t> except, GuestPtr<timespec> timeout_place,
-                         GuestPtr<const uint64_t> mask) {
+Result<int> sys_pselect6(Task& task, int count, FdSet in, FdSet out, FdSet except,
+                         Updated<timespec> timeout_place, GuestPtr<const uint64_t> mask) {
   struct MaskArgument {
     uint64_t address;
     uint64_t size;
@@ -276,17 +275,17 @@ Result<int> epoll_pwait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, in
 
 }  // namespace
 
-Result<int> sys_epoll_create1(Task& task, int flags) {
+Result<int> sys_epoll_create1(Task& task, Flags<kEpollCreateNames> flags) {
   if ((flags & ~EPOLL_CLOEXEC) != 0) return Errno(EINVAL);
   return task.install_fd(fs::epoll::make_epoll(task.credentials), (flags & EPOLL_CLOEXEC) != 0);
 }
 
 Result<int> sys_epoll_create(Task& task, int size) {
   if (size <= 0) return Errno(EINVAL);
-  return sys_epoll_create1(task, 0);
+  return sys_epoll_create1(task, {0});
 }
 
-Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, int operation, FdNumber fd,
+Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, Choice<kEpollOperationNames> operation, FdNumber fd,
                        GuestPtr<const epoll_event> place) {
   epoll_event event{};
   if (operation != EPOLL_CTL_DEL) event = TRY(task.memory().read(place));
@@ -307,19 +306,17 @@ Result<> sys_epoll_ctl(Task& task, FdNumber epoll_fd, int operation, FdNumber fd
   }
 }
 
-Result<int> sys_epoll_wait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
-                           int timeout_ms) {
+Result<int> sys_epoll_wait(Task& task, FdNumber epoll, OutEvents events, int limit, int timeout_ms) {
   return epoll_wait(task, epoll, events, limit, after_milliseconds(timeout_ms));
 }
 
-Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
-                            int timeout_ms, GuestPtr<const uint64_t> mask, size_t mask_size) {
+Result<int> sys_epoll_pwait(Task& task, FdNumber epoll, OutEvents events, int limit, int timeout_ms,
+                            InSignalSet mask, size_t mask_size) {
   return epoll_pwait(task, epoll, events, limit, after_milliseconds(timeout_ms), mask, mask_size);
 }
 
-Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, GuestPtr<epoll_event> events, int limit,
-                             GuestPtr<const timespec> timeout_place, GuestPtr<const uint64_t> mask,
-                             size_t mask_size) {
+Result<int> sys_epoll_pwait2(Task& task, FdNumber epoll, OutEvents events, int limit,
+                             GuestPtr<const timespec> timeout_place, InSignalSet mask, size_t mask_size) {
   Timeout timeout;
   if (timeout_place) timeout = after(TRY(to_duration(TRY(task.memory().read(timeout_place)))));
   return epoll_pwait(task, epoll, events, limit, timeout, mask, mask_size);

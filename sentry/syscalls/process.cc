@@ -15,6 +15,7 @@
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/syscalls/file.h"
 #include "sentry/syscalls/names.h"
 #include "sentry/syscalls/process_vm.h"
 #include "sentry/syscalls/table.h"
@@ -26,8 +27,8 @@ using kernel::CloneRequest;
 using kernel::ThreadGroup;
 using mm::kGuestEnd;
 
-Result<pid_t> sys_clone(Task& task, Flags<kCloneNames> flags, GuestPtr<void> stack, GuestPtr<int> parent_tid,
-                        GuestPtr<int> child_tid, uint64_t tls) {
+Result<pid_t> sys_clone(Task& task, CloneFlags flags, CloneStack stack, CloneParentTid parent_tid,
+                        CloneChildTid child_tid, CloneTls tls) {
   CloneRequest request;
   request.exit_signal = flags & 0xff;
   request.flags = static_cast<unsigned>(flags.value) & ~0xffu;
@@ -41,7 +42,7 @@ Result<pid_t> sys_clone(Task& task, Flags<kCloneNames> flags, GuestPtr<void> sta
   return kernel::clone(task, request);
 }
 
-Result<pid_t> sys_clone3(Task& task, GuestPtr<const void> arguments, uint64_t size) {
+Result<pid_t> sys_clone3(Task& task, GuestPtr<const clone_args> arguments, uint64_t size) {
   if (size < CLONE_ARGS_SIZE_VER0) return Errno(EINVAL);
   if (size > mm::kPageSize) return Errno(E2BIG);
   std::vector<uint8_t> raw(static_cast<size_t>(size));
@@ -126,13 +127,12 @@ Result<> execute(Task& task, const vfs::Path& start, GuestPath path, GuestPtr<co
   return {};
 }
 
-Result<> sys_execve(Task& task, GuestPath path, GuestPtr<const uint64_t> argv,
-                    GuestPtr<const uint64_t> envp) {
+Result<> sys_execve(Task& task, GuestPath path, ArgumentStrings argv, EnvironmentStrings envp) {
   return execute(task, task.fs().cwd, path, argv, envp, AT_FDCWD, 0);
 }
 
-Result<> sys_execveat(Task& task, FdNumber dirfd, GuestPath path, GuestPtr<const uint64_t> argv,
-                      GuestPtr<const uint64_t> envp, int flags) {
+Result<> sys_execveat(Task& task, FdNumber dirfd, GuestPath path, ArgumentStrings argv,
+                      EnvironmentStrings envp, Flags<kAtNames> flags) {
   vfs::Path start = task.fs().cwd;
   if (dirfd.value != AT_FDCWD) {
     const Result<vfs::FileRef> directory = task.fds().get(dirfd.value);
@@ -143,13 +143,13 @@ Result<> sys_execveat(Task& task, FdNumber dirfd, GuestPath path, GuestPtr<const
   return execute(task, start, path, argv, envp, dirfd.value, flags);
 }
 
-Result<> sys_exit(Task& task, int code) {
+Result<NoReturn> sys_exit(Task& task, int code) {
   kernel::exit_task(task, code);
-  return {};
+  return NoReturn{};
 }
-Result<> sys_exit_group(Task& task, int code) {
+Result<NoReturn> sys_exit_group(Task& task, int code) {
   kernel::exit_group(*task.group, (code & 0xff) << 8);
-  return {};
+  return NoReturn{};
 }
 
 kernel::WaitRequest wait_request(pid_t pid, int options) {
@@ -164,7 +164,8 @@ kernel::WaitRequest wait_request(pid_t pid, int options) {
   return request;
 }
 
-Result<pid_t> sys_wait4(Task& task, pid_t pid, GuestPtr<int> status, int options, GuestPtr<rusage> usage) {
+Result<pid_t> sys_wait4(Task& task, pid_t pid, OutWaitStatus status, Flags<kWaitNames> options,
+                        GuestPtr<rusage> usage) {
   constexpr int kAllowed =
       WNOHANG | WUNTRACED | WCONTINUED | static_cast<int>(__WCLONE) | __WALL | __WNOTHREAD;
   if ((options & ~kAllowed) != 0) return Errno(EINVAL);
@@ -176,8 +177,8 @@ Result<pid_t> sys_wait4(Task& task, pid_t pid, GuestPtr<int> status, int options
   return answer.pid;
 }
 
-Result<> sys_waitid(Task& task, int type, pid_t id, GuestPtr<kernel::SignalInfo> info, int options,
-                    GuestPtr<rusage> usage) {
+Result<> sys_waitid(Task& task, Choice<kWaitIdNames> type, pid_t id, GuestPtr<kernel::SignalInfo> info,
+                    Flags<kWaitNames> options, GuestPtr<rusage> usage) {
   constexpr int kWanted = WEXITED | WSTOPPED | WCONTINUED;
   constexpr int kAllowed = WNOHANG | WNOWAIT | kWanted | static_cast<int>(__WCLONE) | __WALL | __WNOTHREAD;
   if ((options & ~kAllowed) != 0 || (options & kWanted) == 0) return Errno(EINVAL);
@@ -326,15 +327,16 @@ Result<> set_limit(Task& task, ThreadGroup& group, int resource, const rlimit& w
   return {};
 }
 
-Result<> sys_getrlimit(Task& task, int resource, GuestPtr<rlimit> out) {
+Result<> sys_getrlimit(Task& task, Choice<kLimitNames> resource, GuestPtr<rlimit> out) {
   if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
   return task.memory().write(out, task.group->limits[static_cast<size_t>(resource)]);
 }
-Result<> sys_setrlimit(Task& task, int resource, GuestPtr<const rlimit> in) {
+Result<> sys_setrlimit(Task& task, Choice<kLimitNames> resource, GuestPtr<const rlimit> in) {
   if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
   return set_limit(task, *task.group, resource, TRY(task.memory().read(in)));
 }
-Result<> sys_prlimit64(Task& task, pid_t pid, int resource, GuestPtr<const rlimit> in, GuestPtr<rlimit> out) {
+Result<> sys_prlimit64(Task& task, pid_t pid, Choice<kLimitNames> resource, GuestPtr<const rlimit> in,
+                       GuestPtr<rlimit> out) {
   if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
   rlimit wanted{};
   if (in) wanted = TRY(task.memory().read(in));
@@ -353,7 +355,7 @@ Result<> sys_prlimit64(Task& task, pid_t pid, int resource, GuestPtr<const rlimi
   return {};
 }
 
-Result<> sys_getrusage(Task& task, int who, GuestPtr<rusage> out) {
+Result<> sys_getrusage(Task& task, Choice<kUsageNames> who, GuestPtr<rusage> out) {
   rusage usage{};
   switch (who) {
     case RUSAGE_SELF:
@@ -391,12 +393,13 @@ Result<int64_t> sys_times(Task& task, GuestPtr<GuestTimes> out) {
 
 // ---- set_tid_address, robust lists, TLS
 
-Result<pid_t> sys_set_tid_address(Task& task, GuestPtr<int> address) {
+Result<pid_t> sys_set_tid_address(Task& task, GuestPtr<void> address) {
   task.clear_child_tid = address.address();
   return task.tid;
 }
 
-Result<> sys_arch_prctl(Task& task, Flags<kArchPrctlNames> code, uint64_t address) {
+Result<> sys_arch_prctl(Task& task, Choice<kArchPrctlNames> code, GuestPtr<void> place) {
+  const uint64_t address = place.address();
   switch (code) {
     case ARCH_SET_FS:
       if (address >= kGuestEnd) return Errno(EPERM);
@@ -417,8 +420,8 @@ Result<> sys_arch_prctl(Task& task, Flags<kArchPrctlNames> code, uint64_t addres
 
 // ---- prctl(2)
 
-Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint64_t arg3, uint64_t arg4,
-                      uint64_t arg5) {
+Result<int> sys_prctl(Task& task, Choice<kPrctlNames> option, PrctlArgument arg2, PrctlArgument arg3,
+                      PrctlArgument arg4, PrctlArgument arg5) {
   const auto replace = [&](auto change) {
     auto next = std::make_shared<vfs::Credentials>(*task.credentials);
     change(*next);
@@ -518,7 +521,7 @@ Result<int> sys_prctl(Task& task, Flags<kPrctlNames> option, uint64_t arg2, uint
       }
     }
     case PR_SET_TIMERSLACK:
-      task.timer_slack = arg2 == 0 ? 50'000 : arg2;
+      task.timer_slack = arg2 == 0 ? 50'000 : arg2.value;
       return 0;
     case PR_GET_TIMERSLACK:
       return static_cast<int>(std::min<uint64_t>(task.timer_slack, INT32_MAX));

@@ -159,7 +159,7 @@ Result<> set_policy(Task& task, pid_t pid, Request wanted) {
   return {};
 }
 
-Result<> sys_sched_setscheduler(Task& task, pid_t pid, Flags<kPolicyNames> policy,
+Result<> sys_sched_setscheduler(Task& task, pid_t pid, Choice<kPolicyNames> policy,
                                 GuestPtr<const int> param) {
   if (policy < 0 || !param || pid < 0) return Errno(EINVAL);
   Request wanted{policy & ~static_cast<int>(SCHED_RESET_ON_FORK)};
@@ -252,11 +252,11 @@ Result<> sys_sched_getattr(Task& task, pid_t pid, GuestPtr<SchedulingAttributes>
   return task.memory().write(out.address(), &attributes, attributes.size);
 }
 
-Result<int> sys_sched_get_priority_max(Task&, Flags<kPolicyNames> policy) {
+Result<int> sys_sched_get_priority_max(Task&, Choice<kPolicyNames> policy) {
   if (!is_policy(policy)) return Errno(EINVAL);
   return is_realtime(policy) ? kMaxRealtimePriority : 0;
 }
-Result<int> sys_sched_get_priority_min(Task&, Flags<kPolicyNames> policy) {
+Result<int> sys_sched_get_priority_min(Task&, Choice<kPolicyNames> policy) {
   if (!is_policy(policy)) return Errno(EINVAL);
   return is_realtime(policy) ? 1 : 0;
 }
@@ -313,7 +313,7 @@ Result<Which> priority_which(int which) {
 
 // The raw call answers 20 - nice, so that no answer looks like an error: getpriority(2), "C library/kernel
 // differences".
-Result<int> sys_getpriority(Task& task, Flags<kWhichNames> which, int who) {
+Result<int> sys_getpriority(Task& task, Choice<kWhichNames> which, int who) {
   int best = 0;
   for (const Task* target : select(task, TRY(priority_which(which)), who))
     best = std::max(best, 20 - target->group->nice);
@@ -321,7 +321,7 @@ Result<int> sys_getpriority(Task& task, Flags<kWhichNames> which, int who) {
   return best;
 }
 
-Result<> sys_setpriority(Task& task, Flags<kWhichNames> which, int who, int nice) {
+Result<> sys_setpriority(Task& task, Choice<kWhichNames> which, int who, int nice) {
   const std::vector<Task*> targets = select(task, TRY(priority_which(which)), who);
   nice = std::clamp(nice, -20, 19);
   Result<> result = Errno(ESRCH);

@@ -45,8 +45,8 @@ Result<int> sys_shmget(Task& task, int key, uint64_t size, Flags<kIpcGetNames> f
   return task.kernel.ipc->shared_memory->get(task, key, size, flags);
 }
 
-Result<uint64_t> sys_shmat(Task& task, int id, GuestPtr<void> address, int flags) {
-  return task.kernel.ipc->shared_memory->attach(task, id, address.address(), flags);
+Result<Address> sys_shmat(Task& task, int id, GuestPtr<void> address, int flags) {
+  return as_address(task.kernel.ipc->shared_memory->attach(task, id, address.address(), flags));
 }
 
 Result<> sys_shmdt(Task& task, GuestPtr<void> address) {

@@ -18,7 +18,7 @@ constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_O
                                  SA_NODEFER | SA_RESETHAND | 0x04000000 /* SA_RESTORER */ |
                                  0x800 /* SA_EXPOSE_TAGBITS */;
 
-Result<> sys_rt_sigaction(Task& task, Flags<kSignalNames> signo, GuestPtr<const SignalAction> in,
+Result<> sys_rt_sigaction(Task& task, Choice<kSignalNames> signo, GuestPtr<const SignalAction> in,
                           GuestPtr<SignalAction> out, uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   if (signo < 1 || signo > kSignals) return Errno(EINVAL);
@@ -48,8 +48,8 @@ Result<> sys_rt_sigaction(Task& task, Flags<kSignalNames> signo, GuestPtr<const 
   return {};
 }
 
-Result<> sys_rt_sigprocmask(Task& task, Flags<kMaskHowNames> how, GuestPtr<const uint64_t> in,
-                            GuestPtr<uint64_t> out, uint64_t size) {
+Result<> sys_rt_sigprocmask(Task& task, Choice<kMaskHowNames> how, InSignalSet in, OutSignalSet out,
+                            uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   const SignalSet old = task.mask;
   if (in) {
@@ -72,13 +72,13 @@ Result<> sys_rt_sigprocmask(Task& task, Flags<kMaskHowNames> how, GuestPtr<const
   return {};
 }
 
-Result<> sys_rt_sigpending(Task& task, GuestPtr<uint64_t> out, uint64_t size) {
+Result<> sys_rt_sigpending(Task& task, OutSignalSet out, uint64_t size) {
   if (size > kSetSize) return Errno(EINVAL);
   const uint64_t bits = ((task.pending.pending() | task.group->pending.pending()) & task.mask).bits();
   return task.memory().write(out.address(), &bits, static_cast<size_t>(size));
 }
 
-Result<> sys_rt_sigsuspend(Task& task, GuestPtr<const uint64_t> mask, uint64_t size) {
+Result<> sys_rt_sigsuspend(Task& task, InSignalSet mask, uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   const SignalSet wanted(TRY(task.memory().read(mask)));
   task.saved_mask = task.mask;
@@ -96,7 +96,7 @@ Result<> sys_pause(Task&) {
   }
 }
 
-Result<int> sys_rt_sigtimedwait(Task& task, GuestPtr<const uint64_t> set, GuestPtr<SignalInfo> info,
+Result<int> sys_rt_sigtimedwait(Task& task, InSignalSet set, GuestPtr<SignalInfo> info,
                                 GuestPtr<const timespec> timeout, uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   const SignalSet wanted = SignalSet(TRY(task.memory().read(set))) & ~kernel::kUnblockable;
@@ -133,7 +133,9 @@ Result<int> sys_rt_sigtimedwait(Task& task, GuestPtr<const uint64_t> set, GuestP
   return found->si_signo;
 }
 
-Result<> sys_kill(Task& task, pid_t pid, Flags<kSignalNames> signo) { return kernel::kill(task, pid, signo); }
+Result<> sys_kill(Task& task, pid_t pid, Choice<kSignalNames> signo) {
+  return kernel::kill(task, pid, signo);
+}
 
 Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const SignalInfo& info) {
   if (tid <= 0 || signo < 0 || signo > kSignals) return Errno(EINVAL);
@@ -152,11 +154,11 @@ Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const Sign
   return {};
 }
 
-Result<> sys_tkill(Task& task, pid_t tid, Flags<kSignalNames> signo) {
+Result<> sys_tkill(Task& task, pid_t tid, Choice<kSignalNames> signo) {
   return send_to_thread(task, 0, tid, signo,
                         kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
 }
-Result<> sys_tgkill(Task& task, pid_t tgid, pid_t tid, Flags<kSignalNames> signo) {
+Result<> sys_tgkill(Task& task, pid_t tgid, pid_t tid, Choice<kSignalNames> signo) {
   if (tgid <= 0) return Errno(EINVAL);
   return send_to_thread(task, tgid, tid, signo,
                         kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
@@ -167,7 +169,7 @@ bool forged(const Task& task, pid_t target, const SignalInfo& info) {
   return (info.si_code >= 0 || info.si_code == SI_TKILL) && target != task.group->id && target != task.tid;
 }
 
-Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Flags<kSignalNames> signo,
+Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Choice<kSignalNames> signo,
                              GuestPtr<const SignalInfo> in) {
   SignalInfo info = TRY(task.memory().read(in));
   info.si_signo = signo;
@@ -175,7 +177,7 @@ Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Flags<kSignalNames> signo,
   if (pid <= 0) return Errno(pid == 0 ? ESRCH : EINVAL);
   return kernel::kill(task, pid, signo, &info);
 }
-Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, Flags<kSignalNames> signo,
+Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, Choice<kSignalNames> signo,
                                GuestPtr<const SignalInfo> in) {
   SignalInfo info = TRY(task.memory().read(in));
   info.si_signo = signo;
@@ -184,10 +186,14 @@ Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, Flags<kSignalN
   return send_to_thread(task, tgid, tid, signo, info);
 }
 
-Result<> sys_rt_sigreturn(Task& task) {
+// The result is what the interrupted code will find in rax, for those who look: it has been put there.
+Result<uint64_t> sys_rt_sigreturn(Task& task, FrameOnStack) {
   kernel::mark_registers_replaced(task);
   if (!kernel::restore_frame(task)) task.force(kernel::make_signal(SIGSEGV));
-  return {};
+  const auto rax = static_cast<int64_t>(task.registers.rax);
+  constexpr int64_t kLargestErrno = 4095;
+  if (rax < 0 && rax >= -kLargestErrno) return Errno(static_cast<int>(-rax));
+  return task.registers.rax;
 }
 
 struct GuestStack {

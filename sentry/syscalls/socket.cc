@@ -9,6 +9,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/net/rights.h"
 #include "sentry/syscalls/iovec.h"
+#include "sentry/syscalls/names.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::syscalls {
@@ -22,25 +23,7 @@ constexpr int kTypeMask = 0xf;  // include/linux/net.h SOCK_TYPE_MASK
 // net.core.optmem_max: room for one call's control messages and options.
 constexpr size_t kControlMaximum = 20480;
 
-// Names for --strace.
-constexpr FlagName kTypeFlags[] = {
-    {SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr}};
-constexpr FlagName kMessageFlags[] = {{MSG_OOB, "MSG_OOB"},
-                                      {MSG_PEEK, "MSG_PEEK"},
-                                      {MSG_DONTROUTE, "MSG_DONTROUTE"},
-                                      {MSG_CTRUNC, "MSG_CTRUNC"},
-                                      {MSG_TRUNC, "MSG_TRUNC"},
-                                      {MSG_DONTWAIT, "MSG_DONTWAIT"},
-                                      {MSG_EOR, "MSG_EOR"},
-                                      {MSG_WAITALL, "MSG_WAITALL"},
-                                      {MSG_CONFIRM, "MSG_CONFIRM"},
-                                      {MSG_ERRQUEUE, "MSG_ERRQUEUE"},
-                                      {MSG_NOSIGNAL, "MSG_NOSIGNAL"},
-                                      {MSG_MORE, "MSG_MORE"},
-                                      {MSG_WAITFORONE, "MSG_WAITFORONE"},
-                                      {MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"},
-                                      {0, nullptr}};
-using MessageFlags = Flags<kMessageFlags>;
+using MessageFlags = Flags<kMessageFlagNames>;
 
 // The calling task as the sockets see it.
 struct Actor {
@@ -82,7 +65,8 @@ Result<> write_address(Task& task, GuestPtr<void> place, GuestPtr<int> length_pl
 
 // Making and connecting ---------------------------------------------------------------------------
 
-Result<int> sys_socket(Task& task, int family, Flags<kTypeFlags> type, int protocol) {
+Result<int> sys_socket(Task& task, Choice<kAddressFamilyNames> family, Flags<kSocketTypeNames> type,
+                       SocketProtocol protocol) {
   const int flags = type & ~kTypeMask;
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const Actor actor(task);
@@ -91,7 +75,8 @@ Result<int> sys_socket(Task& task, int family, Flags<kTypeFlags> type, int proto
   return task.install_fd(socket, (flags & SOCK_CLOEXEC) != 0);
 }
 
-Result<> sys_socketpair(Task& task, int family, Flags<kTypeFlags> type, int protocol, GuestPtr<int> out) {
+Result<> sys_socketpair(Task& task, Choice<kAddressFamilyNames> family, Flags<kSocketTypeNames> type,
+                        SocketProtocol protocol, OutFdPair out) {
   const int flags = type & ~kTypeMask;
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const Actor actor(task);
@@ -113,7 +98,7 @@ Result<> sys_socketpair(Task& task, int family, Flags<kTypeFlags> type, int prot
   return written;
 }
 
-Result<> sys_bind(Task& task, FdNumber fd, GuestPtr<const void> place, int length) {
+Result<> sys_bind(Task& task, FdNumber fd, InAddress place, int length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   const Address address = TRY(read_address(task, place, length));
   return socket->bind(address, Actor(task).caller);
@@ -123,14 +108,14 @@ Result<> sys_listen(Task& task, FdNumber fd, int backlog) {
   return TRY(socket_at(task, fd))->listen(backlog, Actor(task).caller);
 }
 
-Result<> sys_connect(Task& task, FdNumber fd, GuestPtr<const void> place, int length) {
+Result<> sys_connect(Task& task, FdNumber fd, InAddress place, int length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   const Address address = TRY(read_address(task, place, length));
   return socket->connect(address, Actor(task).caller, false);
 }
 
-Result<int> sys_accept4(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length,
-                        Flags<kTypeFlags> flags) {
+Result<int> sys_accept4(Task& task, FdNumber fd, OutAddress place, OutLength length,
+                        Flags<kSocketFlagNames> flags) {
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const SocketRef listener = TRY(socket_at(task, fd));
   // No connection may be lost because there is no descriptor for it: EMFILE comes first.
@@ -145,22 +130,24 @@ Result<int> sys_accept4(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<
   return task.install_fd(connection, (flags & SOCK_CLOEXEC) != 0);
 }
 
-Result<int> sys_accept(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length) {
+Result<int> sys_accept(Task& task, FdNumber fd, OutAddress place, OutLength length) {
   return sys_accept4(task, fd, place, length, {0});
 }
 
-Result<> sys_shutdown(Task& task, FdNumber fd, int how) { return TRY(socket_at(task, fd))->shutdown(how); }
+Result<> sys_shutdown(Task& task, FdNumber fd, Choice<kShutdownNames> how) {
+  return TRY(socket_at(task, fd))->shutdown(how);
+}
 
-Result<> sys_getsockname(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length) {
+Result<> sys_getsockname(Task& task, FdNumber fd, OutAddress place, OutLength length) {
   return write_address(task, place, length, TRY(TRY(socket_at(task, fd))->name()));
 }
 
-Result<> sys_getpeername(Task& task, FdNumber fd, GuestPtr<void> place, GuestPtr<int> length) {
+Result<> sys_getpeername(Task& task, FdNumber fd, OutAddress place, OutLength length) {
   return write_address(task, place, length, TRY(TRY(socket_at(task, fd))->peer_name()));
 }
 
-Result<> sys_setsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<const std::byte> place,
-                        int length) {
+Result<> sys_setsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, int option,
+                        GuestPtr<const std::byte> place, int length) {
   if (length < 0) return Errno(EINVAL);
   const SocketRef socket = TRY(socket_at(task, fd));
   if (static_cast<size_t>(length) > kControlMaximum) return Errno(ENOBUFS);
@@ -168,8 +155,8 @@ Result<> sys_setsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr
   return socket->set_option(level, option, value, Actor(task).caller);
 }
 
-Result<> sys_getsockopt(Task& task, FdNumber fd, int level, int option, GuestPtr<void> place,
-                        GuestPtr<int> length_place) {
+Result<> sys_getsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, int option,
+                        GuestPtr<void> place, GuestPtr<int> length_place) {
   const SocketRef socket = TRY(socket_at(task, fd));
   const int room = TRY(task.memory().read(length_place));
   if (room < 0) return Errno(EINVAL);
@@ -240,8 +227,8 @@ Result<size_t> send(Task& task, Socket& socket, mm::Source& source, net::SendReq
   return sent;
 }
 
-Result<size_t> sys_sendto(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t length,
-                          MessageFlags flags, GuestPtr<const void> place, int place_length) {
+Result<size_t> sys_sendto(Task& task, FdNumber fd, InBuffer buffer, size_t length, MessageFlags flags,
+                          InAddress place, int place_length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   net::SendRequest request;
   request.flags = flags;
@@ -278,7 +265,7 @@ Result<size_t> send_message(Task& task, Socket& socket, GuestPtr<const msghdr> p
   return send(task, socket, source, request);
 }
 
-Result<size_t> sys_sendmsg(Task& task, FdNumber fd, GuestPtr<const msghdr> message, MessageFlags flags) {
+Result<size_t> sys_sendmsg(Task& task, FdNumber fd, InMessage message, MessageFlags flags) {
   return send_message(task, *TRY(socket_at(task, fd)), message, flags);
 }
 
@@ -304,8 +291,8 @@ Result<unsigned> sys_sendmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
 
 // Receiving ---------------------------------------------------------------------------------------
 
-Result<size_t> sys_recvfrom(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t length, MessageFlags flags,
-                            GuestPtr<void> place, GuestPtr<int> place_length) {
+Result<size_t> sys_recvfrom(Task& task, FdNumber fd, OutBuffer buffer, size_t length, MessageFlags flags,
+                            OutAddress place, OutLength place_length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   net::ReceiveRequest request;
   request.flags = flags;
@@ -410,7 +397,7 @@ Result<size_t> receive_message(Task& task, Socket& socket, GuestPtr<msghdr> plac
   return received.length;
 }
 
-Result<size_t> sys_recvmsg(Task& task, FdNumber fd, GuestPtr<msghdr> message, MessageFlags flags) {
+Result<size_t> sys_recvmsg(Task& task, FdNumber fd, OutMessage message, MessageFlags flags) {
   return receive_message(task, *TRY(socket_at(task, fd)), message, flags);
 }
 

@@ -13,6 +13,7 @@
 #include "sentry/fs/proc/system_text.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/version.h"
+#include "sentry/syscalls/names.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::syscalls {
@@ -65,7 +66,8 @@ Result<> sys_sysinfo(Task& task, GuestPtr<struct sysinfo> out) {
 
 // The host's generator is seeded before any sandbox starts, so nothing blocks and the flags make no
 // difference.
-Result<size_t> sys_getrandom(Task& task, GuestPtr<void> out, size_t size, unsigned flags) {
+Result<size_t> sys_getrandom(Task& task, OutRandom out, size_t size, Flags<kRandomNames> flag_bits) {
+  const auto flags = static_cast<unsigned>(flag_bits.value);
   constexpr unsigned kAllowed = GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE;
   if ((flags & ~kAllowed) != 0) return Errno(EINVAL);
   if ((flags & GRND_RANDOM) != 0 && (flags & GRND_INSECURE) != 0) return Errno(EINVAL);

@@ -38,9 +38,8 @@ std::span<const Entry> system_calls();  // uname, sysinfo, getrandom, ...
 std::span<const Entry> ipc_calls();     // SysV and POSIX message queues, semaphores, shared memory
 
 const Entry* find(uint64_t number);
-// kernel::SyscallDispatcher over the table; with strace, prints each call to the log.
+// kernel::SyscallDispatcher over the table.
 Result<uint64_t> dispatch(Task& task, uint64_t number, const uint64_t (&args)[6]);
-void set_strace(bool on);
 // `bulkhead syscalls`.
 std::string table_text();
 

@@ -11,6 +11,7 @@
 
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/syscalls/names.h"
 #include "sentry/syscalls/table.h"
 
 namespace sentry::syscalls {
@@ -21,24 +22,11 @@ using kernel::PosixTimer;
 
 constexpr Nanoseconds kForever = std::numeric_limits<Nanoseconds>::max();
 
-constexpr FlagName kClockNames[] = {{CLOCK_MONOTONIC, "CLOCK_MONOTONIC"},
-                                    {CLOCK_PROCESS_CPUTIME_ID, "CLOCK_PROCESS_CPUTIME_ID"},
-                                    {CLOCK_THREAD_CPUTIME_ID, "CLOCK_THREAD_CPUTIME_ID"},
-                                    {CLOCK_MONOTONIC_RAW, "CLOCK_MONOTONIC_RAW"},
-                                    {CLOCK_REALTIME_COARSE, "CLOCK_REALTIME_COARSE"},
-                                    {CLOCK_MONOTONIC_COARSE, "CLOCK_MONOTONIC_COARSE"},
-                                    {CLOCK_BOOTTIME, "CLOCK_BOOTTIME"},
-                                    {CLOCK_REALTIME_ALARM, "CLOCK_REALTIME_ALARM"},
-                                    {CLOCK_BOOTTIME_ALARM, "CLOCK_BOOTTIME_ALARM"},
-                                    {CLOCK_TAI, "CLOCK_TAI"},
-                                    {CLOCK_REALTIME, "CLOCK_REALTIME"},
-                                    {0, nullptr}};
-constexpr FlagName kTimerFlagNames[] = {{TIMER_ABSTIME, "TIMER_ABSTIME"}, {0, "0"}, {0, nullptr}};
 constexpr FlagName kIntervalTimerNames[] = {{ITIMER_VIRTUAL, "ITIMER_VIRTUAL"},
                                             {ITIMER_PROF, "ITIMER_PROF"},
                                             {ITIMER_REAL, "ITIMER_REAL"},
                                             {0, nullptr}};
-using Clock = Flags<kClockNames>;
+using Clock = Choice<kClockNames>;
 
 // EINVAL for what is no time; a time beyond what Nanoseconds hold is the last moment they do.
 Result<Nanoseconds> to_nanoseconds(const timespec& time) {
@@ -182,7 +170,7 @@ Result<> sys_nanosleep(Task& task, GuestPtr<const timespec> duration, GuestPtr<t
   return sleep_to(task, CLOCK_MONOTONIC, add(monotonic_now(), time), left);
 }
 
-Result<> sys_clock_nanosleep(Task& task, Clock clock, Flags<kTimerFlagNames> flags,
+Result<> sys_clock_nanosleep(Task& task, Clock clock, Flags<kTimerSetNames> flags,
                              GuestPtr<const timespec> when, GuestPtr<timespec> left) {
   const Nanoseconds now = TRY(kernel::read_guest_clock(task, clock));
   if (is_read_only_clock(clock) || clock == CLOCK_THREAD_CPUTIME_ID) return Errno(EOPNOTSUPP);
@@ -226,12 +214,12 @@ itimerval to_itimerval(const IntervalTimers::Value& value) {
   return {to_timeval(value.interval), to_timeval(value.remaining)};
 }
 
-Result<> sys_getitimer(Task& task, Flags<kIntervalTimerNames> which, GuestPtr<itimerval> out) {
+Result<> sys_getitimer(Task& task, Choice<kIntervalTimerNames> which, GuestPtr<itimerval> out) {
   if (!is_interval_timer(which)) return Errno(EINVAL);
   return task.memory().write(out, to_itimerval(get_interval_timer(task, which)));
 }
 
-Result<> sys_setitimer(Task& task, Flags<kIntervalTimerNames> which, GuestPtr<const itimerval> in,
+Result<> sys_setitimer(Task& task, Choice<kIntervalTimerNames> which, GuestPtr<const itimerval> in,
                        GuestPtr<itimerval> out) {
   IntervalTimers::Value value;  // no new value at all disarms: Linux's own extension, setitimer(2) BUGS
   if (in) {
@@ -333,7 +321,7 @@ Result<itimerspec> timer_state(const Task& task, const PosixTimer& timer) {
   return state;
 }
 
-Result<> sys_timer_settime(Task& task, int id, Flags<kTimerFlagNames> flags, GuestPtr<const itimerspec> in,
+Result<> sys_timer_settime(Task& task, int id, Flags<kTimerSetNames> flags, GuestPtr<const itimerspec> in,
                            GuestPtr<itimerspec> out) {
   if (!in) return Errno(EINVAL);
   const itimerspec wanted = TRY(task.memory().read(in));

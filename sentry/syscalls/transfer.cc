@@ -179,54 +179,51 @@ Result<> check_file_limit(Task& task, uint64_t end) {
   return Errno(EFBIG);
 }
 
-Result<size_t> sys_read(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t count) {
+Result<size_t> sys_read(Task& task, FdNumber fd, OutBuffer buffer, size_t count) {
   const FileRef file = TRY(readable_file(task, fd.value));
   return read_buffer(task, *file, buffer.address(), count, std::nullopt);
 }
 
-Result<size_t> sys_write(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count) {
+Result<size_t> sys_write(Task& task, FdNumber fd, InBuffer buffer, size_t count) {
   const FileRef file = TRY(writable_file(task, fd.value));
   if (static_cast<ssize_t>(count) < 0) return Errno(EINVAL);
   return write_buffer(task, *file, buffer.address(), count, std::nullopt);
 }
 
-Result<size_t> sys_pread64(Task& task, FdNumber fd, GuestPtr<void> buffer, size_t count, int64_t offset) {
+Result<size_t> sys_pread64(Task& task, FdNumber fd, OutBuffer buffer, size_t count, int64_t offset) {
   const FileRef file = TRY(positioned(readable_file(task, fd.value), offset));
   return read_buffer(task, *file, buffer.address(), count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_pwrite64(Task& task, FdNumber fd, GuestPtr<const void> buffer, size_t count,
-                            int64_t offset) {
+Result<size_t> sys_pwrite64(Task& task, FdNumber fd, InBuffer buffer, size_t count, int64_t offset) {
   const FileRef file = TRY(positioned(writable_file(task, fd.value), offset));
   if (static_cast<ssize_t>(count) < 0) return Errno(EINVAL);
   return write_buffer(task, *file, buffer.address(), count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_readv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count) {
+Result<size_t> sys_readv(Task& task, FdNumber fd, Scatter pieces, size_t count) {
   const FileRef file = TRY(readable_file(task, fd.value));
   return read_pieces(task, *file, pieces, count, std::nullopt);
 }
 
-Result<size_t> sys_writev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count) {
+Result<size_t> sys_writev(Task& task, FdNumber fd, Gather pieces, size_t count) {
   const FileRef file = TRY(writable_file(task, fd.value));
   return write_pieces(task, *file, pieces, count, std::nullopt);
 }
 
 // On 64-bit machines the offset is one register and the next is ignored (pos_from_hilo).
-Result<size_t> sys_preadv(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count, int64_t offset,
-                          uint64_t) {
+Result<size_t> sys_preadv(Task& task, FdNumber fd, Scatter pieces, size_t count, int64_t offset, uint64_t) {
   const FileRef file = TRY(positioned(readable_file(task, fd.value), offset));
   return read_pieces(task, *file, pieces, count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_pwritev(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
-                           int64_t offset, uint64_t) {
+Result<size_t> sys_pwritev(Task& task, FdNumber fd, Gather pieces, size_t count, int64_t offset, uint64_t) {
   const FileRef file = TRY(positioned(writable_file(task, fd.value), offset));
   return write_pieces(task, *file, pieces, count, static_cast<uint64_t>(offset));
 }
 
-Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
-                           int64_t offset, uint64_t, int flags) {
+Result<size_t> sys_preadv2(Task& task, FdNumber fd, Scatter pieces, size_t count, int64_t offset, uint64_t,
+                           int flags) {
   std::optional<uint64_t> place;
   FileRef file;
   if (offset == -1) {
@@ -240,8 +237,8 @@ Result<size_t> sys_preadv2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces
   return read_pieces(task, *file, pieces, count, place, flags);
 }
 
-Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> pieces, size_t count,
-                            int64_t offset, uint64_t, int flags) {
+Result<size_t> sys_pwritev2(Task& task, FdNumber fd, Gather pieces, size_t count, int64_t offset, uint64_t,
+                            int flags) {
   std::optional<uint64_t> place;
   FileRef file;
   if (offset == -1) {
@@ -254,7 +251,7 @@ Result<size_t> sys_pwritev2(Task& task, FdNumber fd, GuestPtr<const iovec> piece
   return write_pieces(task, *file, pieces, count, place, flags);
 }
 
-Result<uint64_t> sys_lseek(Task& task, FdNumber fd, int64_t offset, Flags<kSeekNames> whence) {
+Result<uint64_t> sys_lseek(Task& task, FdNumber fd, int64_t offset, Choice<kSeekNames> whence) {
   const FileRef file = TRY(task.fds().get_io(fd.value));
   if (whence < 0 || whence > SEEK_HOLE) return Errno(EINVAL);
   if (!file->seekable()) return Errno(ESPIPE);

@@ -99,39 +99,36 @@ Result<> do_remove(Task& task, const vfs::Path& place, const std::string& name) 
 
 }  // namespace
 
-Result<size_t> sys_getxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<void> value, size_t size) {
+Result<size_t> sys_getxattr(Task& task, GuestPath path, GuestPath name, OutBuffer value, size_t size) {
   return do_get(task, TRY(find_place(task, AT_FDCWD, path, 0)), name, value, size);
 }
-Result<size_t> sys_lgetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<void> value, size_t size) {
+Result<size_t> sys_lgetxattr(Task& task, GuestPath path, GuestPath name, OutBuffer value, size_t size) {
   return do_get(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), name, value, size);
 }
-Result<size_t> sys_fgetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<void> value, size_t size) {
+Result<size_t> sys_fgetxattr(Task& task, FdNumber fd, GuestPath name, OutBuffer value, size_t size) {
   return do_get(task, TRY(place_of_fd(task, fd)), name, value, size);
 }
 
-Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
-                      int flags) {
+Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, InBuffer value, size_t size, int flags) {
   const Change change = TRY(read_change(task, name, value, size, flags));
   return do_set(task, TRY(find_place(task, AT_FDCWD, path, 0)), change);
 }
-Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, GuestPtr<const void> value, size_t size,
-                       int flags) {
+Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, InBuffer value, size_t size, int flags) {
   const Change change = TRY(read_change(task, name, value, size, flags));
   return do_set(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), change);
 }
-Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, GuestPtr<const void> value, size_t size,
-                       int flags) {
+Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, InBuffer value, size_t size, int flags) {
   const vfs::Path place = TRY(place_of_fd(task, fd));
   return do_set(task, place, TRY(read_change(task, name, value, size, flags)));
 }
 
-Result<size_t> sys_listxattr(Task& task, GuestPath path, GuestPtr<void> list, size_t size) {
+Result<size_t> sys_listxattr(Task& task, GuestPath path, OutBuffer list, size_t size) {
   return do_list(task, TRY(find_place(task, AT_FDCWD, path, 0)), list, size);
 }
-Result<size_t> sys_llistxattr(Task& task, GuestPath path, GuestPtr<void> list, size_t size) {
+Result<size_t> sys_llistxattr(Task& task, GuestPath path, OutBuffer list, size_t size) {
   return do_list(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), list, size);
 }
-Result<size_t> sys_flistxattr(Task& task, FdNumber fd, GuestPtr<void> list, size_t size) {
+Result<size_t> sys_flistxattr(Task& task, FdNumber fd, OutBuffer list, size_t size) {
   return do_list(task, TRY(place_of_fd(task, fd)), list, size);
 }
 
