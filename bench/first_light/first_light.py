@@ -144,11 +144,14 @@ def read(path):
 
 
 def tree(pid):
-    """A process and all below it."""
+    """A process and all below it. One that ends meanwhile is left out."""
     found = [pid]
     for parent in found:
-        for thread in os.listdir(f"/proc/{parent}/task"):
-            found += [int(child) for child in read(f"/proc/{parent}/task/{thread}/children").split()]
+        try:
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                found += [int(child) for child in read(f"/proc/{parent}/task/{thread}/children").split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
 
 
@@ -156,8 +159,11 @@ def switches(pids):
     """Context switches of each process so far: a process that was not switched to did not run."""
     counts = {}
     for pid in pids:
-        counts[pid] = sum(int(count) for thread in os.listdir(f"/proc/{pid}/task")
-                          for count in re.findall(r"ctxt_switches:\s*(\d+)", read(f"/proc/{pid}/task/{thread}/status")))
+        try:
+            counts[pid] = sum(int(count) for thread in os.listdir(f"/proc/{pid}/task") for count in
+                              re.findall(r"ctxt_switches:\s*(\d+)", read(f"/proc/{pid}/task/{thread}/status")))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended: no process of a sandbox at rest
     return counts
 
 
@@ -175,7 +181,18 @@ def settled(pid, quiet=1.0, patience=30.0):
     return list(seen)
 
 
-def measure_idle(bulkhead, seconds):
+def private_copy(bulkhead, folder):
+    """The programs as files of their own: pages that another sandbox has mapped would count for it, too."""
+    programs = os.path.join(folder, "programs")
+    os.mkdir(programs, 0o755)
+    for name in ("bulkhead", "bulkhead-sentry", "bulkhead-gofer"):
+        shutil.copy(os.path.join(os.path.dirname(bulkhead), name), programs)
+    return os.path.join(programs, "bulkhead")
+
+
+def measure_idle(bulkhead, seconds, folder):
+    os.chmod(folder, 0o755)  # a sandbox has a host user of its own
+    bulkhead = private_copy(bulkhead, folder)
     command = [bulkhead, "do", "--", "sh", "-c", "echo ready; exec sleep 1000"]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
@@ -258,7 +275,7 @@ def print_text(results):
                   f"{verdict(start['ok'])}")
     if "idle" in results:
         idle = results["idle"]
-        print("\nidle sandbox (sleep 1000)")
+        print("\nidle sandbox (sleep 1000), sharing no page of bulkhead's programs with another")
         for process in idle["processes"]:
             print(f"  {process['name']:16} PSS {process['pss'] / (1 << 20):5.2f} MiB, {process['wakeups']} wakeups")
         print(f"  PSS {idle['pss'] / (1 << 20):.2f} MiB, target {idle['target_pss'] >> 20}: {verdict(idle['pss_ok'])}")
@@ -287,7 +304,7 @@ def main():
     status = 0
     with tempfile.TemporaryDirectory(prefix="first-light-") as folder:
         measures = {"start": lambda: measure_start(bulkhead, options.rounds, folder),
-                    "idle": lambda: measure_idle(bulkhead, options.idle),
+                    "idle": lambda: measure_idle(bulkhead, options.idle, folder),
                     "touch": lambda: measure_touch(bulkhead, options.rounds, folder),
                     "call": lambda: compare(bulkhead, "getpid", options.rounds, folder)}
         for part in parts:
