@@ -1,6 +1,7 @@
 // bulkhead-gofer: started by the runtime, one for each sandbox. See protocol.h for the contract.
 #include <stdio.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <optional>
@@ -44,8 +45,10 @@ int main(int argc, char** argv) {
     const std::string_view option = argv[i];
     if (option == "--surface") {
       const std::string text = gofer::surface().to_text();
-      return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? 0
-                                                                                                         : 1;
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      if (std::fflush(stdout) == 0) return 0;
+      sentry::log("cannot write: {}", ::strerrordesc_np(errno));
+      return 1;
     }
     if (option == "--no-uring") {
       inherited.uring = false;

@@ -220,7 +220,8 @@ int print(const std::vector<Finding>& findings) {
   }
   fmt::print("{}\n", fine ? "Sandboxes can run here."
                           : "Sandboxes cannot run here: see the lines \"missing ... required\".");
-  return std::fflush(stdout) != 0 ? kStatusFailure : fine ? 0 : 1;
+  const int status = finish_output();
+  return status != 0 || fine ? status : 1;
 }
 
 }  // namespace

@@ -104,6 +104,21 @@ class ContainerPlanner {
     return plan_.boot.mounts.back();
   }
 
+  // Who binds the host's /proc or /sys (rootless bundles do) gets the sandbox's own.
+  Outcome<std::string> type_of(const oci::Mount& wanted, const std::string& path) const {
+    if (wanted.type != "bind") return wanted.type;
+    const std::optional<KernelInterface> interface = kernel_interface_at(bind_source(wanted));
+    if (!interface) return wanted.type;
+    if (real_path(bind_source(wanted)) == interface->mount_point) return interface->type;
+    return failure("config.json: {}.source: {} is part of the host's {}, which is no tree of files", path,
+                   wanted.source, interface->type);
+  }
+
+  std::string bind_source(const oci::Mount& wanted) const {
+    return wanted.source.starts_with('/') ? wanted.source
+                                          : fmt::format("{}/{}", container_.bundle, wanted.source);
+  }
+
   Outcome<> add_mount(const oci::Mount& wanted, size_t index) {
     const std::string path = fmt::format("mounts[{}]", index);
     const oci::Checked<oci::MountOptions> parsed =
@@ -112,7 +127,8 @@ class ContainerPlanner {
     const oci::MountOptions& options = *parsed;
     for (const std::string& option : options.unknown) warn(fmt::format("{}.options: {}", path, option));
     sentry::boot::Mount* mount = nullptr;
-    if (wanted.type == "bind") {
+    const std::string type = TRY(type_of(wanted, path));
+    if (type == "bind") {
       mount = TRY(add_bind(wanted, options, path));
     } else {
       struct Kind {
@@ -126,22 +142,22 @@ class ContainerPlanner {
                                                    {"mqueue", MountKind::kMqueue},
                                                    {"cgroup", MountKind::kCgroup},
                                                    {"cgroup2", MountKind::kCgroup}});
-      const auto* const found = std::find_if(kKinds.begin(), kKinds.end(),
-                                             [&](const Kind& kind) { return kind.type == wanted.type; });
+      const auto* const found =
+          std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& kind) { return kind.type == type; });
       if (found == kKinds.end())
         return failure(
             "config.json: {}.type: \"{}\" is not among what a sandbox mounts: proc, sysfs, tmpfs, devpts, "
             "mqueue, cgroup, bind",
-            path, wanted.type);
+            path, type);
       plan_.boot.mounts.emplace_back();
       mount = &plan_.boot.mounts.back();
       mount->kind = found->kind;
       mount->destination = wanted.destination;
-      mount->type = wanted.type;
-      mount->source = wanted.source.empty() ? wanted.type : wanted.source;
+      mount->type = type;
+      mount->source = wanted.source.empty() || type != wanted.type ? type : wanted.source;
       mount->read_only = options.read_only;
       // Engines mount a tmpfs there and have the runtime fill it: the sandbox's own /dev is filled already.
-      if (wanted.type == "tmpfs" && wanted.destination == "/dev") mount->kind = MountKind::kDev;
+      if (type == "tmpfs" && wanted.destination == "/dev") mount->kind = MountKind::kDev;
     }
     mount->nosuid = options.nosuid;
     mount->nodev = options.nodev;
@@ -159,9 +175,7 @@ class ContainerPlanner {
 
   Outcome<sentry::boot::Mount*> add_bind(const oci::Mount& wanted, const oci::MountOptions& options,
                                          const std::string& path) {
-    const std::string source = wanted.source.starts_with('/')
-                                   ? wanted.source
-                                   : fmt::format("{}/{}", container_.bundle, wanted.source);
+    const std::string source = bind_source(wanted);
     const std::optional<std::string> real = real_path(source);
     if (!real) return system_failure(errno, "config.json: {}.source: {}", path, source);
     struct stat status {};

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <climits>
 #include <cmath>
 #include <cstdlib>
@@ -108,6 +109,11 @@ class Planner {
     constexpr size_t kMaxHostname = 64;  // __NEW_UTS_LEN, uname(2)
     if (options_.hostname.empty() || options_.hostname.size() > kMaxHostname)
       return failure("--hostname {}: give 1 to {} characters", options_.hostname, kMaxHostname);
+    // What programs put into prompts, mail and logs: hostname(7), and the underscore that many hosts have.
+    const bool plain = std::all_of(options_.hostname.begin(), options_.hostname.end(), [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
+    });
+    if (!plain) return failure("--hostname: a name has letters, digits, '-', '.' and '_' only");
     plan_.boot.hostname = options_.hostname;
     plan_.boot.strace = options_.strace;
     plan_.boot.own_init = true;  // as on a host: the program is not pid 1, and orphans are reaped for it
@@ -126,6 +132,7 @@ class Planner {
     struct stat status {};
     if (::stat(root_.c_str(), &status) != 0) return system_failure(errno, "--root {}", options_.root);
     if (!S_ISDIR(status.st_mode)) return failure("--root {}: not a directory", options_.root);
+    TRY(refuse_kernel_interface("--root", root_));
     Attach attach{root_, options_.writable, {}};
     if (on_host_root()) {
       covers_ = covers_for_host_root(accounts_, options_.home, ::geteuid() == 0);
@@ -140,6 +147,14 @@ class Planner {
     mount.type = options_.writable ? "bulkhead" : "overlay";
     plan_.boot.mounts.push_back(std::move(mount));
     return {};
+  }
+
+  static Outcome<> refuse_kernel_interface(const char* option, const std::string& path) {
+    const std::optional<KernelInterface> interface = kernel_interface_at(path);
+    if (!interface) return {};
+    return failure(
+        "{} {}: the host's {} is no tree of files; the sandbox has a /proc, a /sys and a /dev of its own",
+        option, path, interface->type);
   }
 
   bool on_host_root() const { return root_ == "/"; }
@@ -262,6 +277,7 @@ class Planner {
         return system_failure(errno, "--bind {}", attach.source);
       if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
         return failure("--bind {}: neither a directory nor a regular file", attach.source);
+      TRY(refuse_kernel_interface("--bind", attach.source));
       if (S_ISDIR(status.st_mode)) attach.covers = kernel_mounts_below(attach.source);
       plan_.boot.mounts.push_back(gofer_mount(destination, std::move(attach)));
     }

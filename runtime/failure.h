@@ -48,6 +48,10 @@ inline Failure with_advice(Failure failed, std::string_view advice) {
   return failed;
 }
 
+// Standard output's end: what was printed has been written, or a message says why not. The status to exit
+// with.
+int finish_output();
+
 // Prints "bulkhead: MESSAGE" on standard error and returns the status to exit with.
 int report(const Failure& failed);
 

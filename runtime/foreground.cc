@@ -26,6 +26,7 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   SuperviseOptions supervision;
   supervision.timeout = options.timeout;
   supervision.memory_limit_text = options.memory_limit_text;
+  supervision.memory_option = options.memory_option;
   // What cgroups cannot do for an ordinary user is done from here and by the sentry.
   if (!may_map_ids()) supervision.memory_bytes = std::exchange(plan.limits, Limits{}).memory_bytes;
 

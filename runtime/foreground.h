@@ -17,7 +17,8 @@ struct ForegroundOptions {
   // Whether the program gets a terminal: kAuto when its input and output are one and the same terminal.
   enum class Console { kAuto, kNever } console = Console::kAuto;
   std::optional<std::chrono::milliseconds> timeout;
-  std::string memory_limit_text;  // plan.limits.memory_bytes as the operator put it
+  std::string memory_option = "--memory";  // where the limit is set
+  std::string memory_limit_text;           // plan.limits.memory_bytes as the operator put it
 };
 
 // The exit status, with a message printed if there is something to say; a failure if the sandbox did not

@@ -33,7 +33,8 @@ int print_help() {
       "EXIT STATUS\n       0 for success, 125 if bulkhead fails. `do` and `run` end with the program's.\n\n"
       "EXAMPLES\n       bulkhead do -- ls -l /\n\n"
       "SEE ALSO\n       bulkhead-do(1), bulkhead-run(1), bulkhead-check(1)\n";
-  return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : kStatusFailure;
+  std::fputs(text.c_str(), stdout);
+  return finish_output();
 }
 
 int dispatch(const std::vector<std::string>& arguments) {
@@ -42,7 +43,7 @@ int dispatch(const std::vector<std::string>& arguments) {
   if (first == "--help" || first == "-h" || first == "help") return print_help();
   if (first == "--version" || first == "-v") {
     std::puts("bulkhead " BULKHEAD_VERSION);
-    return std::fflush(stdout) == 0 ? 0 : kStatusFailure;
+    return finish_output();
   }
   const auto verb =
       std::find_if(kVerbs.begin(), kVerbs.end(), [&](const Verb& each) { return first == each.name; });

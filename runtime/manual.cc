@@ -23,6 +23,19 @@ std::string option_text(const CLI::Option& option) {
                      wrap(option.get_description(), kIndent * 2));
 }
 
+// An option as "--root=": CLI11 would take the next word for its value, be it "--".
+std::optional<std::string> empty_value(const CLI::App& parser, const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if (word == "--" || !word.starts_with('-')) break;  // what follows is not ours
+    const size_t equals = word.find('=');
+    if (equals != std::string::npos && equals + 1 == word.size()) return word.substr(0, equals);
+    const CLI::Option* option = parser.get_option_no_throw(word);
+    if (option != nullptr && option->get_expected_max() > 0 && option->get_type_size() > 0) ++i;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string wrap(const std::string& text, size_t indent, size_t width) {
@@ -65,12 +78,16 @@ std::string manual_page(const Manual& manual, const CLI::App& parser) {
 }
 
 std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vector<std::string>& arguments) {
+  if (const std::optional<std::string> option = empty_value(parser, arguments)) {
+    sentry::log("{}: give a value", *option);
+    return kStatusFailure;
+  }
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
   try {
     parser.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {
     std::fputs(manual_page(manual, parser).c_str(), stdout);
-    return std::fflush(stdout) == 0 ? 0 : kStatusFailure;
+    return finish_output();
   } catch (const CLI::ParseError& error) {
     std::string verb(manual.name);
     std::replace(verb.begin(), verb.end(), '-', ' ');

@@ -72,7 +72,8 @@ Outcome<int> run(const Options& options, const std::array<int, 3>& stdio) {
 
   ForegroundOptions foreground;
   foreground.stdio = stdio;
-  foreground.memory_limit_text = "linux.resources.memory.limit";
+  foreground.memory_option = "linux.resources.memory.limit in config.json";
+  foreground.memory_limit_text = fmt::format("{} bytes", plan.limits.memory_bytes);
   if (container.config.process->terminal) {
     if (!same_terminal(stdio[0], stdio[1]))
       return failure(

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
 #include "runtime/programs.h"
 
@@ -24,6 +25,11 @@ Outcome<> run_subprogram(const char* name, std::vector<std::string> arguments) {
   int status = 0;
   if (TEMP_FAILURE_RETRY(::waitpid(pid, &status, 0)) != pid)
     return system_failure(errno, "cannot wait for {}", name);
+  // Nobody reads on (`bulkhead surface | head -1`): this program ends by it, as any would.
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE) {
+    std::signal(SIGPIPE, SIG_DFL);
+    ::raise(SIGPIPE);
+  }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
     return failure("{} {} failed (wait status {:#x})", program.path, arguments.empty() ? "" : arguments[0],
                    status);

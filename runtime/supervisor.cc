@@ -142,8 +142,8 @@ class Supervision {
 
   Ending out_of_memory() const {
     return {kStatusSignal + SIGKILL,
-            fmt::format("the sandbox reached its memory limit ({}): killed (raise --memory)",
-                        options_.memory_limit_text)};
+            fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
+                        options_.memory_limit_text, options_.memory_option)};
   }
 
   // The sandbox is over; the first reason given stands.
@@ -377,8 +377,8 @@ Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional
     terminal->restore();
   }
   if (ending.status == kStatusSignal + SIGKILL && sandbox.cgroup().out_of_memory())
-    ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise --memory)",
-                                 options.memory_limit_text);
+    ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
+                                 options.memory_limit_text, options.memory_option);
   return ending;
 }
 

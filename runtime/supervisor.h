@@ -28,6 +28,7 @@ struct SuperviseOptions {
   std::optional<std::chrono::milliseconds> timeout;
   uint64_t memory_bytes = 0;      // watch the sandbox's memory from here: no cgroup does
   std::string memory_limit_text;  // for the message: "256M"
+  std::string memory_option;      // where it is set: "--memory"
   // The log's reading end, when the log goes to a terminal that is raw: lines need their carriage return.
   sentry::Fd raw_log;
 };

@@ -117,24 +117,40 @@ constexpr auto kKernelFilesystems = std::to_array<std::string_view>(
      "securityfs", "configfs",  "bpf",      "pstore",  "efivarfs", "mqueue",  "nsfs",      "binfmt_misc",
      "hugetlbfs",  "selinuxfs", "smackfs",  "fusectl", "autofs",   "nfsd",    "rpc_pipefs"});
 
-// Mount points strictly below `source`, as paths in it, of which `wanted` likes the file system type.
-template <typename Wanted>
-std::vector<std::string> find_mounts(const std::string& source, Wanted wanted) {
-  std::vector<std::string> paths;
+bool is_kernel_interface(std::string_view type) {
+  return std::find(kKernelFilesystems.begin(), kKernelFilesystems.end(), type) != kKernelFilesystems.end();
+}
+
+struct HostMount {
+  std::string id, point, type;
+};
+
+std::vector<HostMount> host_mounts() {
+  std::vector<HostMount> mounts;
   const std::optional<std::string> text = read_text_file("/proc/self/mountinfo");
   std::string_view rest = text ? std::string_view(*text) : std::string_view();
-  const std::string prefix = source == "/" ? "/" : source + "/";
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     // 36 35 98:0 /root /mount/point options [fields...] - type source super-options
-    for (int skipped = 0; skipped < 4; ++skipped) word(line);
-    const std::string point = unescape(word(line));
+    std::string id(word(line));
+    for (int skipped = 0; skipped < 3; ++skipped) word(line);
+    std::string point = unescape(word(line));
     const size_t dash = line.find(" - ");
     if (dash == std::string_view::npos) continue;
     line.remove_prefix(dash + 3);
-    const std::string_view type = word(line);
+    mounts.push_back({std::move(id), std::move(point), std::string(word(line))});
+  }
+  return mounts;
+}
+
+// Mount points strictly below `source`, as paths in it, of which `wanted` likes the file system type.
+template <typename Wanted>
+std::vector<std::string> find_mounts(const std::string& source, Wanted wanted) {
+  std::vector<std::string> paths;
+  const std::string prefix = source == "/" ? "/" : source + "/";
+  for (const auto& [id, point, type] : host_mounts()) {
     if (!wanted(type)) continue;
     if (!point.starts_with(prefix) || point == source) continue;
     // What lies below another such mount is covered with it.
@@ -167,9 +183,16 @@ Outcome<std::vector<Fd>> open_attaches(const std::vector<Attach>& attaches) {
 }
 
 std::vector<std::string> kernel_mounts_below(const std::string& source) {
-  return find_mounts(source, [](std::string_view type) {
-    return std::find(kKernelFilesystems.begin(), kKernelFilesystems.end(), type) != kKernelFilesystems.end();
-  });
+  return find_mounts(source, is_kernel_interface);
+}
+
+std::optional<KernelInterface> kernel_interface_at(const std::string& source) {
+  struct statx status {};
+  if (::statx(AT_FDCWD, source.c_str(), AT_NO_AUTOMOUNT, STATX_MNT_ID, &status) != 0) return std::nullopt;
+  const std::string id = std::to_string(status.stx_mnt_id);
+  for (const HostMount& mount : host_mounts())
+    if (mount.id == id && is_kernel_interface(mount.type)) return KernelInterface{mount.type, mount.point};
+  return std::nullopt;
 }
 
 std::vector<std::string> mounts_below(const std::string& source) {

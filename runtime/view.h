@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,13 @@ Outcome<std::vector<sentry::Fd>> open_attaches(const std::vector<Attach>& attach
 // The mount points strictly below `source` that hold no files but kernel interfaces (proc, sysfs, devpts,
 // cgroup, debugfs…), as paths in `source`: a host's tree must not bring those along.
 std::vector<std::string> kernel_mounts_below(const std::string& source);
+
+// Where `source` itself lies on such a file system: its type and its mount point. Nothing there is for a
+// sandbox: it is the host's own state, the processes of others among it.
+struct KernelInterface {
+  std::string type, mount_point;
+};
+std::optional<KernelInterface> kernel_interface_at(const std::string& source);
 
 // All mount points strictly below `source`: what a bind mount that is not recursive leaves out.
 std::vector<std::string> mounts_below(const std::string& source);

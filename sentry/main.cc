@@ -2,8 +2,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -26,6 +28,20 @@ int usage(const char* why) {
   return kUsage;
 }
 
+std::string platform_list() {
+  std::string list;
+  for (const std::string_view name : sentry::platform::platform_names())
+    list += (list.empty() ? "" : ", ") + std::string(name);
+  return list;
+}
+
+// What was printed has reached standard output.
+int written() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  sentry::log("cannot write: {}", ::strerrordesc_np(errno));
+  return 1;
+}
+
 std::string read_all(int fd) {
   std::string bytes;
   char piece[65536];
@@ -45,7 +61,7 @@ int boot(int fd) {
   sentry::set_log(document->log_fd, "bulkhead-sentry");
   for (const std::string_view name : sentry::platform::platform_names())
     if (name == document->platform) return sentry::init::run_sandbox(*document);
-  sentry::log("there is no platform \"{}\"", document->platform);
+  sentry::log("there is no platform \"{}\"; there is: {}", document->platform, platform_list());
   return kUsage;
 }
 
@@ -56,7 +72,7 @@ int main(int argc, char** argv) {
   if (verb == "--boot" && argc == 3) return boot(std::atoi(argv[2]));
   if (verb == "--syscalls" && argc == 2) {
     std::fputs(sentry::syscalls::table_text().c_str(), stdout);
-    return 0;
+    return written();
   }
   if (verb == "--surface" && (argc == 2 || (argc == 4 && std::string_view(argv[2]) == "--platform"))) {
     const std::string_view wanted = argc == 4 ? argv[3] : "";
@@ -67,7 +83,8 @@ int main(int argc, char** argv) {
       std::fputs(sentry::init::sentry_surface(name).to_text().c_str(), stdout);
       std::fputs(sentry::platform::stub_surface(name).to_text().c_str(), stdout);
     }
-    return known ? 0 : usage("no such platform");
+    if (!known) return usage(("no such platform; there is: " + platform_list()).c_str());
+    return written();
   }
   return usage(argc > 1 ? "what is asked for is not understood" : "nothing is asked for");
 }
