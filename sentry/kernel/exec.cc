@@ -15,6 +15,7 @@
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/vfs/lock.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::kernel {
@@ -309,9 +310,18 @@ Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfIm
   const Placed placed = TRY(build_stack(task, memory, request, credentials, secure, image, program,
                                         interpreter_base, image.executable_stack));
   result.stack_pointer = placed.stack_pointer;
-  memory.executable = std::make_shared<vfs::Path>(image.file->path());
   memory.dumpable = !secure;
   return result;
+}
+
+// AddressSpaceMap::executable: the path, which keeps what forbids writing to it.
+std::shared_ptr<vfs::Path> running_program(vfs::Path path, std::shared_ptr<void> unchanged) {
+  struct Program {
+    vfs::Path path;
+    std::shared_ptr<void> unchanged;
+  };
+  auto program = std::make_shared<Program>(Program{std::move(path), std::move(unchanged)});
+  return {program, &program->path};
 }
 
 }  // namespace
@@ -337,6 +347,8 @@ Result<> exec(Task& task, ExecRequest request) {
   if (request.args.empty()) request.args.emplace_back();  // since Linux 5.18
   TRY(check_arguments(task, request));
   const NewIdentity identity = TRY(new_identity(task, *request.file));
+  // Nobody writes to a program while it is loaded, nor to the last one, the binary, while it runs.
+  std::shared_ptr<void> unchanged = TRY(vfs::deny_writes(request.file->inode()));
 
   for (int depth = 0;; ++depth) {
     auto script = TRY(read_script(*request.file));
@@ -348,18 +360,22 @@ Result<> exec(Task& task, ExecRequest request) {
     request.args.insert(request.args.begin(), script->interpreter);
     request.filename = script->interpreter;
     request.file = TRY(open_executable(task, task.fs().cwd, script->interpreter));
+    unchanged = TRY(vfs::deny_writes(request.file->inode()));
     TRY(check_arguments(task, request));
   }
   const ElfImage image = TRY(read_elf(request.file));
   std::optional<ElfImage> interpreter;
+  std::shared_ptr<void> interpreter_unchanged;
   if (image.interpreter) {
     const vfs::FileRef file = TRY(open_executable(task, task.fs().cwd, *image.interpreter));
+    interpreter_unchanged = TRY(vfs::deny_writes(file->inode()));
     auto loaded = read_elf(file);
     if (!loaded.ok()) return Errno(loaded.is(ENOEXEC) ? ELIBBAD : loaded.error().value());
     interpreter = std::move(*loaded);
   }
   NewImage fresh =
       TRY(build_image(task, request, image, interpreter, *identity.credentials, identity.secure));
+  fresh.memory->executable = running_program(image.file->path(), std::move(unchanged));
   TRY(end_other_tasks(task));
 
   // The point of no return.

@@ -564,6 +564,7 @@ Result<> sys_unshare(Task& task, Flags<kCloneNames> flags) {
     return Errno(EINVAL);
   if ((flags & CLONE_FS) != 0) task.fs_context = std::make_shared<vfs::FsContext>(task.fs());
   if ((flags & CLONE_FILES) != 0) task.fd_table = task.fd_table->clone();
+  if ((flags & CLONE_SYSVSEM) != 0) task.semaphore_undo.reset();  // unshare(2): as exit_sem() would
   return {};
 }
 

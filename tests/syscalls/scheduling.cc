@@ -7,6 +7,7 @@
 #include <sys/timex.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "tests/syscalls/check.h"
 
@@ -128,6 +129,12 @@ TEST(affinity_is_checked) {
   std::fill(std::begin(more), std::end(more), 0);
   more[127] = 1ul << 63;
   FAILS(EINVAL, syscall(SYS_sched_setaffinity, 0, sizeof more, more));
+  // proc(5) shows what was chosen.
+  int first = std::countr_zero(before);
+  unsigned long one = 1ul << first;
+  OK(syscall(SYS_sched_setaffinity, 0, sizeof one, &one));
+  std::string status = READ_FILE("/proc/thread-self/status");
+  CHECK(status.find("Cpus_allowed_list:\t" + std::to_string(first) + "\n") != std::string::npos);
 }
 
 TEST(io_priorities) {

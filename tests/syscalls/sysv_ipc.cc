@@ -346,6 +346,15 @@ TEST(semaphore_undo) {
   }));
   CHECK_EQ(set.value(0), 5);
   CHECK_EQ(set.value(1), 9);
+  // unshare(2): what was to be given back is, at once.
+  set.set(0, 1);
+  JOIN(check::fork_child([&] {
+    sembuf take = {0, -1, SEM_UNDO};
+    OK(semop(set.id, &take, 1));
+    OK(unshare(CLONE_SYSVSEM));
+    CHECK_EQ(set.value(0), 1);
+  }));
+  CHECK_EQ(set.value(0), 1);
   // A killed process's too, and whoever waits gets it.
   set.set(0, 1);
   pid_t holder = check::fork_child([&] {

@@ -219,8 +219,11 @@ Result<std::string> status_text(const Snapshot& snapshot) {
       who.cap_inheritable, who.cap_permitted, who.cap_effective, who.cap_bounding, who.cap_ambient);
   text += fmt::format("NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", who.no_new_privs ? 1 : 0);
   text += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tunknown\n";
-  text += fmt::format("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", cpu_mask(group.kernel.cpus),
-                      cpu_list(group.kernel.cpus));
+  const bool chosen = task != nullptr && !task->scheduling.cpus.empty();  // sched_setaffinity(2)
+  text +=
+      fmt::format("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n",
+                  chosen ? cpu_mask(task->scheduling.cpus, group.kernel.cpus) : cpu_mask(group.kernel.cpus),
+                  chosen ? cpu_list(task->scheduling.cpus) : cpu_list(group.kernel.cpus));
   text += "Mems_allowed:\t1\nMems_allowed_list:\t0\n";
   text += fmt::format("voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n", group.usage.ru_nvcsw,
                       group.usage.ru_nivcsw);
@@ -270,18 +273,45 @@ Result<std::string> oom_score_text(const Snapshot& snapshot) {
   return fmt::format("{}\n", std::max<int64_t>(0, (1000 + points) * 2 / 3));
 }
 
-std::string cpu_list(unsigned cpus) { return cpus <= 1 ? "0" : fmt::format("0-{}", cpus - 1); }
-
-std::string cpu_mask(unsigned cpus) {
-  // The kernel's %*pb: groups of 32 bits, the highest first and not padded.
+std::string cpu_list(const std::vector<uint64_t>& cpus) {
+  const auto has = [&](size_t cpu) {
+    return cpu / 64 < cpus.size() && (cpus[cpu / 64] >> cpu % 64 & 1) != 0;
+  };
   std::string text;
-  const unsigned groups = (cpus + 31) / 32;
-  for (unsigned i = groups; i-- > 0;) {
-    const unsigned bits = std::min(32u, cpus - i * 32);
-    const uint32_t mask = bits == 32 ? ~0u : (1u << bits) - 1;
-    text += i + 1 == groups ? fmt::format("{:x}", mask) : fmt::format(",{:08x}", mask);
+  for (size_t first = 0; first < cpus.size() * 64; ++first) {
+    if (!has(first)) continue;
+    size_t last = first;
+    while (has(last + 1)) ++last;
+    text += text.empty() ? "" : ",";
+    text += first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
+    first = last;
   }
   return text;
 }
+
+std::string cpu_mask(const std::vector<uint64_t>& cpus, unsigned count) {
+  // The kernel's %*pb: groups of 32 bits, the highest first and not padded.
+  std::string text;
+  const unsigned groups = (std::max(count, 1u) + 31) / 32;
+  for (unsigned i = groups; i-- > 0;) {
+    const auto bits = i / 2 < cpus.size() ? static_cast<uint32_t>(cpus[i / 2] >> i % 2 * 32) : 0;
+    text += i + 1 == groups ? fmt::format("{:x}", bits) : fmt::format(",{:08x}", bits);
+  }
+  return text;
+}
+
+namespace {
+
+std::vector<uint64_t> first_cpus(unsigned count) {
+  count = std::max(count, 1u);
+  std::vector<uint64_t> set((count + 63) / 64, ~uint64_t{0});
+  if (count % 64 != 0) set.back() = (uint64_t{1} << count % 64) - 1;
+  return set;
+}
+
+}  // namespace
+
+std::string cpu_list(unsigned cpus) { return cpu_list(first_cpus(cpus)); }
+std::string cpu_mask(unsigned cpus) { return cpu_mask(first_cpus(cpus), cpus); }
 
 }  // namespace sentry::fs::proc
