@@ -237,6 +237,7 @@ class Supervision {
       return std::nullopt;
     if (info.si_code == CLD_EXITED) {
       if (info.si_status == 0) return std::nullopt;
+      if (info.si_status > kStatusSignal) return Ending{info.si_status, ""};  // it has said what was killed
       return Ending{kStatusFailure, fmt::format("the {} gave up (status {}); its message is in the log", name,
                                                 info.si_status)};
     }

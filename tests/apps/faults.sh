@@ -321,6 +321,23 @@ part_killed() {
       expect_clean "the $role killed"
     done
   done
+  # The first stub, which the others come from, holds no guest process: without it there is no sandbox.
+  mkfifo "$work/ready"
+  "$bulkhead" do "${do_args[@]}" -- /bin/sh -c 'echo; exec sleep 100' >"$work/ready" 2>"$work/err" </dev/null &
+  pid=$!
+  read -r _ <"$work/ready"
+  victim=
+  for candidate in $(descendants "$pid"); do
+    read -r parent < <(sed -n 's/^PPid:\t//p' "/proc/$candidate/status")
+    read -r what <"/proc/$parent/comm"
+    [ "$what" != bulkhead-sentry ] || [ -n "$victim" ] || victim=$candidate
+  done
+  kill -9 "$victim"
+  status=0
+  { wait "$pid" || status=$?; } 2>/dev/null
+  [ "$status" = 137 ] || fail "the first stub was killed: status $status"
+  grep -q 'first stub was killed' "$work/err" || fail "the first stub was killed: no word of it"
+  expect_clean "the first stub killed"
 }
 
 run_many() {
