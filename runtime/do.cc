@@ -162,6 +162,8 @@ class Planner {
   void add_own_places() {
     add_kernel_mount(MountKind::kProc, "/proc", "proc");
     add_kernel_mount(MountKind::kSysfs, "/sys", "sysfs").read_only = true;
+    // Where programs look for what memory and processors they may use.
+    add_kernel_mount(MountKind::kCgroup, "/sys/fs/cgroup", "cgroup2").read_only = true;
     Mount& dev = add_kernel_mount(MountKind::kDev, "/dev", "devtmpfs");
     dev.nodev = false;
     dev.mode = 0755;
