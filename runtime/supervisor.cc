@@ -12,8 +12,8 @@
 #include <ctime>
 #include <map>
 
+#include "runtime/footprint.h"
 #include "runtime/memory_watch.h"
-#include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 
 namespace runtime {
@@ -65,7 +65,7 @@ class Supervision {
     if (!epoll_) return {kStatusFailure, fmt::format("cannot make an epoll: {}", strerrordesc_np(errno))};
     start_clocks();
     if (terminal_ && terminal_->take()) tell_window_size();
-    sentry::drop_clean_pages();  // setting up took most of this program; watching takes little
+    drop_clean_pages();  // setting up took most of this program; watching takes little
     while (!over_) step();
     return ending_.value_or(Ending{});
   }

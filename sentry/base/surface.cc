@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <set>
 
-#include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 
 namespace sentry {
@@ -76,7 +75,6 @@ void enter_surface(const Surface& surface) {
                                               static_cast<unsigned>(comparisons.size()), comparisons.data());
     BULKHEAD_CHECK(status == 0, "seccomp rule for {} in {}: error {}", call.name, surface.program, -status);
   }
-  drop_clean_pages();  // what led here is not needed again
   const int status = seccomp_load(filter);
   BULKHEAD_CHECK(status == 0, "the host refuses the seccomp filter of {}: error {}", surface.program,
                  -status);

@@ -8,7 +8,6 @@
 #include <csignal>
 #include <cstring>
 
-#include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/pidfd/pidfd.h"
@@ -88,7 +87,6 @@ class Sandbox {
     if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
     control_.send(Control{.kind = Control::Kind::kStarted});
     for (const int signo : early_signals_) kernel_.first->send(kernel::make_signal(signo, SI_USER));
-    drop_clean_pages();
   }
 
   void fail(const Failure& failure) {

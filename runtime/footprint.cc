@@ -1,11 +1,11 @@
-#include "sentry/base/footprint.h"
+#include "runtime/footprint.h"
 
 #include <link.h>
 #include <sys/mman.h>
 
 #include <cstdint>
 
-namespace sentry {
+namespace runtime {
 
 void drop_clean_pages() {
   ::dl_iterate_phdr(
@@ -25,4 +25,4 @@ void drop_clean_pages() {
       nullptr);
 }
 
-}  // namespace sentry
+}  // namespace runtime
