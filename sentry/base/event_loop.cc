@@ -84,7 +84,18 @@ void EventLoop::run() {
     if (fibers_.has_ready()) progressed = true;
     if (progressed && ++rounds < kRoundsBetweenPolls) continue;
     rounds = 0;
-    poll_host(!progressed && posted_.empty());
+    if (progressed || !posted_.empty()) {
+      poll_host(false);
+      continue;
+    }
+    if (traps_ == nullptr) {
+      poll_host(true);
+      continue;
+    }
+    const Deadline next = timers_.empty() ? Deadline() : Deadline(timers_.begin()->first);
+    if (traps_->linger(next) || !traps_->may_sleep()) continue;
+    poll_host(true);
+    traps_->woke();
   }
 }
 

@@ -63,6 +63,12 @@ class TrapSource {
   virtual ~TrapSource() = default;
   // Collects what there is, wakes the fibers concerned, never blocks. Whether anything came.
   virtual bool collect() = 0;
+  // Nothing is left to do: looks out for traps for as long as that is likely to be cheaper than to sleep, at
+  // most until `until` (CLOCK_MONOTONIC). Whether one came.
+  virtual bool linger(Deadline) { return false; }
+  // The loop is about to sleep: from now on traps have to wake it. False if one has come meanwhile.
+  virtual bool may_sleep() { return true; }
+  virtual void woke() {}
   // Signals to unblock while the loop sleeps (ptrace: SIGCHLD); their arrival ends the sleep.
   virtual const sigset_t* sleep_mask() const { return nullptr; }
 };

@@ -34,6 +34,10 @@ class Fiber {
   void set_interrupt_check(std::function<bool()> check) { interrupt_check_ = std::move(check); }
   bool interrupted() const { return interrupt_check_ && interrupt_check_(); }
 
+  // In a wait that a signal ends: asleep, as proc_pid_stat(5) would say.
+  bool sleeping() const { return sleeping_; }
+  void set_sleeping(bool sleeping) { sleeping_ = sleeping; }
+
   FiberScheduler& scheduler() const { return scheduler_; }
 
   // Whatever its creator wants to find again from current(): the guest task.
@@ -57,6 +61,7 @@ class Fiber {
   void* owner_ = nullptr;
   bool queued_ = false;
   bool done_ = false;
+  bool sleeping_ = false;
 };
 
 // Owns the fibers and the queue of those that may run.

@@ -48,14 +48,19 @@ size_t WaitQueue::wake(Events events, size_t limit) {
 Result<> park_interruptible(Deadline deadline) {
   Fiber* self = Fiber::current();
   if (self->interrupted()) return Errno(kErestartSys);
-  if (!deadline) {
+  const auto sleep = [self] {
+    self->set_sleeping(true);
     Fiber::park();
+    self->set_sleeping(false);
+  };
+  if (!deadline) {
+    sleep();
     return {};
   }
   if (*deadline <= monotonic_now()) return Errno(ETIMEDOUT);
   Timer timer(EventLoop::current(), [self] { self->wake(); });
   timer.arm(*deadline);
-  Fiber::park();
+  sleep();
   return {};
 }
 

@@ -154,7 +154,9 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
     // Only a fatal signal ends this wait (TASK_KILLABLE).
     FiberWaiter waiter;
     waiter.join(gate->opened);
+    Fiber::current()->set_sleeping(true);
     while (!gate->open && !parent.group->exiting && !parent.exited) Fiber::park();
+    Fiber::current()->set_sleeping(false);
   }
   return tid;
 }

@@ -35,13 +35,17 @@ void FutexTable::remove(Sleeper& sleeper) {
 Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset,
                           Deadline deadline) {
   const FutexKey place = TRY(key(task, address, is_private));
-  const uint32_t value = TRY(task.memory().read(mm::GuestPtr<const uint32_t>(address)));
-  if (value != expected) return Errno(EAGAIN);
   Sleeper sleeper{place, bitset, Fiber::current(), false, task.memory_map};
   if (const mm::Vma* vma = task.memory().find(address);
       vma != nullptr && vma->file != nullptr && place.object == vma->file.get())
     sleeper.keep = vma->file;
   sleepers_.emplace(place, &sleeper);
+  // Queued first, then compared: reading the word may let others run, and a wake must not be lost meanwhile.
+  const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(address));
+  if (!sleeper.woken && (!value.ok() || *value != expected)) {
+    remove(sleeper);
+    return value.ok() ? Errno(EAGAIN) : value.error();
+  }
   while (!sleeper.woken) {
     const Result<> parked = park_interruptible(deadline);
     if (sleeper.woken) break;
@@ -61,21 +65,33 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
   };
   for (const Wanted& one : wanted) {
     const Result<FutexKey> place = key(task, one.address, one.is_private);
-    const Result<uint32_t> value = place.ok() ? task.memory().read(mm::GuestPtr<const uint32_t>(one.address))
-                                              : Result<uint32_t>(place.error());
-    if (!value.ok() || *value != one.expected) {
+    if (!place.ok()) {
       withdraw();
-      if (!value.ok()) return value.error();
-      return Errno(EAGAIN);
+      return place.error();
     }
     Sleeper& sleeper = sleepers.emplace_back(
         Sleeper{*place, FUTEX_BITSET_MATCH_ANY, Fiber::current(), false, task.memory_map});
     if (const mm::Vma* vma = task.memory().find(one.address); vma != nullptr && vma->file != nullptr)
       sleeper.keep = vma->file;
     sleepers_.emplace(*place, &sleeper);
+    // As wait(): queued first, then compared.
+    const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(one.address));
+    if (sleeper.woken || (value.ok() && *value == one.expected)) continue;
+    size_t index = 0;
+    for (const Sleeper& earlier : sleepers) {
+      if (earlier.woken) {
+        withdraw();
+        return index;
+      }
+      ++index;
+    }
+    withdraw();
+    return value.ok() ? Errno(EAGAIN) : value.error();
   }
-  for (;;) {
-    const Result<> parked = park_interruptible(deadline);
+  for (bool first = true;; first = false) {
+    const bool woken_already =
+        first && std::any_of(sleepers.begin(), sleepers.end(), [](const Sleeper& one) { return one.woken; });
+    const Result<> parked = woken_already ? Result<>() : park_interruptible(deadline);
     size_t index = 0;
     for (const Sleeper& sleeper : sleepers) {
       if (sleeper.woken) {
@@ -161,6 +177,7 @@ void release_robust_word(Task& task, uint64_t address, bool pending) {
   if ((*value & FUTEX_TID_MASK) != static_cast<uint32_t>(task.tid)) return;
   const uint32_t died = (*value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
   (void)task.memory().write(mm::GuestPtr<uint32_t>(address), died);
+  task.settle_memory();
   // A waiter may be about to set FUTEX_WAITERS: wake one in any case. It sleeps on the word as private or as
   // shared.
   if (table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
@@ -194,6 +211,7 @@ void release_futexes(Task& task) {
     task.clear_child_tid = 0;
     // Nobody is left to look where the memory goes with the task.
     if (task.memory_map.use_count() > 1 && task.memory().write(mm::GuestPtr<int32_t>(address), 0).ok()) {
+      task.settle_memory();
       if (task.kernel.futexes->wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
         (void)task.kernel.futexes->wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
     }

@@ -150,6 +150,9 @@ class Task {
   int syscall_number = -1;
 
   mm::AddressSpaceMap& memory() { return *memory_map; }
+  // Has everything written to guest memory up to now be seen by whoever shares it: before others are told of
+  // it.
+  void settle_memory() { (void)memory().platform_space().settle(*context); }
   vfs::FdTable& fds() { return *fd_table; }
   vfs::FsContext& fs() { return *fs_context; }
   EventLoop& loop() const;
@@ -168,6 +171,8 @@ class Task {
   bool wanted() const {
     return exited || group->exiting || (group->stopped && !in_stop_) || signal_pending();
   }
+  // Waits in a call for something to happen.
+  bool sleeping() const { return fiber != nullptr && fiber->sleeping(); }
   // CPU time of the thread, as the host accounts its stub.
   Nanoseconds cpu_time() const;
 

@@ -605,13 +605,17 @@ Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t len
 }
 
 Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
+  TRY(space_->settle(caller));
+  // The copy is of this very moment: other threads may map and unmap while the host makes it.
+  auto vmas = vmas_;
+  const uint64_t mapped_bytes = mapped_bytes_, heap_end = heap_end_;
   platform::AddressSpace::Forked copy = TRY(space_->fork(caller));
   auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
-  child->vmas_ = vmas_;
+  child->vmas_ = std::move(vmas);
   for (auto& [start, vma] : child->vmas_) child->attach(vma);
-  child->mapped_bytes_ = mapped_bytes_;
+  child->mapped_bytes_ = mapped_bytes;
   child->heap_start_ = heap_start_;
-  child->heap_end_ = heap_end_;
+  child->heap_end_ = heap_end;
   child->mmap_top_ = mmap_top_;
   child->limits_ = limits_;
   child->layout = layout;
@@ -727,10 +731,32 @@ Result<size_t> AddressSpaceMap::read_some(uint64_t address, void* buffer, size_t
   return done;
 }
 
+// How many bytes from here on the mappings let guest code write, the stack grown if need be.
+size_t AddressSpaceMap::writable(uint64_t address, size_t size) {
+  const uint64_t end = address + size;
+  uint64_t at = address;
+  while (at < end) {
+    const Vma* vma = find(at);
+    if (vma == nullptr) {
+      if (!resolve_fault(at)) break;
+      vma = find(at);
+      if (vma == nullptr) break;
+    }
+    if ((vma->prot & PROT_WRITE) == 0) break;
+    at = vma->end;
+  }
+  return static_cast<size_t>(std::min(at, end) - address);
+}
+
 Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, size_t size) {
   if (size == 0) return size_t{0};
   if (address >= kGuestEnd) return Errno(EFAULT);
   size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
+  if (space_->defers_writes()) {
+    size = writable(address, size);
+    if (size == 0) return Errno(EFAULT);
+    return space_->write(address, data, size);
+  }
   const Result<size_t> first = space_->write(address, data, size);
   size_t done = first.value_or(0);
   if (done == size || !resolve_fault(address + done)) return first;

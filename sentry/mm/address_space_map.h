@@ -124,6 +124,7 @@ class AddressSpaceMap {
   }
   // As much as can be copied; EFAULT if nothing could.
   Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
+  size_t writable(uint64_t address, size_t size);
   Result<size_t> write_some(uint64_t address, const void* data, size_t size);
   // A NUL-terminated string of less than `limit` bytes; ENAMETOOLONG if it is not terminated by then.
   Result<std::string> read_string(uint64_t address, size_t limit);

@@ -49,9 +49,12 @@ MemorySlice::MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsign
     : file_(file), start_(start), size_(size), size_class_(size_class) {}
 
 MemorySlice::~MemorySlice() {
-  ::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start_),
-              static_cast<off_t>(size_));
-  file_.free_[size_class_].push_back(start_);
+  // A stub may have it mapped for a moment yet.
+  platform::when_let_go([&file = file_, start = start_, size = size_, size_class = size_class_] {
+    ::fallocate(file.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
+                static_cast<off_t>(size));
+    file.free_[size_class].push_back(start);
+  });
 }
 
 int MemorySlice::host_fd() const { return file_.fd_.get(); }

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -14,14 +15,9 @@
 #include "sentry/base/event_loop.h"
 #include "sentry/base/result.h"
 #include "sentry/base/surface.h"
+#include "sentry/platform/registers.h"
 
 namespace sentry::platform {
-
-// General registers in the order of the kernel's struct user_regs_struct (arch/x86/include/asm/user_64.h).
-struct Registers {
-  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags,
-      rsp, ss, fs_base, gs_base, ds, es, fs, gs;
-};
 
 // Guest addresses: [kGuestStart, kGuestEnd) is the guest's; what lies above is the platform's own.
 inline constexpr uint64_t kPageSize = 4096;
@@ -53,8 +49,10 @@ struct MapOrder {
 
 class Context;
 
-// A guest address space. Every method acts at once; ENOMEM where the host has no more, EFAULT for addresses
-// that are not mapped so. The caller's context, where one is asked for, is stopped in this address space.
+// A guest address space. What changes it takes effect before guest code runs in it again, in the order of the
+// calls; ENOMEM where the host has no more, EFAULT for addresses that are not mapped so. read(), fork(),
+// add_context(), settle() and populating may park the current fiber. The caller's context, where one is asked
+// for, is stopped in this address space.
 class AddressSpace {
  public:
   virtual ~AddressSpace() = default;
@@ -72,6 +70,11 @@ class AddressSpace {
   // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
+  // write() only takes note, and a place that cannot be written becomes the guest call's EFAULT when it goes
+  // on: whoever wants to know before looks at the mappings.
+  virtual bool defers_writes() const { return false; }
+  // Waits until everything that has been asked for is done. ESRCH: the context's thread has died.
+  virtual Result<> settle(Context&) { return {}; }
 
   // A copy of this address space (copy-on-write by the host) with one context in it.
   struct Forked {
@@ -109,10 +112,16 @@ class Platform : public TrapSource {
   // A pristine address space: nothing mapped in the guest's range.
   virtual Result<AddressSpace::Forked> new_address_space() = 0;
   virtual size_t fpstate_size() const = 0;
+  // Runs `action` once no host process can reach any more what has been unmapped or killed up to now: memory
+  // and descriptors may get another owner then. At once where that is so already.
+  virtual void when_let_go(std::function<void()> action) { action(); }
 };
 
-// By name ("ptrace"); nullptr for an unknown one. To be called before the sentry enters its surface: makes
-// the process that pristine address spaces are cloned from.
+// The same of the platform of this process; at once where there is none.
+void when_let_go(std::function<void()> action);
+
+// By name ("trap", "ptrace"); nullptr for an unknown one. To be called before the sentry enters its surface:
+// makes the process that pristine address spaces are cloned from.
 std::unique_ptr<Platform> make_platform(std::string_view name, EventLoop& loop);
 
 // Names that make_platform knows, and what each lets sentry and stub do.

@@ -60,6 +60,7 @@ Result<bool> operate(Task& task, GuestPtr<uint32_t> word, uint32_t encoded) {
       return Errno(ENOSYS);
   }
   TRY(task.memory().write(word, next));
+  task.settle_memory();
   const auto left = static_cast<int32_t>(old), right = static_cast<int32_t>(compare_to);
   switch (encoded >> 24 & 0xf) {
     case FUTEX_OP_CMP_EQ:

@@ -31,7 +31,7 @@ char state_letter(const Snapshot& snapshot) {
   if (snapshot.group->stopped) return 'T';
   const Task* task = snapshot.task;
   if (task == nullptr) return 'S';
-  return task == Task::current_or_null() || !task->in_syscall ? 'R' : 'S';
+  return task->sleeping() ? 'S' : 'R';
 }
 
 const char* state_name(char letter) {

@@ -27,7 +27,7 @@ size_t runnable(const Kernel& kernel) {
   size_t count = 0;
   for (const auto& [id, group] : kernel.groups())
     for (const Task* task : group->tasks)
-      if (task == Task::current_or_null() || (!task->in_syscall && !group->stopped)) ++count;
+      if (!task->sleeping() && !group->stopped) ++count;
   return count;
 }
 

@@ -1,0 +1,14 @@
+// The general registers of a guest thread.
+#pragma once
+
+#include <cstdint>
+
+namespace sentry::platform {
+
+// In the order of the kernel's struct user_regs_struct (arch/x86/include/asm/user_64.h).
+struct Registers {
+  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags,
+      rsp, ss, fs_base, gs_base, ds, es, fs, gs;
+};
+
+}  // namespace sentry::platform

@@ -1,0 +1,336 @@
+#include "sentry/platform/trap/address_space.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/frame.h"
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
+constexpr uint64_t kThreadFlags =
+    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+
+constexpr bool is_host_call(const Operation& operation) { return operation.number < Operation::kNotHost; }
+
+// Does the stub's filter ask us before it lets this one through?
+bool notifies(const Operation& operation) {
+  if (operation.number == SYS_munmap) return false;
+  if (operation.number == SYS_mmap)
+    return (operation.a[3] & ~uint64_t{MAP_NORESERVE}) != (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+  return true;
+}
+
+Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }
+
+}  // namespace
+
+TrapAddressSpace::~TrapAddressSpace() {
+  if (!ended_) platform_.spaces_.erase(process_);
+  for (const auto& thread : threads_) thread->space = nullptr;
+  if (ended_) {
+    platform_.free_areas(slots_);
+    return;
+  }
+  auto& dying = platform_.dying_[process_];
+  dying.slots = slots_;
+  dying.threads = threads_;
+  platform_.kill_process(process_);
+}
+
+Result<> TrapAddressSpace::order(long number, std::initializer_list<uint64_t> arguments) {
+  Change change{{static_cast<uint64_t>(number), {}, 0}, {}};
+  std::copy(arguments.begin(), arguments.end(), change.operation.a);
+  queue_.push_back(std::move(change));
+  return {};
+}
+
+Result<> TrapAddressSpace::map(const MapOrder& order_in) {
+  const auto fd = static_cast<uint64_t>(static_cast<int64_t>(order_in.host_fd));
+  return order(SYS_mmap, {order_in.address, order_in.length, static_cast<uint64_t>(order_in.prot),
+                          static_cast<uint64_t>(order_in.flags | MAP_FIXED), fd, order_in.offset});
+}
+Result<> TrapAddressSpace::unmap(uint64_t address, uint64_t length) {
+  return order(SYS_munmap, {address, length});
+}
+Result<> TrapAddressSpace::protect(uint64_t address, uint64_t length, int prot) {
+  return order(SYS_mprotect, {address, length, static_cast<uint64_t>(prot)});
+}
+Result<> TrapAddressSpace::move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
+                                bool keep_old) {
+  if (from == to) return order(SYS_mremap, {from, old_length, new_length, 0});
+  const uint64_t flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep_old ? MREMAP_DONTUNMAP : 0);
+  return order(SYS_mremap, {from, old_length, new_length, flags, to});
+}
+
+Result<> TrapAddressSpace::advise(uint64_t address, uint64_t length, int advice) {
+  constexpr int kPopulateRead = 22, kPopulateWrite = 23;  // Linux 5.14
+  if (advice != kPopulateRead && advice != kPopulateWrite) {
+    // Hints, and dropping what is the guest's own: nobody waits for their answer.
+    return order(SYS_madvise, {address, length, static_cast<uint64_t>(advice)});
+  }
+  const std::optional<Reservation> reserved = reserve_stopped();
+  Thread* const thread = reserved ? &**reserved : nullptr;
+  if (thread == nullptr || !drain(*thread)) return Errno(ESRCH);
+  const Operation operation{SYS_madvise, {address, length, static_cast<uint64_t>(advice)}, 0};
+  thread->area->operations[0] = operation;
+  thread->area->operation_count = 1;
+  thread->consents = {operation};
+  if (!serve(*thread)) return Errno(ESRCH);
+  const int64_t result = thread->area->operations[0].result;
+  if (result < 0 && result > -4096) return Errno(static_cast<int>(-result));
+  return {};
+}
+
+bool TrapAddressSpace::load(Thread& thread) {
+  Area& area = *thread.area;
+  uint32_t count = 0;
+  uint64_t data = 0;
+  thread.consents.clear();
+  thread.consented = 0;
+  while (!queue_.empty() && count < Area::kOperations) {
+    Change& change = queue_.front();
+    Operation operation = change.operation;
+    if (operation.number == Operation::kCopyOut) {
+      const uint64_t room = Area::kDataSize - data;
+      if (room < change.bytes.size() && (data != 0 || room == 0)) break;
+      const size_t piece = std::min<size_t>(change.bytes.size(), room);
+      operation.a[1] = piece;
+      operation.a[2] = data;
+      std::memcpy(reinterpret_cast<std::byte*>(&area) + Area::kData + data, change.bytes.data(), piece);
+      data = (data + piece + 7) & ~uint64_t{7};
+      if (piece < change.bytes.size()) {
+        change.bytes.erase(0, piece);
+        change.operation.a[0] += piece;
+        area.operations[count++] = operation;
+        break;
+      }
+    } else if (notifies(operation)) {
+      thread.consents.push_back(operation);
+    }
+    area.operations[count++] = operation;
+    queue_.pop_front();
+  }
+  area.operation_count = count;
+  // A batch waits for the one before it, and one without operations for all that have been sent: they may be
+  // its own call's, carried out by another thread.
+  area.wait_for = sequence_;
+  area.sequence = 0;
+  if (count != 0) {
+    if (++sequence_ == 0) ++sequence_;
+    area.sequence = sequence_;
+  }
+  return queue_.empty();
+}
+
+bool TrapAddressSpace::serve(Thread& thread) {
+  platform_.give_turn(thread, Command::kServe, Thread::State::kServing);
+  platform_.wait_while(thread, Thread::State::kServing);
+  return thread.state == Thread::State::kStopped;
+}
+
+bool TrapAddressSpace::drain(Thread& thread) {
+  while (!queue_.empty()) {
+    (void)load(thread);
+    if (!serve(thread)) return false;
+  }
+  thread.area->operation_count = 0;
+  thread.area->sequence = 0;
+  thread.area->wait_for = sequence_;
+  return true;
+}
+
+std::optional<Reservation> TrapAddressSpace::reserve_stopped() {
+  for (;;) {
+    std::shared_ptr<Thread> best;
+    const auto rank = [](const Thread& thread) {
+      if (thread.state != Thread::State::kStopped) return thread.state == Thread::State::kServing ? 1 : 0;
+      if (thread.runner == Fiber::current()) return 4;
+      return thread.reserved ? 2 : 3;
+    };
+    for (const auto& thread : threads_) {
+      if (thread->state == Thread::State::kDead || thread->state == Thread::State::kUnborn) continue;
+      if (best == nullptr || rank(*thread) > rank(*best)) best = thread;
+    }
+    if (best == nullptr) return std::nullopt;
+    if (best->state == Thread::State::kRunning && !platform_.stop(*best)) continue;
+    Reservation reservation(best);
+    if (best->state == Thread::State::kStopped) return reservation;
+  }
+}
+
+Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    const std::optional<Reservation> reserved = reserve_stopped();
+    Thread* const thread = reserved ? &**reserved : nullptr;
+    if (thread == nullptr || !drain(*thread)) break;
+    const size_t piece = std::min<size_t>(size - done, Area::kDataSize);
+    Area& area = *thread->area;
+    area.operations[0] = {Operation::kCopyIn, {address + done, piece, 0}, 0};
+    area.operation_count = 1;
+    thread->consents.clear();
+    if (!serve(*thread)) break;
+    const auto copied =
+        std::min<size_t>(static_cast<size_t>(std::max<int64_t>(0, area.operations[0].result)), piece);
+    std::memcpy(static_cast<std::byte*>(buffer) + done, reinterpret_cast<std::byte*>(&area) + Area::kData,
+                copied);
+    done += copied;
+    if (copied < piece) break;
+  }
+  if (done == 0 && size != 0) return Errno(EFAULT);
+  return done;
+}
+
+Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_t size) {
+  // Large ones wait in pieces: the queue is the sentry's memory.
+  Change change{{Operation::kCopyOut, {address, size, 0, 1}, 0}, {}};
+  change.bytes.assign(static_cast<const char*>(data), size);
+  queue_.push_back(std::move(change));
+  return size;
+}
+
+Result<> TrapAddressSpace::settle(Context& caller) {
+  const Reservation reserved(static_cast<TrapContext&>(caller).thread());
+  Thread& thread = *reserved;
+  if (thread.state != Thread::State::kStopped || !drain(thread)) return Errno(ESRCH);
+  return {};
+}
+
+AreaSlot TrapAddressSpace::new_place() {
+  AreaSlot slot = platform_.take_slot(next_place_++);
+  slots_.push_back(slot);
+  return slot;
+}
+
+// `pristine`: of the zygote, whose child starts with nothing; else the child goes on as the parent would.
+Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thread>& by, bool pristine) {
+  const Reservation reserved(by);
+  Thread& parent = *reserved;
+  if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
+  const uint32_t sequence = sequence_;  // others go on while the parent is at it
+  auto child = std::make_shared<Thread>();
+  child->slot = platform_.take_slot(parent.slot.place);
+  child->area = platform_.area_of(child->slot);
+  Area& area = *child->area;
+  area.turn = static_cast<uint32_t>(Turn::kSentry);
+  area.sleeping = area.taken = area.interrupted = area.save_state = 0;
+  child->mode = Mode::kFrame;
+  if (pristine) {
+    child->frame = make_frame(area, child->slot.address(), 0);
+  } else {
+    child->frame = parent.frame;
+    copy_frame(*parent.area, area, parent.slot.address(), parent.frame);
+  }
+  area.frame = child->frame;
+
+  parent.area->operations[0] = {Operation::kFork,
+                                {kForkFlags, child->slot.address(),
+                                 static_cast<uint64_t>(platform_.areas_.get()), child->slot.file_offset()},
+                                0};
+  parent.area->operation_count = 1;
+  // Not one of the batches of this address space: the child's count goes on from the same number.
+  parent.consents = {clone_call(kForkFlags, 0)};
+  parent.consented = 0;
+  platform_.births_.push_back(child);
+  ++platform_.expected_notifications_;
+  const bool served = serve(parent);
+  const int64_t result = served ? parent.area->operations[0].result : -EAGAIN;
+  // The clone may have been made even if the parent says no: it has until its parent has been heard.
+  if (child->state == Thread::State::kUnborn && result > 0)
+    platform_.wait_while(*child, Thread::State::kUnborn);
+  if (child->state != Thread::State::kStopped) {
+    std::erase(platform_.births_, child);
+    --platform_.expected_notifications_;
+    platform_.free_slots_.push_back(child->slot.index);
+    return Errno(result < 0 && result > -4096 ? static_cast<int>(-result) : EAGAIN);
+  }
+  auto space = std::make_unique<TrapAddressSpace>(platform_, child->tid);
+  child->process = child->tid;
+  child->space = space.get();
+  space->sequence_ = sequence;
+  space->next_place_ = next_place_;
+  space->slots_ = {child->slot};
+  space->threads_.push_back(child);
+  platform_.spaces_[child->tid] = space.get();
+  // The areas of the parent's other threads are none of the child's business.
+  if (!pristine && slots_.size() > 1) {
+    const uint64_t own = child->slot.address(), end = kAreas + next_place_ * kAreaSize;
+    if (own > kAreas) TRY(space->unmap(kAreas, own - kAreas));
+    if (end > own + kAreaSize) TRY(space->unmap(own + kAreaSize, end - own - kAreaSize));
+  }
+  auto context = std::make_unique<TrapContext>(platform_, child);
+  return Forked{std::move(space), std::move(context)};
+}
+
+Result<AddressSpace::Forked> TrapAddressSpace::fork(Context& caller) {
+  return fork_by(static_cast<TrapContext&>(caller).thread(), false);
+}
+
+Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) {
+  const Reservation reserved(static_cast<TrapContext&>(caller).thread());
+  Thread& parent = *reserved;
+  if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
+  auto child = std::make_shared<Thread>();
+  uint32_t count = 0;
+  Area& from = *parent.area;
+  parent.consents.clear();
+  parent.consented = 0;
+  if (!idle_.empty()) {
+    child->slot = idle_.back();
+    idle_.pop_back();
+  } else {
+    if (next_place_ >= kAreaSlots) return Errno(EAGAIN);
+    child->slot = new_place();
+    const Operation mapping{SYS_mmap,
+                            {child->slot.address(), kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                             static_cast<uint64_t>(platform_.areas_.get()), child->slot.file_offset()},
+                            0};
+    from.operations[count++] = mapping;
+    parent.consents.push_back(mapping);
+  }
+  child->area = platform_.area_of(child->slot);
+  child->space = this;
+  child->process = process_;
+  Area& area = *child->area;
+  area.turn = static_cast<uint32_t>(Turn::kSentry);
+  area.sleeping = area.taken = area.interrupted = 0;
+  child->mode = Mode::kFrame;
+  // The thread inherits vector state: from the parent's frame, or live.
+  child->frame = make_frame(area, child->slot.address(), platform_.fpstate_size_);
+  area.frame = child->frame;
+  area.save_state = parent.mode == Mode::kJump ? 1 : 0;
+  if (parent.mode == Mode::kFrame)
+    copy_state(from, parent.slot.address(), parent.frame, area, child->slot.address(), child->frame,
+               platform_.fpstate_size_);
+
+  from.operations[count++] = {
+      Operation::kThread, {kThreadFlags, child->slot.address(), child->slot.file_offset()}, 0};
+  from.operation_count = count;
+  from.sequence = 0;
+  parent.consents.push_back(
+      clone_call(kThreadFlags, child->slot.address() + Area::kStack + Area::kStackSize));
+  platform_.births_.push_back(child);
+  ++platform_.expected_notifications_;
+  const bool served = serve(parent);
+  const int64_t result = served ? from.operations[count - 1].result : -EAGAIN;
+  if (child->state == Thread::State::kUnborn && result > 0)
+    platform_.wait_while(*child, Thread::State::kUnborn);
+  if (child->state != Thread::State::kStopped) {
+    std::erase(platform_.births_, child);
+    --platform_.expected_notifications_;
+    idle_.push_back(child->slot);
+    return Errno(result < 0 && result > -4096 ? static_cast<int>(-result) : EAGAIN);
+  }
+  threads_.push_back(child);
+  return std::unique_ptr<Context>(std::make_unique<TrapContext>(platform_, child));
+}
+
+}  // namespace sentry::platform::trap

@@ -1,0 +1,88 @@
+// A guest address space on the trap platform.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sentry/platform/trap/trap_platform.h"
+
+namespace sentry::platform::trap {
+
+class TrapContext;
+
+// Changes to the stub's memory are queued here, in order, and carried out by whichever of its threads goes on
+// first, before it runs guest code: mapping calls and copies into guest memory need no handover of their own.
+// What must know at once (reading memory, forking, populating) has the queue carried out and waits.
+class TrapAddressSpace final : public AddressSpace {
+ public:
+  TrapAddressSpace(TrapPlatform& platform, pid_t process) : platform_(platform), process_(process) {}
+  ~TrapAddressSpace() override;
+
+  Result<> map(const MapOrder& order) override;
+  Result<> unmap(uint64_t address, uint64_t length) override;
+  Result<> protect(uint64_t address, uint64_t length, int prot) override;
+  Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length, bool keep_old) override;
+  Result<> advise(uint64_t address, uint64_t length, int advice) override;
+  Result<size_t> read(uint64_t address, void* buffer, size_t size) override;
+  Result<size_t> write(uint64_t address, const void* data, size_t size) override;
+  bool defers_writes() const override { return true; }
+  Result<> settle(Context& caller) override;
+  Result<Forked> fork(Context& caller) override;
+  Result<std::unique_ptr<Context>> add_context(Context& caller) override;
+
+ private:
+  friend class TrapContext;
+  friend class TrapPlatform;
+
+  struct Change {
+    Operation operation;
+    std::string bytes;  // kCopyOut
+  };
+
+  Result<> order(long number, std::initializer_list<uint64_t> arguments);
+  // Fills the thread's area from the queue: as much as there is room for. Whether that is all.
+  bool load(Thread& thread);
+  // Has operations that are in the thread's area already carried out, and waits: false if it died.
+  bool serve(Thread& thread);
+  // Carries out the queue by this thread, all of it.
+  bool drain(Thread& thread);
+  // A thread that has stopped, if need be made to; null if all are dead. The current fiber's own for choice.
+  std::optional<Reservation> reserve_stopped();
+  Result<Forked> fork_by(const std::shared_ptr<Thread>& by, bool pristine);
+  AreaSlot new_place();
+
+  TrapPlatform& platform_;
+  pid_t process_;
+  std::vector<std::shared_ptr<Thread>> threads_;
+  std::deque<Change> queue_;
+  bool ended_ = false;           // the process has been reaped
+  uint32_t sequence_ = 0;        // of the last batch sent
+  std::vector<AreaSlot> slots_;  // mapped in this process, whether in use or not
+  std::vector<AreaSlot> idle_;   // mapped, and their threads have exited
+  uint32_t next_place_ = 1;
+};
+
+class TrapContext final : public Context {
+ public:
+  TrapContext(TrapPlatform& platform, std::shared_ptr<Thread> thread)
+      : platform_(platform), thread_(std::move(thread)) {}
+  ~TrapContext() override;
+
+  Trap run(Registers& registers) override;
+  Nanoseconds cpu_time() const override;
+  void interrupt() override;
+  void read_fpstate(std::span<std::byte> state) override;
+  Result<> write_fpstate(std::span<const std::byte> state) override;
+  void reset_fpstate() override;
+
+  const std::shared_ptr<Thread>& thread() { return thread_; }
+
+ private:
+  TrapPlatform& platform_;
+  std::shared_ptr<Thread> thread_;
+};
+
+}  // namespace sentry::platform::trap

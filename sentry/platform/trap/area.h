@@ -1,0 +1,129 @@
+// What a stub and the sentry share: where things lie in a stub, above the guest's range, and the area through
+// which one host thread and the sentry hand over to each other. Compiled into the shim and into the sentry.
+//
+// All of an area is the guest's to write: the sentry copies once, checks the copy and uses the copy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "sentry/platform/registers.h"
+
+namespace sentry::platform::trap {
+
+// In every stub, and in no guest mapping:
+inline constexpr uint64_t kShimText = 0x7fff'1000'0000;  // the shim, never writable
+inline constexpr uint64_t kShimTextSize = 0x10000;
+inline constexpr uint64_t kProcessPage =
+    0x7fff'1100'0000;  // private memory of the process, for its shim alone
+inline constexpr uint64_t kNoticePage =
+    0x7fff'1200'0000;                                 // what the sentry tells every shim; not writable here
+inline constexpr uint64_t kVdso = 0x7fff'1300'0000;   // the host's vvar and vDSO pages
+inline constexpr uint64_t kAreas = 0x7fff'4000'0000;  // one area a host thread
+inline constexpr uint64_t kAreaSize = 0x20000;
+inline constexpr uint64_t kAreaSlots = 0x2000;  // of one process
+
+// The signal that makes a thread look up from guest code. Nobody else sends stubs signals.
+inline constexpr int kKick = 10;  // SIGUSR1
+// The call that a thread rings with: it does nothing but wait for the sentry's answer to its notification.
+inline constexpr long kDoorbell = 39;  // getpid(2)
+
+// What a host call of the shim is made of; also the few things that are no host calls.
+struct Operation {
+  enum : uint64_t {
+    // number >= kNotHost: not a host call.
+    kNotHost = 0x1'0000'0000,
+    kCopyOut,  // to a[0], a[1] bytes from offset a[2] of the area's data; a[3]: its failure is the call's
+               // EFAULT
+    kCopyIn,   // from a[0], a[1] bytes to offset a[2] of the data; result: how many
+    kFork,    // clone(2) with flags a[0]; the child maps its area: a[1] address, a[2] descriptor, a[3] offset
+    kThread,  // clone(2) with flags a[0]; a[1] the new thread's area, a[2] what it rings with first
+    kSaveState,  // XSAVE to offset a[0] of the data
+    kLoadState,  // XRSTOR from there
+  };
+  uint64_t number;
+  uint64_t a[6];
+  int64_t result;  // of the shim
+};
+
+enum class Turn : uint32_t { kGuest, kSentry };
+
+// What the shim reports with the turn.
+enum class Report : uint32_t {
+  kCall,         // registers.rax is the number, rip behind the instruction
+  kForeignCall,  // by an entry that is not x86-64's
+  kFault,        // a synchronous signal: `fault`
+  kInterrupted,  // kKick came
+  kDone,         // the operations of a kServe have been tried
+  kFailed,       // a host call before a kResume failed: `failed` is which one
+  kBroken,       // a fault in the shim itself
+};
+
+// What the sentry asks for with the turn.
+enum class Command : uint32_t {
+  kServe,   // do the operations, report kDone
+  kResume,  // do the operations, then run guest code
+  kExit,    // end this thread
+};
+
+// How the thread came out of guest code, and goes back.
+enum class Mode : uint32_t {
+  kFrame,  // by a signal: registers and vector state are in the signal's frame on the alternate stack
+  kJump,   // from a patched call site: vector state is live
+};
+
+struct FaultInfo {
+  int32_t signo, code;
+  uint64_t address;
+  uint64_t trap, error;
+};
+
+struct Area {
+  static constexpr size_t kOperations = 48;
+  static constexpr uint64_t kStack = 0x1000, kStackSize = 0x2000;        // offset of the shim's stack
+  static constexpr uint64_t kAltStack = 0x3000, kAltStackSize = 0xd000;  // and of that for signals
+  static constexpr uint64_t kData = 0x10000, kDataSize = 0x10000;
+
+  alignas(64) uint32_t turn;  // Turn; the word that the thread sleeps on
+  uint32_t sleeping;          // by the shim: it sleeps, or is about to
+  uint32_t taken;             // by the sentry: it has seen the report
+  uint32_t interrupted;       // by the shim's signal handler: kKick came while the shim ran
+  uint32_t report;            // Report
+  uint32_t mode;              // Mode, of the report and of the way back
+  uint32_t command;           // Command
+  uint32_t operation_count;
+  uint32_t sequence;    // of this batch of operations among those of the process, 0 for none
+  uint32_t wait_for;    // the sequence that must have been completed before, 0 for none
+  uint32_t failed;      // index of the operation that failed, kFailed
+  uint32_t save_state;  // a new thread: XSAVE the inherited state into the frame first
+  uint64_t frame;       // address of the signal frame's ucontext
+  FaultInfo fault;
+  Registers registers;
+  Operation operations[kOperations];
+};
+static_assert(sizeof(Area) <= Area::kStack);
+
+// kProcessPage.
+struct Process {
+  uint32_t completed;  // the sequence up to which operations have been done
+  uint32_t waiters;
+};
+
+// kNoticePage.
+struct Notice {
+  uint32_t awake;     // the sentry looks at the areas; else it must be rung for
+  uint32_t spins;     // how often to look for the turn before going to sleep; 0 on one processor
+  uint32_t fsgsbase;  // the CPU has the instructions and the host lets programs use them
+};
+
+// The start of the shim's image.
+struct ShimHeader {
+  uint64_t magic;
+  uint64_t signal_handler;  // addresses
+  uint64_t restorer;
+  uint64_t start;  // of the first stub: see shim.cc
+  uint64_t end;
+};
+inline constexpr uint64_t kShimMagic = 0x6d69'6873'6b6c'7562;
+
+}  // namespace sentry::platform::trap

@@ -1,0 +1,172 @@
+#include <algorithm>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/address_space.h"
+#include "sentry/platform/trap/frame.h"
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
+// What the guest may have set of its flags when it goes on: the rest is the CPU's and the host's.
+constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
+
+// XSTATE_BV 0 is every component in its initial state; fcw and mxcsr stand in the legacy area all the same.
+void set_initial(std::span<std::byte> state) {
+  constexpr uint16_t kControlWord = 0x37f;
+  constexpr uint32_t kMxcsr = 0x1f80;
+  std::memcpy(&state[0], &kControlWord, sizeof kControlWord);
+  std::memcpy(&state[24], &kMxcsr, sizeof kMxcsr);
+}
+
+}  // namespace
+
+TrapContext::~TrapContext() {
+  Thread& thread = *thread_;
+  BULKHEAD_CHECK(thread.state != Thread::State::kRunning, "a context ends while it runs");
+  thread.runner = nullptr;
+  if (thread.space == nullptr) return;  // killed with its process
+  // Somebody else may be having it do something.
+  const Reservation reserved(thread_);
+  TrapAddressSpace* const space = thread.space;
+  if (space == nullptr) return;  // killed with its process
+  std::erase(space->threads_, thread_);
+  if (space->threads_.empty() || thread.state == Thread::State::kDead) return;
+  // Other threads go on: this one alone leaves, and what it should still have done is left to them.
+  thread.consents = {{60 /* exit(2) */, {}, 0}};
+  thread.consented = 0;
+  platform_.give_turn(thread, Command::kExit, Thread::State::kDead);
+  space->idle_.push_back(thread.slot);
+}
+
+Trap TrapContext::run(Registers& registers) {
+  Thread& thread = *thread_;
+  thread.runner = Fiber::current();
+  Reservation reserved(thread_);
+  for (;;) {
+    if (thread.state != Thread::State::kStopped || thread.space == nullptr) return {Trap::Kind::kExited};
+    if (thread.interrupt) {
+      thread.interrupt = false;
+      return {Trap::Kind::kInterrupted};
+    }
+    if (thread.space->load(thread)) break;
+    if (!thread.space->serve(thread)) return {Trap::Kind::kExited};
+  }
+  Area& area = *thread.area;
+  registers.eflags = (registers.eflags & kUserFlags) | 0x202;
+  area.registers = registers;
+  area.mode = static_cast<uint32_t>(thread.mode);
+  area.frame = thread.frame;
+  platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
+  reserved.release();
+  platform_.wait_while(thread, Thread::State::kRunning);
+  // Whoever made it stop may be using it by now; what it reported has been kept.
+  if (thread.state == Thread::State::kDead) return {Trap::Kind::kExited};
+  registers = thread.registers;
+  registers.cs = 0x33;
+  registers.ss = 0x2b;
+  switch (thread.report) {
+    case Report::kCall:
+    case Report::kForeignCall:
+      thread.interrupt = false;
+      registers.orig_rax = registers.orig_rax & 0xffffffff;
+      return {.kind = Trap::Kind::kSyscall, .foreign = thread.report == Report::kForeignCall};
+    case Report::kFault: {
+      Trap trap{Trap::Kind::kFault};
+      trap.info.si_signo = thread.fault.signo;
+      trap.info.si_code = thread.fault.code;
+      trap.info.si_addr = reinterpret_cast<void*>(thread.fault.address);
+      thread.interrupt = false;
+      return trap;
+    }
+    case Report::kInterrupted:
+      thread.interrupt = false;
+      return {Trap::Kind::kInterrupted};
+    case Report::kFailed:
+      log("the host refuses a mapping call of stub {}: error {}; its process is ended", thread.process,
+          -area.operations[std::min<size_t>(area.failed, Area::kOperations - 1)].result);
+      return {Trap::Kind::kExited};
+    case Report::kDone:
+    case Report::kBroken:
+      break;
+  }
+  // Guest code has been at the shim or its memory: it has hurt itself.
+  return {Trap::Kind::kExited};
+}
+
+void TrapContext::interrupt() {
+  Thread& thread = *thread_;
+  if (thread.state == Thread::State::kRunning)
+    platform_.kick(thread);
+  else
+    thread.interrupt = true;
+}
+
+Nanoseconds TrapContext::cpu_time() const {
+  const Thread& thread = *thread_;
+  if (thread.space == nullptr || thread.state == Thread::State::kDead) return 0;
+  // The host lets nobody read the clock of another process's thread, only that of the process (CPUCLOCK_SCHED
+  // of it, include/linux/posix-timers.h): its threads are taken to have had equal shares.
+  const Nanoseconds all =
+      read_clock(static_cast<clockid_t>((~static_cast<unsigned>(thread.process) << 3) | 2));
+  return all / static_cast<Nanoseconds>(thread.space->threads_.size());
+}
+
+void TrapContext::read_fpstate(std::span<std::byte> state) {
+  Thread& thread = *thread_;
+  const Reservation reserved(thread_);
+  std::memset(state.data(), 0, state.size());
+  if (thread.state != Thread::State::kStopped || thread.space == nullptr) return;
+  if (thread.mode == Mode::kFrame) {
+    const std::byte* const place =
+        frame_state(*thread.area, thread.slot.address(), thread.frame, state.size());
+    if (place != nullptr)
+      std::memcpy(state.data(), place, state.size());
+    else
+      set_initial(state);
+    return;
+  }
+  if (!thread.space->drain(thread)) return;
+  thread.area->operations[0] = {Operation::kSaveState, {0}, 0};
+  thread.area->operation_count = 1;
+  std::byte* const place = reinterpret_cast<std::byte*>(thread.area) + Area::kData;
+  std::memset(place, 0, state.size());
+  if (thread.space->serve(thread)) std::memcpy(state.data(), place, state.size());
+}
+
+Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
+  Thread& thread = *thread_;
+  const Reservation reserved(thread_);
+  if (thread.state != Thread::State::kStopped || thread.space == nullptr) return {};
+  if (!valid_state(state, platform_.enabled_features())) return Errno(EINVAL);
+  if (thread.mode == Mode::kFrame) {
+    std::byte* const place = frame_state(*thread.area, thread.slot.address(), thread.frame, state.size());
+    // The host's own words in the middle stay.
+    constexpr size_t kSoftwareAt = 464, kHeaderAt = 512;
+    if (place != nullptr) {
+      std::memcpy(place, state.data(), kSoftwareAt);
+      std::memcpy(place + kHeaderAt, state.data() + kHeaderAt, state.size() - kHeaderAt);
+    }
+    return {};
+  }
+  if (!thread.space->drain(thread)) return {};
+  std::memcpy(reinterpret_cast<std::byte*>(thread.area) + Area::kData, state.data(), state.size());
+  thread.area->operations[0] = {Operation::kLoadState, {0}, 0};
+  thread.area->operation_count = 1;
+  (void)thread.space->serve(thread);
+  return {};
+}
+
+void TrapContext::reset_fpstate() {
+  // A context that has not run yet, exec's, has the state of a new program.
+  Thread& thread = *thread_;
+  if (thread.mode == Mode::kFrame &&
+      frame_state(*thread.area, thread.slot.address(), thread.frame, platform_.fpstate_size()) == nullptr)
+    return;
+  std::vector<std::byte> state(platform_.fpstate_size());
+  set_initial(state);
+  (void)write_fpstate(state);
+}
+
+}  // namespace sentry::platform::trap

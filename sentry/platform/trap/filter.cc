@@ -1,0 +1,135 @@
+#include "sentry/platform/trap/filter.h"
+
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/area.h"
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr uint64_t kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+constexpr auto kNumber = static_cast<uint32_t>(offsetof(seccomp_data, nr));
+constexpr auto kArch = static_cast<uint32_t>(offsetof(seccomp_data, arch));
+constexpr auto kPointer = static_cast<uint32_t>(offsetof(seccomp_data, instruction_pointer));
+constexpr uint32_t argument(unsigned index, bool high) {
+  return static_cast<uint32_t>(offsetof(seccomp_data, args) + index * 8 + (high ? 4 : 0));
+}
+
+class Assembler {
+ public:
+  void load(uint32_t offset) { add(BPF_LD | BPF_W | BPF_ABS, offset); }
+  void and_with(uint32_t mask) { add(BPF_ALU | BPF_AND | BPF_K, mask); }
+  void answer(uint32_t value) { add(BPF_RET | BPF_K, value); }
+  // Skips `count` instructions unless the accumulator equals the value (is at least it).
+  void unless_equal_skip(uint32_t value, uint8_t count) {
+    program_.push_back({BPF_JMP | BPF_JEQ | BPF_K, 0, count, value});
+  }
+  void if_equal_skip(uint32_t value, uint8_t count) {
+    program_.push_back({BPF_JMP | BPF_JEQ | BPF_K, count, 0, value});
+  }
+  void unless_at_least_skip(uint32_t value, uint8_t count) {
+    program_.push_back({BPF_JMP | BPF_JGE | BPF_K, 0, count, value});
+  }
+  std::vector<sock_filter> take() { return std::move(program_); }
+  size_t size() const { return program_.size(); }
+  void append(const std::vector<sock_filter>& more) {
+    program_.insert(program_.end(), more.begin(), more.end());
+  }
+
+ private:
+  void add(int code, uint32_t k) { program_.push_back({static_cast<uint16_t>(code), 0, 0, k}); }
+  std::vector<sock_filter> program_;
+};
+
+// `answer` if the rules of this call hold; falls through otherwise.
+std::vector<sock_filter> match(const HostCall& call, uint32_t answer) {
+  // Backwards, so that each test knows how much it skips.
+  std::vector<std::vector<sock_filter>> tests;
+  for (const ArgRule& rule : call.rules) {
+    uint64_t mask = ~uint64_t{0};
+    if (rule.op == ArgRule::Op::kMasked)
+      mask = rule.mask;
+    else
+      BULKHEAD_CHECK(rule.op == ArgRule::Op::kEqual, "the stub's filter cannot say the rule of {}",
+                     call.name);
+    for (const bool high : {false, true}) {
+      const auto part = static_cast<uint32_t>(high ? mask >> 32 : mask);
+      if (part == 0) continue;
+      Assembler test;
+      test.load(argument(rule.index, high));
+      if (part != ~uint32_t{0}) test.and_with(part);
+      test.unless_equal_skip(static_cast<uint32_t>(high ? rule.value >> 32 : rule.value), 0);
+      tests.push_back(test.take());
+    }
+  }
+  std::vector<sock_filter> body{{BPF_RET | BPF_K, 0, 0, answer}};
+  for (auto test = tests.rbegin(); test != tests.rend(); ++test) {
+    test->back().jf = static_cast<uint8_t>(body.size());
+    body.insert(body.begin(), test->begin(), test->end());
+  }
+  Assembler whole;
+  whole.load(kNumber);
+  whole.unless_equal_skip(static_cast<uint32_t>(call.nr), static_cast<uint8_t>(body.size()));
+  whole.append(body);
+  return whole.take();
+}
+
+}  // namespace
+
+std::vector<HostCall> direct_calls() {
+  // Operations as shim.cc uses them and guest futexes do. A mask of 32 bits: the kernel looks at no more of
+  // them.
+  const auto futex = [](int operation, const char* text, const char* reason) {
+    return HOST_CALL(futex, {arg_masked(1, 0xffffffff, static_cast<uint64_t>(operation))}, text, reason);
+  };
+  return {
+      HOST_CALL(rt_sigreturn, "back into guest code"),
+      futex(FUTEX_WAIT, "FUTEX_WAIT", "sleeps until the sentry answers"),
+      futex(FUTEX_WAIT_PRIVATE, "FUTEX_WAIT_PRIVATE", "waits for another thread's mapping calls"),
+      futex(FUTEX_WAKE_PRIVATE, "FUTEX_WAKE_PRIVATE", "ends that wait"),
+      HOST_CALL(mmap, {arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous)},
+                "flags == PRIVATE|ANONYMOUS|FIXED (|NORESERVE)", "private memory: a tenant's own"),
+      HOST_CALL(munmap, "unmaps what is the tenant's own"),
+  };
+}
+
+std::vector<HostCall> consented_calls() {
+  return {
+      HOST_CALL(getpid, "by consent: rings for the sentry, whose answer ends it"),
+      HOST_CALL(mmap, "by consent: maps files and shared memory, and a thread's area"),
+      HOST_CALL(mprotect, "by consent: protects guest memory"),
+      HOST_CALL(mremap, "by consent: moves guest memory"),
+      HOST_CALL(madvise, "by consent: drops or hints guest memory"),
+      HOST_CALL(clone, "by consent: guest fork, guest threads, pristine address spaces"),
+      HOST_CALL(exit, "by consent: ends a guest thread"),
+  };
+}
+
+std::vector<sock_filter> filter_program() {
+  Assembler program;
+  // Only x86-64's own calls (an x32 number is none that is listed), and only from the shim.
+  program.load(kArch);
+  program.if_equal_skip(AUDIT_ARCH_X86_64, 1);
+  program.answer(SECCOMP_RET_TRAP);
+  program.load(kPointer + 4);
+  program.if_equal_skip(static_cast<uint32_t>(kShimText >> 32), 1);
+  program.answer(SECCOMP_RET_TRAP);
+  program.load(kPointer);
+  program.unless_at_least_skip(static_cast<uint32_t>(kShimText), 1);
+  program.unless_at_least_skip(static_cast<uint32_t>(kShimText + kShimTextSize), 1);
+  program.answer(SECCOMP_RET_TRAP);
+  for (const HostCall& call : direct_calls()) program.append(match(call, SECCOMP_RET_ALLOW));
+  for (const HostCall& call : consented_calls()) program.append(match(call, SECCOMP_RET_USER_NOTIF));
+  program.answer(SECCOMP_RET_TRAP);
+  return program.take();
+}
+
+}  // namespace sentry::platform::trap

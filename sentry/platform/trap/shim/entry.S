@@ -1,0 +1,157 @@
+// The shim's entries and exits, and every host call that it issues.
+#include "sentry/platform/trap/shim/numbers.h"
+
+  .section .header, "a"
+  .globl shim_header
+shim_header:
+  .quad 0x6d6968736b6c7562
+  .quad shim_signal_entry
+  .quad shim_restorer
+  .quad shim_start_first
+  .quad shim_end
+
+  .text
+
+// Signals: signo in edi, siginfo in rsi, ucontext in rdx; the kernel has put the restorer's address on the stack.
+  .globl shim_signal_entry
+shim_signal_entry:
+  endbr64
+  cld
+  mov %rdx, %rbx
+  call shim_signal
+  mov %rbx, %rsp
+  mov $15, %eax
+  syscall
+  ud2
+
+  .globl shim_restorer
+shim_restorer:
+  mov $15, %eax
+  syscall
+  ud2
+
+// void shim_sigreturn(ucontext)
+  .globl shim_sigreturn
+shim_sigreturn:
+  mov %rdi, %rsp
+  mov $15, %eax
+  syscall
+  ud2
+
+// long shim_call(number, const uint64_t arguments[6])
+  .globl shim_call
+shim_call:
+  mov %rdi, %rax
+  mov %rsi, %r11
+  mov (%r11), %rdi
+  mov 8(%r11), %rsi
+  mov 16(%r11), %rdx
+  mov 24(%r11), %r10
+  mov 32(%r11), %r8
+  mov 40(%r11), %r9
+  syscall
+  ret
+
+// uint64_t shim_copy(to, from, count): how many bytes were not copied. A fault in the copy goes on at its end.
+  .globl shim_copy
+  .globl shim_copy_instruction
+  .globl shim_copy_end
+shim_copy:
+  mov %rdx, %rcx
+shim_copy_instruction:
+  rep movsb
+shim_copy_end:
+  mov %rcx, %rax
+  ret
+
+// long shim_fork(flags, area, descriptor, offset): the parent's result of clone(2). The child has no stack until it has
+// mapped its own area over the parent's.
+  .globl shim_fork
+shim_fork:
+  push %rbx
+  push %r12
+  push %r13
+  push %r14
+  mov %rsi, %r12
+  mov %rdx, %r13
+  mov %rcx, %r14
+  xor %esi, %esi
+  xor %edx, %edx
+  xor %r10d, %r10d
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  mov $56, %eax
+  syscall
+  test %rax, %rax
+  jz 1f
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbx
+  ret
+1:
+  mov %r12, %rdi
+  mov $KAREA_SIZE, %esi
+  mov $3, %edx
+  mov $0x11, %r10d
+  mov %r13, %r8
+  mov %r14, %r9
+  mov $9, %eax
+  syscall
+  cmp %r12, %rax
+  jne 2f
+  lea KSTACK_TOP(%r12), %rsp
+  mov %r12, %rdi
+  call shim_born
+2:
+  ud2
+
+// long shim_thread(flags, area, nonce): the parent's result of clone(2). The new thread runs on its area's stack.
+  .globl shim_thread
+shim_thread:
+  push %rbx
+  push %r12
+  push %r13
+  mov %rsi, %r12
+  mov %rdx, %r13
+  lea KSTACK_TOP(%r12), %rsi
+  xor %edx, %edx
+  xor %r10d, %r10d
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  mov $56, %eax
+  syscall
+  test %rax, %rax
+  jz 1f
+  pop %r13
+  pop %r12
+  pop %rbx
+  ret
+1:
+  mov %r12, %rdi
+  mov %r13, %rsi
+  call shim_born_thread
+  ud2
+
+// The first stub, on the sentry's stack that is about to go: rdi its area.
+  .globl shim_start_first
+shim_start_first:
+  lea KSTACK_TOP(%rdi), %rsp
+  call shim_first
+  ud2
+
+// void shim_save_state(place), void shim_load_state(place): every component that is enabled.
+  .globl shim_save_state
+shim_save_state:
+  mov $-1, %eax
+  mov $-1, %edx
+  xsave64 (%rdi)
+  ret
+  .globl shim_load_state
+shim_load_state:
+  mov $-1, %eax
+  mov $-1, %edx
+  xrstor64 (%rdi)
+  ret
+
+  .section .note.GNU-stack, "", @progbits

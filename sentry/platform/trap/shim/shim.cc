@@ -1,0 +1,276 @@
+// The shim: our code in the guest's address space, freestanding and without any writable data of its own. It
+// takes a guest thread's state to the sentry and back, and issues the host calls that change the stub, by the
+// sentry's order. Nothing that it does protects anybody: guest code can jump anywhere into it. The stub's
+// filter and the sentry do.
+#include "sentry/platform/trap/area.h"
+#include "sentry/platform/trap/shim/numbers.h"
+
+using namespace sentry::platform;
+using namespace sentry::platform::trap;
+
+static_assert(KAREA_SIZE == kAreaSize && KSTACK_TOP == Area::kStack + Area::kStackSize);
+
+extern "C" {
+long shim_call(uint64_t number, const uint64_t* arguments);
+uint64_t shim_copy(void* to, const void* from, uint64_t count);
+extern const char shim_copy_instruction[], shim_copy_end[], shim_end[];
+long shim_fork(uint64_t flags, uint64_t area, uint64_t descriptor, uint64_t offset);
+long shim_thread(uint64_t flags, uint64_t area, uint64_t nonce);
+[[noreturn]] void shim_sigreturn(uint64_t ucontext);
+void shim_save_state(uint64_t place);
+void shim_load_state(uint64_t place);
+void shim_signal(int signo, const void* info, void* context);
+[[noreturn]] void shim_born(Area* area);
+[[noreturn]] void shim_born_thread(Area* area, uint64_t nonce);
+[[noreturn]] void shim_first(Area* area);
+}
+
+namespace {
+
+constexpr long kFutex = 202, kExit = 60;
+constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
+constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
+constexpr uint32_t kArchX86_64 = 0xc000003e;
+
+// struct sigcontext and struct ucontext, arch/x86/include/uapi/asm.
+struct SigContext {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
+  uint16_t cs, gs, fs, ss;
+  uint64_t err, trapno, oldmask, cr2, fpstate;
+  uint64_t reserved[8];
+};
+struct UContext {
+  uint64_t flags, link, stack_base;
+  int32_t stack_flags, padding;
+  uint64_t stack_size;
+  SigContext context;
+  uint64_t mask;
+};
+// siginfo_t of SIGSYS and of faults.
+struct SigInfo {
+  int32_t signo, error, code, padding;
+  uint64_t address;
+  int32_t number;
+  uint32_t arch;
+};
+
+Notice& notice() { return *reinterpret_cast<Notice*>(kNoticePage); }
+Process& process() { return *reinterpret_cast<Process*>(kProcessPage); }
+
+uint32_t load(const uint32_t& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
+void store(uint32_t& word, uint32_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
+void fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+long call(long number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0) {
+  const uint64_t arguments[6] = {a, b, c, d, 0, 0};
+  return shim_call(static_cast<uint64_t>(number), arguments);
+}
+void futex_wait(uint32_t& word, uint32_t value, uint64_t scope) {
+  call(kFutex, reinterpret_cast<uint64_t>(&word), kFutexWait | scope, value);
+}
+void futex_wake(uint32_t& word, uint64_t scope) {
+  call(kFutex, reinterpret_cast<uint64_t>(&word), kFutexWake | scope, 0x7fffffff);
+}
+
+constexpr auto kTurnGuest = static_cast<uint32_t>(Turn::kGuest),
+               kTurnSentry = static_cast<uint32_t>(Turn::kSentry);
+
+// Gives the sentry the turn and waits to get it back.
+void hand_over(Area& area, Report report) {
+  area.report = static_cast<uint32_t>(report);
+  area.taken = 0;
+  store(area.turn, kTurnSentry);
+  fence();
+  for (uint32_t i = load(notice().awake) != 0 ? notice().spins : 0; i != 0; --i) {
+    if (load(area.turn) == kTurnGuest) return;
+    __builtin_ia32_pause();
+  }
+  while (load(area.turn) != kTurnGuest) {
+    if (load(notice().awake) == 0 && load(area.taken) == 0) {
+      call(kDoorbell, reinterpret_cast<uint64_t>(&area));
+      continue;
+    }
+    store(area.sleeping, 1);
+    fence();
+    // Had the sentry gone to sleep without having seen the report, somebody must ring: it looks again when it
+    // does.
+    if (load(area.turn) == kTurnSentry) futex_wait(area.turn, kTurnSentry, 0);
+    store(area.sleeping, 0);
+  }
+}
+
+void wait_for_sequence(uint32_t before) {
+  Process& shared = process();
+  for (int i = 0; i < 200; ++i) {
+    if (static_cast<int32_t>(load(shared.completed) - before) >= 0) return;
+    __builtin_ia32_pause();
+  }
+  for (;;) {
+    const uint32_t seen = load(shared.completed);
+    if (static_cast<int32_t>(seen - before) >= 0) return;
+    __atomic_add_fetch(&shared.waiters, 1, __ATOMIC_SEQ_CST);
+    futex_wait(shared.completed, seen, kFutexPrivate);
+    __atomic_sub_fetch(&shared.waiters, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+void* data(Area& area, uint64_t offset) { return reinterpret_cast<char*>(&area) + Area::kData + offset; }
+
+long carry_out(Area& area, const Operation& operation) {
+  const uint64_t* a = operation.a;
+  switch (operation.number) {
+    case Operation::kCopyOut: {
+      const uint64_t left = shim_copy(reinterpret_cast<void*>(a[0]), data(area, a[2]), a[1]);
+      if (left != 0 && a[3] != 0) area.registers.rax = static_cast<uint64_t>(-14);  // EFAULT
+      return static_cast<long>(a[1] - left);
+    }
+    case Operation::kCopyIn:
+      return static_cast<long>(a[1] - shim_copy(data(area, a[2]), reinterpret_cast<const void*>(a[0]), a[1]));
+    case Operation::kFork:
+      return shim_fork(a[0], a[1], a[2], a[3]);
+    case Operation::kThread:
+      return shim_thread(a[0], a[1], a[2]);
+    case Operation::kSaveState:
+      shim_save_state(reinterpret_cast<uint64_t>(data(area, a[0])));
+      return 0;
+    case Operation::kLoadState:
+      shim_load_state(reinterpret_cast<uint64_t>(data(area, a[0])));
+      return 0;
+    default:
+      return shim_call(operation.number, a);
+  }
+}
+
+// The operations that came with the turn. Whether all that had to succeed did.
+bool operate(Area& area, bool stop_at_failure) {
+  const uint32_t count = area.operation_count, sequence = area.sequence;
+  area.operation_count = 0;
+  if (area.wait_for != 0) wait_for_sequence(area.wait_for);
+  bool fine = true;
+  for (uint32_t i = 0; i < count && i < Area::kOperations; ++i) {
+    Operation& operation = area.operations[i];
+    const bool host = operation.number < Operation::kNotHost;
+    operation.result = carry_out(area, operation);
+    if (host && stop_at_failure && operation.result < 0 && operation.result > -4096) {
+      area.failed = i;
+      fine = false;
+      break;
+    }
+  }
+  if (sequence != 0) {
+    store(process().completed, sequence);
+    fence();
+    if (load(process().waiters) != 0) futex_wake(process().completed, kFutexPrivate);
+  }
+  return fine;
+}
+
+// Serves the sentry, which has just given the turn, until it is time to run guest code.
+void serve(Area& area) {
+  for (;;) {
+    const auto command = static_cast<Command>(area.command);
+    if (command == Command::kExit) {
+      for (;;) call(kExit, 0);
+    }
+    if (command == Command::kServe) {
+      operate(area, false);
+      hand_over(area, Report::kDone);
+      continue;
+    }
+    if (operate(area, true)) return;
+    hand_over(area, Report::kFailed);
+  }
+}
+
+uint64_t read_fs() {
+  uint64_t base;
+  asm volatile("rdfsbase %0" : "=r"(base));
+  return base;
+}
+uint64_t read_gs() {
+  uint64_t base;
+  asm volatile("rdgsbase %0" : "=r"(base));
+  return base;
+}
+
+void take_registers(Area& area, const SigContext& from) {
+  Registers& to = area.registers;
+  to.r8 = from.r8, to.r9 = from.r9, to.r10 = from.r10, to.r11 = from.r11;
+  to.r12 = from.r12, to.r13 = from.r13, to.r14 = from.r14, to.r15 = from.r15;
+  to.rdi = from.rdi, to.rsi = from.rsi, to.rbp = from.rbp, to.rbx = from.rbx;
+  to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
+  to.rip = from.rip, to.eflags = from.eflags, to.cs = from.cs, to.ss = from.ss;
+  to.fs_base = read_fs(), to.gs_base = read_gs();
+}
+
+void put_registers(const Registers& from, SigContext& to) {
+  to.r8 = from.r8, to.r9 = from.r9, to.r10 = from.r10, to.r11 = from.r11;
+  to.r12 = from.r12, to.r13 = from.r13, to.r14 = from.r14, to.r15 = from.r15;
+  to.rdi = from.rdi, to.rsi = from.rsi, to.rbp = from.rbp, to.rbx = from.rbx;
+  to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
+  to.rip = from.rip, to.eflags = from.eflags;
+  to.cs = 0x33, to.ss = 0x2b;
+  if (from.fs_base != read_fs()) asm volatile("wrfsbase %0" : : "r"(from.fs_base));
+  if (from.gs_base != read_gs()) asm volatile("wrgsbase %0" : : "r"(from.gs_base));
+}
+
+// A thread that the sentry has just made: it has the turn already.
+[[noreturn]] void begin(Area& area) {
+  serve(area);
+  auto& context = *reinterpret_cast<UContext*>(area.frame);
+  if (area.save_state != 0) shim_save_state(context.context.fpstate);
+  put_registers(area.registers, context.context);
+  shim_sigreturn(area.frame);
+}
+
+}  // namespace
+
+void shim_signal(int signo, const void* raw_info, void* raw_context) {
+  auto& context = *static_cast<UContext*>(raw_context);
+  const auto& info = *static_cast<const SigInfo*>(raw_info);
+  SigContext& state = context.context;
+  // The alternate stack lies in the area.
+  Area& area = *reinterpret_cast<Area*>(reinterpret_cast<uint64_t>(raw_context) & ~(kAreaSize - 1));
+  const bool inside = state.rip >= kShimText && state.rip < kShimText + kShimTextSize;
+  if (inside) {
+    if (signo == kKick) {
+      store(area.interrupted, 1);
+      return;
+    }
+    if ((signo == kSigsegv || signo == kSigbus) &&
+        state.rip == reinterpret_cast<uint64_t>(shim_copy_instruction)) {
+      state.rip = reinterpret_cast<uint64_t>(shim_copy_end);
+      return;
+    }
+  }
+  take_registers(area, state);
+  area.frame = reinterpret_cast<uint64_t>(raw_context);
+  area.mode = static_cast<uint32_t>(Mode::kFrame);
+  Report report = Report::kFault;
+  area.fault = {info.signo, info.code, info.address, state.trapno, state.err};
+  if (inside) {
+    report = Report::kBroken;
+  } else if (signo == kKick) {
+    report = Report::kInterrupted;
+  } else if (signo == kSigsys) {
+    // The call number is the signal's: rax holds it too, but for a call through the vsyscall page.
+    area.registers.orig_rax = static_cast<uint64_t>(static_cast<int64_t>(info.number));
+    report = info.arch == kArchX86_64 ? Report::kCall : Report::kForeignCall;
+  }
+  hand_over(area, report);
+  serve(area);
+  put_registers(area.registers, state);
+}
+
+void shim_born(Area* area) { begin(*area); }
+
+void shim_born_thread(Area* area, uint64_t nonce) {
+  do call(kDoorbell, reinterpret_cast<uint64_t>(area), nonce);
+  while (load(area->turn) != kTurnGuest);
+  begin(*area);
+}
+
+// The first stub has nothing to run. It serves, and that is forking.
+void shim_first(Area* area) {
+  for (;;) serve(*area);
+}

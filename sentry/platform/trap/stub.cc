@@ -1,0 +1,188 @@
+#include "sentry/platform/trap/stub.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/filter.h"
+
+extern "C" const std::byte bulkhead_shim_image[], bulkhead_shim_image_end[];
+
+namespace sentry::platform::trap {
+namespace {
+
+// End of user addresses with four-level paging (and of what the host maps unasked with five).
+constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
+constexpr uint64_t kSaRestorer = 0x04000000;
+
+// How the child tells why it could not get ready: statuses of _exit(2).
+enum class Step : int { kOrphan = 1, kRoom, kText, kNotice, kArea, kProcess, kStack, kSignal, kFilter };
+
+[[noreturn]] void give_up(Step step) { ::_exit(static_cast<int>(step)); }
+
+void map_or_give_up(uint64_t address, uint64_t length, int prot, int flags, int fd, Step step) {
+  void* const wanted = reinterpret_cast<void*>(address);
+  if (::mmap(wanted, length, prot, flags | MAP_FIXED_NOREPLACE, fd, 0) != wanted) give_up(step);
+}
+
+// struct sigaction as rt_sigaction(2) wants it.
+struct KernelSigaction {
+  uint64_t handler, flags, restorer, mask;
+};
+
+void install_handlers() {
+  const ShimHeader& shim = shim_header();
+  // Faults may come while the handler runs (in its copies); the kick may not.
+  const uint64_t faults = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1);
+  for (const int signo : {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, kKick}) {
+    KernelSigaction action{};
+    action.handler = shim.signal_handler;
+    action.restorer = shim.restorer;
+    action.flags = SA_SIGINFO | SA_ONSTACK | kSaRestorer;
+    if (signo == SIGSEGV || signo == SIGBUS) action.flags |= SA_NODEFER;
+    action.mask = ~faults;
+    if (::syscall(SYS_rt_sigaction, signo, &action, nullptr, 8) != 0) give_up(Step::kSignal);
+  }
+}
+
+// Runs in the child, on a copy of the sentry's stack. Leaves for the shim, and never returns.
+[[noreturn]] void become_zygote(const ZygoteSpec& spec, pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) give_up(Step::kOrphan);
+  ::prctl(PR_SET_DUMPABLE, 0);
+#if defined(RSEQ_SIG)
+  // The host would write to the sentry's rseq area, which is about to go.
+  if (__rseq_size != 0) {
+    char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    constexpr long kRegisteredSize = 32;  // struct rseq's first version, which is what glibc 2.36 registers
+    ::syscall(SYS_rseq, area, kRegisteredSize, 1 /* RSEQ_FLAG_UNREGISTER */, RSEQ_SIG);
+  }
+#endif
+  for (int signo = 1; signo < NSIG; ++signo) ::signal(signo, SIG_DFL);
+  // What lies there can only be the sentry's stack and vDSO: the child needs neither any more once it is in
+  // the shim. They are in the way of nothing but the guest's range, which the shim clears.
+  const auto image = shim_image();
+  map_or_give_up(kShimText, kShimTextSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                 Step::kText);
+  std::memcpy(reinterpret_cast<void*>(kShimText), image.data(), image.size());
+  if (::mprotect(reinterpret_cast<void*>(kShimText), kShimTextSize, PROT_READ | PROT_EXEC) != 0)
+    give_up(Step::kText);
+  map_or_give_up(kNoticePage, kPageSize, PROT_READ, MAP_SHARED, spec.notice, Step::kNotice);
+  map_or_give_up(kAreas, kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED, spec.areas, Step::kArea);
+  map_or_give_up(kProcessPage, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                 Step::kProcess);
+  stack_t stack{};
+  stack.ss_sp = reinterpret_cast<void*>(kAreas + Area::kAltStack);
+  stack.ss_size = Area::kAltStackSize;
+  if (::sigaltstack(&stack, nullptr) != 0) give_up(Step::kStack);
+  install_handlers();
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+
+  // Memory goes by the shim's own munmap calls, which the filter allows it.
+  auto& area = *reinterpret_cast<Area*>(kAreas);
+  const auto unmap = [&](uint64_t from, uint64_t to) {
+    area.operations[area.operation_count++] = {SYS_munmap, {from, to - from}, 0};
+  };
+  area.operation_count = 0;
+  unmap(0, kShimText);
+  unmap(kShimText + kShimTextSize, kProcessPage);
+  unmap(kProcessPage + kPageSize, kNoticePage);
+  unmap(kNoticePage + kPageSize, kAreas);
+  unmap(kAreas + kAreaSize, kUserEnd);
+  area.command = static_cast<uint32_t>(Command::kServe);
+  area.sequence = area.wait_for = 0;
+
+  std::vector<sock_filter> program = filter_program();
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  const long listener = ::syscall(
+      SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+      SECCOMP_FILTER_FLAG_NEW_LISTENER | (1UL << 5) /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV */, &filter);
+  // No libc from here on: it could issue a call.
+  area.failed = static_cast<uint32_t>(listener < 0 ? -errno : listener);
+  asm volatile(
+      "mov %0, %%rdi\n"
+      "jmp *%1\n"
+      :
+      : "r"(kAreas), "r"(shim_header().start)
+      : "rdi", "memory");
+  __builtin_unreachable();
+}
+
+const char* describe(int status) {
+  if (!WIFEXITED(status)) return "it was killed";
+  switch (static_cast<Step>(WEXITSTATUS(status))) {
+    case Step::kOrphan:
+      return "the sentry has gone";
+    case Step::kRoom:
+    case Step::kText:
+    case Step::kNotice:
+    case Step::kArea:
+    case Step::kProcess:
+      return "it cannot map its own pages above the guest's range";
+    case Step::kStack:
+      return "no alternate signal stack";
+    case Step::kSignal:
+      return "no signal handlers";
+    case Step::kFilter:
+      break;
+  }
+  return "for an unknown reason";
+}
+
+}  // namespace
+
+std::span<const std::byte> shim_image() {
+  return {bulkhead_shim_image, static_cast<size_t>(bulkhead_shim_image_end - bulkhead_shim_image)};
+}
+
+const ShimHeader& shim_header() { return *reinterpret_cast<const ShimHeader*>(bulkhead_shim_image); }
+
+Surface surface() {
+  Surface list{.program = "stub (trap)", .calls = direct_calls(), .otherwise = Surface::Otherwise::kTrap};
+  for (HostCall& call : consented_calls()) list.calls.push_back(std::move(call));
+  return list;
+}
+
+Zygote start_zygote(const ZygoteSpec& spec) {
+  BULKHEAD_CHECK(shim_header().magic == kShimMagic, "the shim's image is not one");
+  spec.area->turn = static_cast<uint32_t>(Turn::kGuest);
+  const pid_t sentry = ::getpid();
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
+  if (child == 0) become_zygote(spec, sentry);
+  // It has either come to wait in its shim, or has ended.
+  uint32_t* const turn = &spec.area->turn;
+  while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != static_cast<uint32_t>(Turn::kSentry)) {
+    const timespec while_starting{0, 100'000};
+    ::syscall(SYS_futex, turn, FUTEX_WAIT, static_cast<uint32_t>(Turn::kGuest), &while_starting, nullptr, 0);
+    int status = 0;
+    BULKHEAD_CHECK(::waitpid(child, &status, WNOHANG) != child, "the first stub did not get ready: {}",
+                   describe(status));
+  }
+  const auto listener = static_cast<int>(spec.area->failed);
+  BULKHEAD_CHECK(listener != -EBUSY,
+                 "this process already runs under a seccomp filter with a listener (a container with user "
+                 "notification?), and Linux has one for each: run it outside, or with --platform=ptrace");
+  BULKHEAD_CHECK(
+      listener != -EINVAL,
+      "this kernel has no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): use --platform=ptrace");
+  BULKHEAD_CHECK(listener >= 0, "the host refuses the stub's seccomp filter: {}", std::strerror(-listener));
+  return {child, listener};
+}
+
+}  // namespace sentry::platform::trap

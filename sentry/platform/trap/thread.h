@@ -1,0 +1,91 @@
+// One host thread of a stub, as the sentry sees it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "sentry/base/fiber.h"
+#include "sentry/platform/platform.h"
+#include "sentry/platform/trap/area.h"
+
+namespace sentry::platform::trap {
+
+class TrapAddressSpace;
+
+// A place for an area: in the areas' memfd, and in its process.
+struct AreaSlot {
+  uint32_t index = 0;  // in the memfd: nobody else's until the process that has it mapped is gone
+  uint32_t place = 0;  // in the process
+  uint64_t file_offset() const { return index * kAreaSize; }
+  uint64_t address() const { return kAreas + place * kAreaSize; }
+};
+
+struct Thread {
+  enum class State {
+    kUnborn,   // ordered, has not yet been heard of
+    kStopped,  // the sentry has the turn
+    kServing,  // carries out operations for a fiber that waits
+    kRunning,  // runs guest code, or is on its way there
+    kDead,     // killed, or told to exit
+  };
+
+  State state = State::kUnborn;
+  pid_t tid = 0;
+  pid_t process = 0;
+  Area* area = nullptr;
+  AreaSlot slot;
+  TrapAddressSpace* space = nullptr;  // null once that is gone
+
+  // The last report, copied when it came.
+  Report report = Report::kDone;
+  Mode mode = Mode::kFrame;
+  uint64_t frame = 0;
+  FaultInfo fault{};
+  Registers registers{};
+
+  uint64_t notification = 0;        // of seccomp_unotify(2), to be answered to make the thread go on; 0: none
+  bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell
+  std::vector<Operation> consents;  // host calls that it has been ordered and that notify, in order
+  size_t consented = 0;
+  bool interrupt = false;       // asked for while it did not run
+  std::vector<Fiber*> waiters;  // for a change of state
+  Fiber* runner = nullptr;      // the fiber that runs guest code by it
+  bool reserved = false;
+  std::deque<Fiber*> reserving;
+
+  void wake_waiters() {
+    for (Fiber* fiber : waiters) fiber->wake();
+  }
+};
+
+// One fiber at a time has a stopped thread carry something out.
+class Reservation {
+ public:
+  explicit Reservation(std::shared_ptr<Thread> thread) : thread_(std::move(thread)) {
+    Fiber* const self = Fiber::current();
+    if (thread_->reserved) {
+      thread_->reserving.push_back(self);
+      while (thread_->reserved || thread_->reserving.front() != self) Fiber::park();
+      thread_->reserving.pop_front();
+    }
+    thread_->reserved = true;
+  }
+  ~Reservation() { release(); }
+  Reservation(Reservation&& other) noexcept : thread_(std::move(other.thread_)) {}
+  Reservation& operator=(Reservation&&) = delete;
+  void release() {
+    if (thread_ == nullptr) return;
+    thread_->reserved = false;
+    if (!thread_->reserving.empty()) thread_->reserving.front()->wake();
+    thread_.reset();
+  }
+  Thread& operator*() const { return *thread_; }
+
+ private:
+  std::shared_ptr<Thread> thread_;
+};
+
+}  // namespace sentry::platform::trap

@@ -1,0 +1,394 @@
+#include "sentry/platform/trap/trap_platform.h"
+
+#include <cpuid.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/address_space.h"
+#include "sentry/platform/trap/frame.h"
+#include "sentry/platform/trap/stub.h"
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
+constexpr size_t kReapAt = 32;           // stubs that have been killed, when the sentry is too busy to sleep
+constexpr uint64_t kContinue = 1;        // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+
+// How long the sentry looks for a thread's next call before it goes to sleep, and how often a thread looks
+// for its answer: what a sleep and a wake across processors cost, about.
+constexpr Nanoseconds kLongestLinger = 30'000;
+constexpr uint32_t kSpins = 400;
+
+// Size of XSAVE's standard format with what the host has enabled: CPUID leaf 0xd, ebx.
+size_t xsave_size() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) != 0 && b != 0) return b;
+  return 512 + 64;  // FXSAVE with an empty header
+}
+
+uint64_t read_features() {
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+unsigned processors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<unsigned>(CPU_COUNT(&set));
+}
+
+void futex_wake(uint32_t* word) { ::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+
+}  // namespace
+
+TrapPlatform::TrapPlatform(EventLoop& loop)
+    : loop_(loop),
+      areas_(::memfd_create("areas", MFD_CLOEXEC)),
+      notice_(::memfd_create("notice", MFD_CLOEXEC)),
+      fpstate_size_(xsave_size()),
+      enabled_features_(read_features()) {
+  BULKHEAD_CHECK(fpstate_size_ < Area::kAltStackSize / 4, "vector state of {} bytes", fpstate_size_);
+  BULKHEAD_CHECK(areas_ && ::ftruncate(areas_.get(), static_cast<off_t>(kSlots * kAreaSize)) == 0,
+                 "memory for the areas: error {}", errno);
+  BULKHEAD_CHECK(notice_ && ::ftruncate(notice_.get(), static_cast<off_t>(kPageSize)) == 0,
+                 "memory for the notice page: error {}", errno);
+  void* memory = ::mmap(nullptr, kSlots * kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                        areas_.get(), 0);
+  void* told = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, notice_.get(), 0);
+  BULKHEAD_CHECK(memory != MAP_FAILED && told != MAP_FAILED, "mapping the areas: error {}", errno);
+  area_memory_ = static_cast<std::byte*>(memory);
+  told_ = static_cast<Notice*>(told);
+  if (processors() > 1) {
+    spins_ = kSpins;
+    linger_ = kLongestLinger;
+  }
+  told_->spins = spins_;
+  told_->awake = 1;
+
+  zygote_thread_ = std::make_shared<Thread>();
+  zygote_thread_->slot = take_slot(0);
+  zygote_thread_->area = area_of(zygote_thread_->slot);
+  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area});
+  listener_ = Fd(zygote.listener);
+  zygote_thread_->tid = zygote_thread_->process = zygote.pid;
+  zygote_thread_->state = Thread::State::kStopped;
+  zygote_ = std::make_unique<TrapAddressSpace>(*this, zygote.pid);
+  zygote_thread_->space = zygote_.get();
+  zygote_->threads_.push_back(zygote_thread_);
+  zygote_->slots_ = {zygote_thread_->slot};
+  threads_.emplace(zygote.pid, zygote_thread_);
+  spaces_.emplace(zygote.pid, zygote_.get());
+#ifdef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+  // The one who asks and the one who answers rarely run at once (Linux 6.6).
+  if (spins_ == 0)
+    ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+#endif
+  auto watch = HostWatch::create(loop, listener_.get(), EPOLLIN, [this](uint32_t) { notified(); });
+  BULKHEAD_CHECK(watch.ok(), "watching the stubs' notifications: error {}", watch.error().value());
+  listener_watch_ = std::move(*watch);
+
+  // SIGCHLD says that a stub has ended. It is blocked except while the loop sleeps.
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  ::sigaction(SIGCHLD, &action, nullptr);
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &child, &sleep_mask_);
+  sigdelset(&sleep_mask_, SIGCHLD);
+}
+
+TrapPlatform::~TrapPlatform() = default;
+
+Result<AddressSpace::Forked> TrapPlatform::new_address_space() {
+  if (dying_.size() >= kReapAt) reap();
+  return zygote_->fork_by(zygote_thread_, true);
+}
+
+// ---- areas
+
+AreaSlot TrapPlatform::take_slot(uint32_t place) {
+  uint32_t index = 0;
+  if (!free_slots_.empty()) {
+    index = free_slots_.back();
+    free_slots_.pop_back();
+  } else {
+    index = next_slot_++;
+    BULKHEAD_CHECK(index < kSlots, "more host threads than there are areas");
+  }
+  return {index, place};
+}
+
+void TrapPlatform::free_areas(const std::vector<AreaSlot>& slots) {
+  for (const AreaSlot& slot : slots) {
+    ::fallocate(areas_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(slot.file_offset()), static_cast<off_t>(kAreaSize));
+    free_slots_.push_back(slot.index);
+  }
+}
+
+Area* TrapPlatform::area_of(const AreaSlot& slot) const {
+  return reinterpret_cast<Area*>(area_memory_ + slot.file_offset());
+}
+
+// ---- the turn
+
+void TrapPlatform::give_turn(Thread& thread, Command command, Thread::State state) {
+  Area& area = *thread.area;
+  area.command = static_cast<uint32_t>(command);
+  thread.state = state;
+  if (state != Thread::State::kDead) running_.push_back(&thread);
+  expected_notifications_ += thread.consents.size();
+  __atomic_store_n(&area.turn, static_cast<uint32_t>(Turn::kGuest), __ATOMIC_SEQ_CST);
+  if (thread.notification != 0) {
+    answer(std::exchange(thread.notification, 0), thread.notification_runs);
+  } else if (__atomic_load_n(&area.sleeping, __ATOMIC_SEQ_CST) != 0) {
+    futex_wake(&area.turn);
+  }
+}
+
+// Whether the thread has given the turn back.
+bool TrapPlatform::look(Thread& thread) {
+  if (__atomic_load_n(&thread.area->turn, __ATOMIC_ACQUIRE) != static_cast<uint32_t>(Turn::kSentry))
+    return false;
+  took(thread);
+  return true;
+}
+
+void TrapPlatform::took(Thread& thread) {
+  Area& area = *thread.area;
+  area.taken = 1;
+  std::erase(running_, &thread);
+  expected_notifications_ -= thread.consents.size() - thread.consented;
+  thread.consents.clear();
+  thread.consented = 0;
+  const auto report = static_cast<Report>(area.report);
+  if (thread.state == Thread::State::kRunning) {
+    thread.report = report;
+    thread.mode = static_cast<Mode>(area.mode);
+    thread.frame = area.frame;
+    thread.fault = area.fault;
+    thread.registers = area.registers;
+    const bool frame = thread.mode == Mode::kFrame && plausible_frame(thread.slot.address(), thread.frame);
+    if (thread.report > Report::kBroken || !(frame || thread.mode == Mode::kJump))
+      thread.report = Report::kBroken;
+  }
+  thread.state = Thread::State::kStopped;
+  thread.wake_waiters();
+}
+
+void TrapPlatform::wait_while(Thread& thread, Thread::State state) {
+  // Short answers come before another fiber could run.
+  if (state == Thread::State::kServing && thread.consents.empty()) {
+    for (unsigned i = 0; i < spins_; ++i) {
+      if (look(thread)) return;
+      __builtin_ia32_pause();
+    }
+  }
+  Fiber* const self = Fiber::current();
+  thread.waiters.push_back(self);
+  while (thread.state == state) Fiber::park();
+  std::erase(thread.waiters, self);
+}
+
+bool TrapPlatform::stop(Thread& thread) {
+  kick(thread);
+  wait_while(thread, Thread::State::kRunning);
+  return thread.state == Thread::State::kStopped;
+}
+
+void TrapPlatform::kick(Thread& thread) { ::syscall(SYS_tgkill, thread.process, thread.tid, kKick); }
+
+bool TrapPlatform::collect() {
+  bool any = false;
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (i < running_.size() && look(*running_[i])) any = true;
+  }
+  return any;
+}
+
+bool TrapPlatform::linger(Deadline until) {
+  if (linger_ == 0 || running_.empty()) return false;
+  const Nanoseconds start = monotonic_now();
+  Nanoseconds end = start + linger_;
+  if (until && *until < end) end = *until;
+  for (unsigned i = 0;; ++i) {
+    if (collect()) return true;
+    if ((i & 15) == 15) {
+      if (monotonic_now() >= end) return false;
+      if (expected_notifications_ != 0) {
+        pollfd listener{listener_.get(), POLLIN, 0};
+        if (::poll(&listener, 1, 0) > 0) {
+          notified();
+          return true;
+        }
+      }
+    }
+    __builtin_ia32_pause();
+  }
+}
+
+bool TrapPlatform::may_sleep() {
+  __atomic_store_n(&told_->awake, 0, __ATOMIC_SEQ_CST);
+  if (!collect()) return true;
+  woke();
+  return false;
+}
+
+void TrapPlatform::woke() {
+  __atomic_store_n(&told_->awake, 1, __ATOMIC_SEQ_CST);
+  reap();
+}
+
+// ---- notifications
+
+void TrapPlatform::answer(uint64_t id, bool run) {
+  seccomp_notif_resp response{};
+  response.id = id;
+  response.flags = run ? kContinue : 0;
+  // ENOENT: it has been killed meanwhile.
+  ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+void TrapPlatform::born(Thread& thread, pid_t tid, uint64_t notification, bool runs) {
+  thread.tid = tid;
+  thread.notification = notification;
+  thread.notification_runs = runs;
+  thread.state = Thread::State::kStopped;
+  --expected_notifications_;
+  const auto found =
+      std::find_if(births_.begin(), births_.end(), [&](const auto& one) { return one.get() == &thread; });
+  threads_[tid] = *found;
+  births_.erase(found);
+  thread.wake_waiters();
+}
+
+void TrapPlatform::notified() {
+  seccomp_notif request{};
+  // Never blocks: there was one, and the host counts those whose senders have died meanwhile (ENOENT).
+  if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &request) != 0) return;
+  const auto tid = static_cast<pid_t>(request.pid);
+  const auto& arguments = request.data.args;
+  const auto known = threads_.find(tid);
+  if (known == threads_.end()) {
+    for (const auto& birth : births_) {
+      const AreaSlot& slot = birth->slot;
+      const bool thread =
+          request.data.nr == kDoorbell && birth->process != 0 && arguments[1] == slot.file_offset();
+      const bool process =
+          request.data.nr == SYS_mmap && birth->process == 0 && arguments[0] == slot.address() &&
+          arguments[1] == kAreaSize && arguments[2] == (PROT_READ | PROT_WRITE) &&
+          arguments[3] == (MAP_SHARED | MAP_FIXED) && arguments[4] == static_cast<uint64_t>(areas_.get()) &&
+          arguments[5] == slot.file_offset();
+      if (!thread && !process) continue;
+      born(*birth, tid, request.id, process);
+      return;
+    }
+    ::kill(tid, SIGKILL);
+    return;
+  }
+  const std::shared_ptr<Thread> thread = known->second;
+  if (request.data.nr == kDoorbell) {
+    if (thread->notification != 0 || thread->state == Thread::State::kDead) return;
+    const bool has_turn =
+        __atomic_load_n(&thread->area->turn, __ATOMIC_ACQUIRE) == static_cast<uint32_t>(Turn::kGuest);
+    if (has_turn) {
+      answer(request.id, false);
+      return;
+    }
+    thread->notification = request.id;
+    thread->notification_runs = false;
+    if (thread->state == Thread::State::kRunning || thread->state == Thread::State::kServing) took(*thread);
+    return;
+  }
+  if (thread->consented < thread->consents.size()) {
+    const Operation& order = thread->consents[thread->consented];
+    if (static_cast<uint64_t>(request.data.nr) == order.number &&
+        std::equal(arguments, arguments + 6, order.a)) {
+      ++thread->consented;
+      --expected_notifications_;
+      answer(request.id, true);
+      if (thread->state == Thread::State::kDead) forget(thread);
+      return;
+    }
+  }
+  log("stub {} asks for host call {} without an order; its process is ended", thread->process,
+      request.data.nr);
+  kill_process(thread->process);
+}
+
+// ---- ends
+
+void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
+  thread->state = Thread::State::kDead;
+  std::erase(running_, thread.get());
+  expected_notifications_ -= thread->consents.size() - thread->consented;
+  thread->consents.clear();
+  thread->consented = 0;
+  const auto found = threads_.find(thread->tid);
+  if (found != threads_.end() && found->second == thread) threads_.erase(found);
+  thread->wake_waiters();
+}
+
+void TrapPlatform::kill_process(pid_t process) {
+  ::kill(process, SIGKILL);
+  const auto alive = spaces_.find(process);
+  if (alive == spaces_.end()) {
+    for (const auto& thread : dying_[process].threads) forget(thread);
+    return;
+  }
+  const auto threads = alive->second->threads_;
+  for (const auto& thread : threads) forget(thread);
+}
+
+void TrapPlatform::reap() {
+  for (;;) {
+    int status = 0;
+    const pid_t pid = ::wait4(-1, &status, __WALL | WNOHANG, nullptr);
+    if (pid <= 0) return;
+    BULKHEAD_CHECK(pid != zygote_thread_->tid, "the first stub was killed");
+    const auto alive = spaces_.find(pid);
+    if (alive != spaces_.end()) {
+      // Killed from outside, or by a fault that nothing could take. The address space still stands above.
+      const auto threads = alive->second->threads_;
+      for (const auto& thread : threads) forget(thread);
+      alive->second->ended_ = true;
+      spaces_.erase(alive);
+      continue;
+    }
+    const auto dying = dying_.find(pid);
+    if (dying == dying_.end()) continue;
+    free_areas(dying->second.slots);
+    dying_.erase(dying);
+    if (dying_.empty()) {
+      const auto actions = std::exchange(let_go_, {});
+      for (const auto& action : actions) action();
+    }
+  }
+}
+
+void TrapPlatform::when_let_go(std::function<void()> action) {
+  if (dying_.empty())
+    action();
+  else
+    let_go_.push_back(std::move(action));
+}
+
+}  // namespace sentry::platform::trap

@@ -1,0 +1,93 @@
+// The platform over seccomp: guest calls trap into a shim in the guest's own address space, which hands over
+// through shared memory. docs/trap.md tells the whole story.
+#pragma once
+
+#include <csignal>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "sentry/base/fd.h"
+#include "sentry/platform/platform.h"
+#include "sentry/platform/trap/thread.h"
+
+namespace sentry::platform::trap {
+
+class TrapPlatform final : public Platform {
+ public:
+  explicit TrapPlatform(EventLoop& loop);
+  ~TrapPlatform() override;
+
+  Result<AddressSpace::Forked> new_address_space() override;
+  size_t fpstate_size() const override { return fpstate_size_; }
+  void when_let_go(std::function<void()> action) override;
+
+  bool collect() override;
+  bool linger(Deadline until) override;
+  bool may_sleep() override;
+  void woke() override;
+  const sigset_t* sleep_mask() const override { return &sleep_mask_; }
+
+ private:
+  friend class TrapAddressSpace;
+  friend class TrapContext;
+
+  uint64_t enabled_features() const { return enabled_features_; }
+
+  // Areas.
+  AreaSlot take_slot(uint32_t place);
+  void free_areas(const std::vector<AreaSlot>& slots);
+  Area* area_of(const AreaSlot& slot) const;
+
+  // The turn: to the thread with this command, and what brings it back.
+  void give_turn(Thread& thread, Command command, Thread::State state);
+  bool look(Thread& thread);
+  void took(Thread& thread);
+  // Parks the current fiber until the thread is in another state than this.
+  void wait_while(Thread& thread, Thread::State state);
+  // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
+  bool stop(Thread& thread);
+  void kick(Thread& thread);
+
+  // Notifications.
+  void notified();
+  void answer(uint64_t id, bool run);
+  void born(Thread& thread, pid_t tid, uint64_t notification, bool runs);
+
+  // Ends.
+  void kill_process(pid_t process);
+  void reap();
+  void forget(const std::shared_ptr<Thread>& thread);
+
+  struct Dying {
+    std::vector<std::shared_ptr<Thread>> threads;
+    std::vector<AreaSlot> slots;
+  };
+
+  EventLoop& loop_;
+  Fd areas_, notice_, listener_;
+  std::byte* area_memory_ = nullptr;
+  Notice* told_ = nullptr;
+  std::unique_ptr<HostWatch> listener_watch_;
+  size_t fpstate_size_;
+  uint64_t enabled_features_;
+  sigset_t sleep_mask_;
+  unsigned spins_ = 0;
+
+  std::vector<uint32_t> free_slots_;
+  uint32_t next_slot_ = 0;
+  std::unordered_map<pid_t, std::shared_ptr<Thread>> threads_;
+  std::vector<std::shared_ptr<Thread>> births_;
+  std::vector<Thread*> running_;  // kRunning and kServing: those that may have something to say
+  std::unordered_map<pid_t, TrapAddressSpace*> spaces_;  // by process
+  std::unordered_map<pid_t, Dying> dying_;               // killed, not yet reaped
+  std::vector<std::function<void()>> let_go_;            // for when nothing is dying or unconfirmed
+  size_t expected_notifications_ = 0;
+  Nanoseconds linger_ = 0;
+  std::unique_ptr<TrapAddressSpace> zygote_;
+  std::shared_ptr<Thread> zygote_thread_;
+};
+
+}  // namespace sentry::platform::trap
