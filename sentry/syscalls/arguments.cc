@@ -57,6 +57,10 @@ Result<uint64_t> count_pointers(Task& task, uint64_t place) {
 
 std::string FdNumber::print(const CallView& call, size_t index) { return text::fd(low_int(call.raw[index])); }
 
+std::string SignalNumber::print(const CallView& call, size_t index) {
+  return text::signal_name(low_int(call.raw[index]));
+}
+
 std::string Mode::print(const CallView& call, size_t index) {
   return text::octal(static_cast<uint32_t>(call.raw[index]));
 }

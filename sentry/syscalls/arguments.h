@@ -50,6 +50,12 @@ struct Choice {
   }
 };
 
+struct SignalNumber {
+  int value;
+  operator int() const { return value; }
+  static std::string print(const CallView& call, size_t index);
+};
+
 // Permission bits.
 struct Mode {
   unsigned value;

@@ -39,7 +39,7 @@ Result<int> sys_signalfd(Task& task, FdNumber fd, InSignalSet signals, size_t si
 Result<int> sys_signalfd4(Task& task, FdNumber fd, InSignalSet signals, size_t size,
                           Flags<kSignalfdNames> flags);
 Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags);
-Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> info,
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, SignalNumber signo, GuestPtr<const siginfo_t> info,
                                unsigned flags);
 Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target, unsigned flags);
 

@@ -158,7 +158,7 @@ Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
   return task.install_fd(fs::pidfd::make_pidfd(*group, static_cast<int>(flags), task.credentials), true);
 }
 
-Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, int signo, GuestPtr<const siginfo_t> place,
+Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, SignalNumber signo, GuestPtr<const siginfo_t> place,
                                unsigned flags) {
   if (flags != 0) return Errno(EINVAL);
   const auto file = TRY(pidfd_at(task, fd));

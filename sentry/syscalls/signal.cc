@@ -18,7 +18,7 @@ constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_O
                                  SA_NODEFER | SA_RESETHAND | 0x04000000 /* SA_RESTORER */ |
                                  0x800 /* SA_EXPOSE_TAGBITS */;
 
-Result<> sys_rt_sigaction(Task& task, Choice<kSignalNames> signo, GuestPtr<const SignalAction> in,
+Result<> sys_rt_sigaction(Task& task, SignalNumber signo, GuestPtr<const SignalAction> in,
                           GuestPtr<SignalAction> out, uint64_t size) {
   if (size != kSetSize) return Errno(EINVAL);
   if (signo < 1 || signo > kSignals) return Errno(EINVAL);
@@ -133,9 +133,7 @@ Result<int> sys_rt_sigtimedwait(Task& task, InSignalSet set, GuestPtr<SignalInfo
   return found->si_signo;
 }
 
-Result<> sys_kill(Task& task, pid_t pid, Choice<kSignalNames> signo) {
-  return kernel::kill(task, pid, signo);
-}
+Result<> sys_kill(Task& task, pid_t pid, SignalNumber signo) { return kernel::kill(task, pid, signo); }
 
 Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const SignalInfo& info) {
   if (tid <= 0 || signo < 0 || signo > kSignals) return Errno(EINVAL);
@@ -154,11 +152,11 @@ Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const Sign
   return {};
 }
 
-Result<> sys_tkill(Task& task, pid_t tid, Choice<kSignalNames> signo) {
+Result<> sys_tkill(Task& task, pid_t tid, SignalNumber signo) {
   return send_to_thread(task, 0, tid, signo,
                         kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
 }
-Result<> sys_tgkill(Task& task, pid_t tgid, pid_t tid, Choice<kSignalNames> signo) {
+Result<> sys_tgkill(Task& task, pid_t tgid, pid_t tid, SignalNumber signo) {
   if (tgid <= 0) return Errno(EINVAL);
   return send_to_thread(task, tgid, tid, signo,
                         kernel::make_signal(signo, SI_TKILL, task.group->id, task.credentials->uid));
@@ -169,15 +167,14 @@ bool forged(const Task& task, pid_t target, const SignalInfo& info) {
   return (info.si_code >= 0 || info.si_code == SI_TKILL) && target != task.group->id && target != task.tid;
 }
 
-Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, Choice<kSignalNames> signo,
-                             GuestPtr<const SignalInfo> in) {
+Result<> sys_rt_sigqueueinfo(Task& task, pid_t pid, SignalNumber signo, GuestPtr<const SignalInfo> in) {
   SignalInfo info = TRY(task.memory().read(in));
   info.si_signo = signo;
   if (forged(task, pid, info)) return Errno(EPERM);
   if (pid <= 0) return Errno(pid == 0 ? ESRCH : EINVAL);
   return kernel::kill(task, pid, signo, &info);
 }
-Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, Choice<kSignalNames> signo,
+Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, SignalNumber signo,
                                GuestPtr<const SignalInfo> in) {
   SignalInfo info = TRY(task.memory().read(in));
   info.si_signo = signo;
