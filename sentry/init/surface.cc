@@ -70,6 +70,14 @@ Surface sentry_surface(std::string_view platform) {
            HOST_CALL(prlimit64, "sanitizers: stack bounds"),
            HOST_CALL(ioctl, "sanitizers: is the report's stream a terminal"),
            HOST_CALL(uname, "sanitizers: address-space size"),
+           HOST_CALL(pipe, "sanitizers: whether memory is readable"),
+           HOST_CALL(pipe2, "sanitizers: whether memory is readable"),
+           HOST_CALL(mprotect, "sanitizers: shadow memory"),
+           HOST_CALL(open, "sanitizers: reports"),
+           HOST_CALL(newfstatat, "sanitizers: reports"),
+           HOST_CALL(sched_getaffinity, "sanitizers: number of processors"),
+           HOST_CALL(process_vm_readv, "sanitizers: reports"),
+           HOST_CALL(tgkill, "sanitizers: abort"),
        })
     list.calls.push_back(call);
 #endif
