@@ -8,6 +8,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/sysv_semaphore.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -128,6 +129,8 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   child->timer_slack = parent.timer_slack;
   child->personality = parent.personality;
   child->scheduling = parent.scheduling.inherited();
+  child->seccomp_mode = parent.seccomp_mode;
+  child->seccomp = parent.seccomp;
   if ((flags & CLONE_SYSVSEM) != 0) {
     if (parent.semaphore_undo == nullptr)
       parent.semaphore_undo = std::make_shared<SemaphoreUndo>(kernel.ipc->semaphores, parent.group->id);
@@ -147,9 +150,18 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   std::shared_ptr<Task::VforkGate> gate;
   if ((flags & CLONE_VFORK) != 0) gate = child->vfork_gate = std::make_shared<Task::VforkGate>();
 
+  int event = 0;
+  if (parent.traced != nullptr && (flags & CLONE_UNTRACED) == 0) {
+    event = (flags & CLONE_VFORK) != 0       ? PTRACE_EVENT_VFORK
+            : request.exit_signal != SIGCHLD ? PTRACE_EVENT_CLONE
+                                             : PTRACE_EVENT_FORK;
+    if ((parent.traced->options >> event & 1) != 0 || (flags & CLONE_PTRACE) != 0)
+      trace_child(parent, *child);
+  }
   ++kernel.forks;
   kernel.add(*child);
   kernel.run(std::move(child));
+  if (event != 0) report_event(parent, event, static_cast<uint64_t>(tid));
   if (gate != nullptr) {
     // Only a fatal signal ends this wait (TASK_KILLABLE).
     FiberWaiter waiter;
@@ -157,6 +169,7 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
     Fiber::current()->set_sleeping(true);
     while (!gate->open && !parent.group->exiting && !parent.exited) Fiber::park();
     Fiber::current()->set_sleeping(false);
+    report_event(parent, PTRACE_EVENT_VFORK_DONE, static_cast<uint64_t>(tid));
   }
   return tid;
 }

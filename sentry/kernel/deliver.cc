@@ -9,6 +9,7 @@
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/task.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -220,6 +221,13 @@ std::optional<SignalInfo> Task::next_signal() {
 void Task::wait_while_stopped() {
   in_stop_ = true;
   while (group->stopped && !group->exiting && !exited) {
+    if (traced != nullptr) {
+      if (traced->past_group_stop) break;
+      const std::shared_ptr<Traced> tracing = traced;
+      stop_traced(*this, group->stop_signal | (tracing->seized ? PTRACE_EVENT_STOP << 8 : 0), nullptr);
+      tracing->past_group_stop = true;
+      continue;
+    }
     FiberWaiter waiter;
     waiter.join(group->resume);
     Fiber::park();
@@ -229,10 +237,21 @@ void Task::wait_while_stopped() {
 
 void Task::deliver_signals() {
   for (;;) {
-    if (group->stopped) wait_while_stopped();
+    if (group->stopped && (traced == nullptr || !traced->past_group_stop)) wait_while_stopped();
     if (exited || group->exiting) return;
-    const auto info = next_signal();
+    if (traced != nullptr && traced->interrupt) {
+      traced->interrupt = false;
+      const SignalInfo trap =
+          make_signal(SIGTRAP, SIGTRAP | PTRACE_EVENT_STOP << 8, group->id, credentials->uid);
+      stop_traced(*this, SIGTRAP | PTRACE_EVENT_STOP << 8, &trap);
+      continue;
+    }
+    auto info = next_signal();
     if (!info) break;
+    if (traced != nullptr) {
+      info = report_signal(*this, *info);
+      if (!info) continue;
+    }
     deliver(*info);
     if (exited || group->exiting) return;
   }
@@ -298,6 +317,7 @@ void Task::deliver(const SignalInfo& info) {
     }
     return;
   }
+  if (traced != nullptr && traced->step) report_step(*this);  // at the handler's first instruction
   saved_mask.reset();
   SignalSet next = mask | chosen.mask;
   if ((chosen.flags & SA_NODEFER) == 0) next.add(signo);

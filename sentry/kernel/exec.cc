@@ -15,6 +15,7 @@
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/vfs/lock.h"
 #include "sentry/vfs/operations.h"
 
@@ -91,7 +92,9 @@ Result<NewIdentity> new_identity(Task& task, vfs::File& file) {
   auto next = std::make_shared<vfs::Credentials>(*task.credentials);
   const vfs::Credentials& old = *task.credentials;
   const vfs::Attributes attributes = TRY(file.inode()->getattr());
-  const bool honour = !next->no_new_privs && file.path().mount != nullptr && !file.path().mount->nosuid;
+  const bool watched = task.traced != nullptr && !task.traced->tracer->credentials->capable(CAP_SYS_PTRACE);
+  const bool honour =
+      !next->no_new_privs && !watched && file.path().mount != nullptr && !file.path().mount->nosuid;
   if (honour && (attributes.mode & S_ISUID) != 0) next->euid = attributes.uid;
   if (honour && (attributes.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) next->egid = attributes.gid;
   next->suid = next->fsuid = next->euid;
@@ -379,6 +382,8 @@ Result<> exec(Task& task, ExecRequest request) {
   TRY(end_other_tasks(task));
 
   // The point of no return.
+  const pid_t former_tid = task.tid;
+  group.traced_by.reset();  // of a leader whose place this task takes
   if (task.group->leader != &task) {
     task.kernel.remove(task);
     task.tid = group.id;
@@ -425,6 +430,7 @@ Result<> exec(Task& task, ExecRequest request) {
   task.registers.rip = fresh.entry;
   task.registers.rsp = fresh.stack_pointer;
   task.registers.orig_rax = ~uint64_t{0};
+  report_exec(task, former_tid);
   return {};
 }
 

@@ -3,12 +3,14 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/sysv_semaphore.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -71,8 +73,9 @@ int child_status(int wait_status) {
   return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status);
 }
 
-// Tells the parent of a zombie, and reaps it where nobody wants it.
+// Tells the parent of a zombie, and reaps it where nobody wants it. A debugger hears of it first.
 void announce_death(ThreadGroup& group) {
+  if (withhold_from_parent(group)) return;
   ThreadGroup* parent = group.parent;
   if (parent == nullptr) {
     group.kernel.reap(group);
@@ -150,6 +153,12 @@ void finish_process(ThreadGroup& group, Task& last) {
   const auto process_group = group.process_group;
   const bool was_orphaned = process_group == nullptr || process_group->orphaned();
   give_away_children(group);
+  // Zombies that it did not collect as their tracer are now their parents'.
+  for (const TracedEnd& end : std::exchange(group.traced_ends, {})) {
+    if (end.whole == nullptr) continue;
+    end.whole->traced_by.reset();
+    announce_death(*end.whole);
+  }
   if (process_group != nullptr) release_orphaned(*process_group, was_orphaned);
   group.exit_watchers.wake();
   const bool first = kernel.first == &group;
@@ -183,9 +192,12 @@ void exit_group(ThreadGroup& group, int wait_status) {
 
 void finish_exit(Task& task) {
   const std::shared_ptr<ThreadGroup> group = task.group;
+  report_event(task, PTRACE_EVENT_EXIT,
+               static_cast<uint64_t>(group->exiting ? group->wait_status : (task.exit_code & 0xff) << 8));
+  const int own_status = group->exiting ? group->wait_status : (task.exit_code & 0xff) << 8;
   task.exited = true;
-  if (task.kernel.observer != nullptr)
-    task.kernel.observer->ended(task, group->exiting ? group->wait_status : (task.exit_code & 0xff) << 8);
+  if (task.kernel.observer != nullptr) task.kernel.observer->ended(task, own_status);
+  release_tracees(task);
   account(*group, task);
   if (task.memory_map != nullptr) release_futexes(task);
   if (task.vfork_gate != nullptr) {
@@ -201,6 +213,7 @@ void finish_exit(Task& task) {
   group->command_line_name = task.comm;
   const bool last = group->tasks.size() == 1;
   if (last && !group->exiting) group->wait_status = (task.exit_code & 0xff) << 8;
+  report_end(task, own_status);
   task.kernel.remove(task);
   std::erase(group->tasks, &task);
   if (group->leader == &task) group->leader = nullptr;
@@ -238,6 +251,68 @@ rusage usage_of(const ThreadGroup& group) {
 
 namespace {
 
+// The tracees of this process's threads: their stops, and the ends that only a tracer hears of.
+bool collect_traced(Task& task, const WaitRequest& request, WaitAnswer& answer, bool& candidates) {
+  using Which = WaitRequest::Which;
+  const auto wanted = [&](pid_t tid, const ThreadGroup* of) {
+    switch (request.which) {
+      case Which::kAny:
+        return true;
+      case Which::kPid:
+        return tid == request.id;
+      case Which::kGroup:
+        return of != nullptr && of->process_group != nullptr && of->process_group->id == request.id;
+      case Which::kSelfGroup:
+        return of != nullptr && of->process_group == task.group->process_group;
+    }
+    return false;
+  };
+  for (Task* tracer : task.group->tasks) {
+    if ((request.options & __WNOTHREAD) != 0 && tracer != &task) continue;
+    for (Task* tracee : tracer->tracees) {
+      if (!wanted(tracee->tid, tracee->group.get())) continue;
+      candidates = true;
+      Traced& traced = *tracee->traced;
+      if (!traced.stopped || traced.reported || traced.listening) continue;
+      answer.pid = tracee->tid;
+      answer.uid = tracee->credentials->uid;
+      answer.status = traced.status << 8 | 0x7f;
+      answer.code = traced.group_stop ? CLD_STOPPED : CLD_TRAPPED;
+      answer.usage = usage_of(*tracee->group);
+      if ((request.options & WNOWAIT) == 0) traced.reported = true;
+      return true;
+    }
+  }
+  auto& ends = task.group->traced_ends;
+  for (auto end = ends.begin(); end != ends.end(); ++end) {
+    if (!wanted(end->tid, end->whole.get())) continue;
+    candidates = true;
+    if ((request.options & WEXITED) == 0) continue;
+    answer.pid = end->tid;
+    answer.uid = end->uid;
+    answer.status = end->wait_status;
+    answer.code = child_code(end->wait_status);
+    if ((request.options & WNOWAIT) != 0) return true;
+    const std::shared_ptr<ThreadGroup> whole = end->whole;
+    ends.erase(end);
+    if (whole != nullptr) {
+      whole->traced_by.reset();
+      announce_death(*whole);
+    }
+    return true;
+  }
+  // A leader whose threads still run will be heard of.
+  for (const auto& [id, group] : task.kernel.groups())
+    if (!group->dead && group->traced_by.lock() == task.group && wanted(id, group.get())) candidates = true;
+  return false;
+}
+
+// Whether a thread of this process traces the child: wait(2) then tells of its stops as a tracee's.
+bool traces(const ThreadGroup& group, const ThreadGroup& child) {
+  return child.leader != nullptr && child.leader->traced != nullptr &&
+         child.leader->traced->tracer->group.get() == &group;
+}
+
 bool selects(const Task& task, const WaitRequest& request, const ThreadGroup& child) {
   switch (request.which) {
     case WaitRequest::Which::kAny:
@@ -253,7 +328,7 @@ bool selects(const Task& task, const WaitRequest& request, const ThreadGroup& ch
       break;
   }
   if ((request.options & __WNOTHREAD) != 0 && child.creator != task.tid) return false;
-  if ((request.options & __WALL) != 0) return true;
+  if ((request.options & __WALL) != 0 || traces(*task.group, child)) return true;
   const bool clone_child = child.exit_signal != SIGCHLD;
   return clone_child == ((request.options & static_cast<int>(__WCLONE)) != 0);
 }
@@ -298,9 +373,11 @@ Result<WaitAnswer> wait_for_child(Task& task, const WaitRequest& request) {
   FiberWaiter waiter;
   for (;;) {
     bool candidates = false;
+    if (collect_traced(task, request, answer, candidates)) return answer;
     for (ThreadGroup* child : group.children) {
       if (!selects(task, request, *child)) continue;
       candidates = true;
+      if (child->dead ? !child->traced_by.expired() : traces(group, *child)) continue;
       if (collect(task, *child, request.options, answer)) return answer;
     }
     if (!candidates) return Errno(ECHILD);

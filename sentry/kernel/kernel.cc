@@ -1,4 +1,5 @@
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/trace.h"
 
 #include <algorithm>
 

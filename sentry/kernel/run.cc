@@ -1,18 +1,35 @@
 // The life of a task: guest code, traps, calls, signals.
+#include <linux/audit.h>
 #include <sys/syscall.h>
+
+#include <algorithm>
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/seccomp.h"
 #include "sentry/kernel/task.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
+
+namespace {
+
+constexpr int kSysSeccomp = 1;         // SYS_SECCOMP, asm-generic/siginfo.h
+constexpr uint64_t kTrapFlag = 0x100;  // EFLAGS.TF: a trap after each instruction
+
+}  // namespace
 
 void Task::run_loop() {
   for (;;) {
     deliver_signals();
     if (exited || group->exiting) break;
+    call_ = -1;
+    const bool step = traced != nullptr && traced->step;
+    const uint64_t own_trap_flag = registers.eflags & kTrapFlag;
+    if (step) registers.eflags |= kTrapFlag;
     const platform::Trap trap = context->run(registers);
+    if (step && own_trap_flag == 0) registers.eflags &= ~kTrapFlag;
     switch (trap.kind) {
       case platform::Trap::Kind::kSyscall:
         handle_syscall(trap.foreign);
@@ -30,6 +47,79 @@ void Task::run_loop() {
   finish_exit(*this);
 }
 
+// A debugger may look at the call and change it, then the filters decide. Nothing if it is not to be carried
+// out; rax then holds its result.
+std::optional<uint32_t> Task::admit(uint32_t number) {
+  if (traced != nullptr && traced->until != Traced::Until::kEvent) {
+    const bool emulated = traced->until == Traced::Until::kSysemu;
+    report_call(*this, PTRACE_SYSCALL_INFO_ENTRY);
+    if (exited || group->exiting || emulated) return std::nullopt;
+    if (call_ == -1) return std::nullopt;  // the debugger wants it skipped
+    number = static_cast<uint32_t>(call_);
+  }
+  if (seccomp_mode == SECCOMP_MODE_STRICT) {
+    const bool basic =
+        number == SYS_read || number == SYS_write || number == SYS_exit || number == SYS_rt_sigreturn;
+    if (!basic) exit_group(*group, SIGKILL);
+    return basic ? std::optional(number) : std::nullopt;
+  }
+  if (seccomp_mode == SECCOMP_MODE_FILTER) return filter(number);
+  return number;
+}
+
+// SECCOMP_MODE_FILTER, seccomp(2).
+std::optional<uint32_t> Task::filter(uint32_t number) {
+  seccomp_data data{};
+  data.nr = static_cast<int>(number);
+  data.arch = AUDIT_ARCH_X86_64;
+  data.instruction_pointer = registers.rip;
+  const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
+                            registers.r10, registers.r8,  registers.r9};
+  std::copy(std::begin(args), std::end(args), std::begin(data.args));
+  const uint32_t verdict = evaluate(*seccomp, data);
+  const uint32_t value = verdict & SECCOMP_RET_DATA;
+  switch (verdict & SECCOMP_RET_ACTION_FULL) {
+    case SECCOMP_RET_ALLOW:
+    case SECCOMP_RET_LOG:
+      return number;
+    case SECCOMP_RET_ERRNO:
+      registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(std::min<uint32_t>(value, 4095)));
+      return std::nullopt;
+    case SECCOMP_RET_TRACE: {
+      registers.rax = static_cast<uint64_t>(-ENOSYS);
+      const std::shared_ptr<Traced> tracing = traced;
+      if (tracing == nullptr || (tracing->options & PTRACE_O_TRACESECCOMP) == 0) return std::nullopt;
+      tracing->place = PTRACE_SYSCALL_INFO_SECCOMP;
+      report_event(*this, PTRACE_EVENT_SECCOMP, value);
+      tracing->place = PTRACE_SYSCALL_INFO_NONE;
+      if (exited || group->exiting || call_ == -1) return std::nullopt;
+      return static_cast<uint32_t>(call_);
+    }
+    case SECCOMP_RET_TRAP: {
+      SignalInfo info = make_signal(SIGSYS, kSysSeccomp);
+      info.si_errno = static_cast<int>(value);
+      info.si_call_addr = reinterpret_cast<void*>(registers.rip);
+      info.si_syscall = data.nr;
+      info.si_arch = AUDIT_ARCH_X86_64;
+      registers.rax = number;  // as it was before the call
+      force(info);
+      return std::nullopt;
+    }
+    case SECCOMP_RET_USER_NOTIF:
+      registers.rax = static_cast<uint64_t>(-ENOSYS);  // nobody listens
+      return std::nullopt;
+    case SECCOMP_RET_KILL_THREAD:
+      if (group->tasks.size() > 1) {
+        exit_task(*this, SIGSYS);
+        return std::nullopt;
+      }
+      [[fallthrough]];
+    default:
+      exit_group(*group, SIGSYS);
+      return std::nullopt;
+  }
+}
+
 void Task::handle_syscall(bool foreign) {
   const auto number = static_cast<uint32_t>(registers.orig_rax);  // the kernel looks at eax alone
   registers.orig_rax = ~uint64_t{0};
@@ -37,6 +127,25 @@ void Task::handle_syscall(bool foreign) {
     registers.rax = static_cast<uint64_t>(-ENOSYS);
     return;
   }
+  call_ = static_cast<int32_t>(number);
+  if (traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED) {
+    perform(number);
+    return;
+  }
+  registers.rax = static_cast<uint64_t>(-ENOSYS);
+  const std::optional<uint32_t> admitted = admit(number);
+  if (exited || group->exiting) return;
+  if (admitted) perform(*admitted);
+  if (exited || group->exiting || traced == nullptr) return;
+  if (traced->until == Traced::Until::kSyscall) {
+    report_call(*this, PTRACE_SYSCALL_INFO_EXIT);
+  } else if (traced->step) {
+    report_step(*this);  // the CPU's trap flag is for the instructions that it executes
+  }
+}
+
+// Carries the call out; its result goes to rax.
+void Task::perform(uint32_t number) {
   syscall_number = static_cast<int>(number);
   in_syscall = true;
   const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
@@ -63,6 +172,28 @@ void Task::handle_syscall(bool foreign) {
       break;
     default:
       registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(error));
+  }
+}
+
+platform::Registers Task::traced_registers() const {
+  platform::Registers seen = registers;
+  seen.orig_rax = static_cast<uint64_t>(call_);
+  if (restart_code_ != 0) seen.rax = static_cast<uint64_t>(-static_cast<int64_t>(restart_code_));
+  return seen;
+}
+
+void Task::set_traced_registers(const platform::Registers& wanted) {
+  const auto code = -static_cast<int64_t>(wanted.rax);
+  const bool restarts = code == kErestartSys || code == kErestartNoIntr || code == kErestartNoHand ||
+                        code == kErestartRestartblock;
+  registers = wanted;
+  registers.orig_rax = ~uint64_t{0};
+  call_ = static_cast<int32_t>(wanted.orig_rax);
+  restart_code_ = 0;
+  if (restarts && call_ != -1) {
+    restart_code_ = static_cast<int>(code);
+    syscall_number = static_cast<int>(call_);
+    registers.rax = static_cast<uint64_t>(-EINTR);
   }
 }
 

@@ -5,12 +5,14 @@
 
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/task.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
 
-bool ignored(const ThreadGroup& group, int signo) {
-  if (kUnblockable.contains(signo)) return false;
+// A tracee's signals are its tracer's to see, also those that would do nothing.
+bool ignored(const ThreadGroup& group, const Task* receiver, int signo) {
+  if (kUnblockable.contains(signo) || (receiver != nullptr && receiver->traced != nullptr)) return false;
   const SignalAction& action = (*group.handlers)[signo];
   if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return true;
   return action.handler == reinterpret_cast<uint64_t>(SIG_DFL) &&
@@ -38,7 +40,10 @@ void prepare(ThreadGroup& group, int signo) {
     for (Task* task : group.tasks) task->pending.discard(cont);
   } else if (signo == SIGCONT) {
     group.pending.discard(kStopSignals);
-    for (Task* task : group.tasks) task->pending.discard(kStopSignals);
+    for (Task* task : group.tasks) {
+      task->pending.discard(kStopSignals);
+      end_listening(*task);
+    }
     if (group.stopped) {
       group.stopped = false;
       group.stop_reported = true;
@@ -63,7 +68,10 @@ void stop_group(ThreadGroup& group, int signo) {
   group.stop_signal = signo;
   group.stop_reported = false;
   group.continue_reported = true;
-  for (Task* task : group.tasks) task->kick();
+  for (Task* task : group.tasks) {
+    if (task->traced != nullptr) task->traced->past_group_stop = false;
+    task->kick();
+  }
   tell_parent(group, CLD_STOPPED, signo);
   if (group.kernel.first == &group && group.kernel.on_init_stop) group.kernel.on_init_stop(signo);
 }
@@ -78,7 +86,7 @@ void ThreadGroup::send(const SignalInfo& info) {
   }
   const bool held =
       std::all_of(tasks.begin(), tasks.end(), [&](Task* task) { return blocked_or_awaited(*task, signo); });
-  if (!held && ignored(*this, signo)) return;
+  if (!held && ignored(*this, leader, signo)) return;
   if (pending.size() >= kQueueLimit) return;
   if (!pending.push(info)) return;
   signal_watchers.wake();
@@ -100,7 +108,7 @@ void Task::send(const SignalInfo& info) {
     exit_group(*group, SIGKILL);
     return;
   }
-  if (!blocked_or_awaited(*this, signo) && ignored(*group, signo)) return;
+  if (!blocked_or_awaited(*this, signo) && ignored(*group, this, signo)) return;
   if (pending.size() >= kQueueLimit || !pending.push(info)) return;
   group->signal_watchers.wake();
   if (!mask.contains(signo)) kick();
@@ -122,6 +130,11 @@ void Task::force(const SignalInfo& info) {
 void Task::kick() {
   wake();
   if (context != nullptr && fiber != Fiber::current()) context->interrupt();
+}
+
+bool Task::wanted() const {
+  const bool stop = group->stopped && !in_stop_ && (traced == nullptr || !traced->past_group_stop);
+  return exited || group->exiting || stop || (traced != nullptr && traced->interrupt) || signal_pending();
 }
 
 bool Task::signal_pending() const {

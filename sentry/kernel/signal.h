@@ -66,6 +66,7 @@ class SignalQueue {
   SignalInfo* find_timer(int timer_id);
   SignalSet pending() const { return pending_; }
   size_t size() const { return queue_.size(); }
+  const std::list<SignalInfo>& signals() const { return queue_; }
 
  private:
   SignalSet pending_;

@@ -32,6 +32,9 @@ class IntervalTimers;
 class SemaphoreUndo;
 struct PosixTimers;
 class CpuLimit;
+struct Traced;
+struct TracedEnd;
+struct SeccompFilter;
 
 // A process: tasks that share a thread group id, and what outlives them until the parent reaps it.
 class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
@@ -68,9 +71,11 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   WaitQueue resume;                                     // stopped tasks wait here
   WaitQueue child_events;                               // wait(2) waits here
 
-  rusage usage{}, children_usage{};  // of dead threads; of reaped children
-  Nanoseconds start_time = 0;        // CLOCK_MONOTONIC
-  WaitQueue exit_watchers;           // pidfds
+  rusage usage{}, children_usage{};      // of dead threads; of reaped children
+  Nanoseconds start_time = 0;            // CLOCK_MONOTONIC
+  WaitQueue exit_watchers;               // pidfds
+  std::list<TracedEnd> traced_ends;      // of tracees of its threads, for wait(2): kernel/trace.h
+  std::weak_ptr<ThreadGroup> traced_by;  // whose thread traced the leader, now dead: it collects first
   WaitQueue signal_watchers;  // signalfds: woken when a signal is queued for the group or one of its tasks
   std::string command_line_name;  // comm of the leader after death
   std::unique_ptr<IntervalTimers> interval_timers;
@@ -146,6 +151,11 @@ class Task {
   uint32_t personality = 0;  // personality(2)
   Scheduling scheduling;
   std::shared_ptr<SemaphoreUndo> semaphore_undo;  // SEM_UNDO, semop(2); null until first used
+  std::shared_ptr<Traced> traced;                 // ptrace(2); null unless somebody traces this task
+  std::vector<Task*> tracees;                     // whom this task traces
+  // seccomp(2): SECCOMP_MODE_*, and the newest of the filters.
+  int seccomp_mode = 0;
+  std::shared_ptr<const SeccompFilter> seccomp;
   bool in_syscall = false;
   int syscall_number = -1;
 
@@ -168,9 +178,7 @@ class Task {
   // Ends a run() of guest code, or a park, so that signals are looked at.
   void kick();
   // Stopped, or told to end: seen by interruptible waits.
-  bool wanted() const {
-    return exited || group->exiting || (group->stopped && !in_stop_) || signal_pending();
-  }
+  bool wanted() const;
   // Waits in a call for something to happen.
   bool sleeping() const { return fiber != nullptr && fiber->sleeping(); }
   // CPU time of the thread, as the host accounts its stub.
@@ -179,11 +187,20 @@ class Task {
   // The life of the task's fiber: guest code, traps, signals, until it exits. kernel/run.cc.
   void run_loop();
 
+  // The registers as a debugger sees and sets them: with the number of the call that they are in, and what it
+  // has answered so far.
+  platform::Registers traced_registers() const;
+  void set_traced_registers(const platform::Registers& wanted);
+
   // Descriptors with this task's limits.
   Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
 
  private:
   void handle_syscall(bool foreign);
+  // What a debugger and filters make of a call; nothing if it is not to be carried out.
+  std::optional<uint32_t> admit(uint32_t number);
+  std::optional<uint32_t> filter(uint32_t number);
+  void perform(uint32_t number);
   void handle_fault(const siginfo_t& info);
   // Delivers what is pending, until there is nothing more to do before guest code runs. kernel/deliver.cc.
   void deliver_signals();
@@ -194,6 +211,7 @@ class Task {
 
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
+  int64_t call_ = -1;     // the call that the registers are in, -1 once guest code runs again
   int restart_code_ = 0;  // an ERESTART* that the last call answered, not yet settled
   bool in_stop_ = false;
 };

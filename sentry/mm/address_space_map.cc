@@ -765,6 +765,40 @@ Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, s
   return done;
 }
 
+// Copies page by page; a page that does not allow it is made to for that time. Copying may park: what was
+// known of the mapping before is looked at again.
+template <typename Copy>
+Result<size_t> AddressSpaceMap::force(uint64_t address, size_t size, int needed, Copy copy) {
+  size_t done = 0;
+  while (done < size) {
+    const uint64_t place = address + done, page = page_floor(place);
+    const size_t piece = static_cast<size_t>(std::min<uint64_t>(size - done, page + kPageSize - place));
+    const Vma* vma = find(place);
+    if (vma == nullptr || ((vma->prot & needed) == 0 && vma->shared && needed == PROT_WRITE)) break;
+    const bool closed = (vma->prot & needed) == 0;
+    if (closed && !space_->protect(page, kPageSize, vma->prot | PROT_READ | needed).ok()) break;
+    const size_t copied = copy(place, done, piece);
+    vma = find(page);
+    if (closed && vma != nullptr) (void)space_->protect(page, kPageSize, vma->prot);
+    done += copied;
+    if (copied < piece) break;
+  }
+  if (done == 0 && size != 0) return Errno(EFAULT);
+  return done;
+}
+
+Result<size_t> AddressSpaceMap::read_forced(uint64_t address, void* buffer, size_t size) {
+  return force(address, size, PROT_READ, [&](uint64_t place, size_t done, size_t piece) {
+    return space_->read(place, static_cast<char*>(buffer) + done, piece).value_or(0);
+  });
+}
+
+Result<size_t> AddressSpaceMap::write_forced(uint64_t address, const void* data, size_t size) {
+  return force(address, size, PROT_WRITE, [&](uint64_t place, size_t done, size_t piece) {
+    return space_->write(place, static_cast<const char*>(data) + done, piece).value_or(0);
+  });
+}
+
 Result<> AddressSpaceMap::read(uint64_t address, void* buffer, size_t size) {
   if (TRY(read_some(address, buffer, size)) != size) return Errno(EFAULT);
   return {};

@@ -126,6 +126,9 @@ class AddressSpaceMap {
   Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
   size_t writable(uint64_t address, size_t size);
   Result<size_t> write_some(uint64_t address, const void* data, size_t size);
+  // As a debugger reads and writes: whatever the protection says, but for writes to shared memory.
+  Result<size_t> read_forced(uint64_t address, void* buffer, size_t size);
+  Result<size_t> write_forced(uint64_t address, const void* data, size_t size);
   // A NUL-terminated string of less than `limit` bytes; ENAMETOOLONG if it is not terminated by then.
   Result<std::string> read_string(uint64_t address, size_t limit);
 
@@ -165,6 +168,8 @@ class AddressSpaceMap {
   bool covered(uint64_t start, uint64_t end) const;
   bool resolve_fault(uint64_t address);
   bool try_grow_stack(uint64_t address, uint64_t stack_pointer);
+  template <typename Copy>
+  Result<size_t> force(uint64_t address, size_t size, int needed, Copy copy);
   Result<> populate(uint64_t start, uint64_t end, bool write = false);
 
   std::unique_ptr<platform::AddressSpace> space_;

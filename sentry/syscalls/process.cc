@@ -15,6 +15,7 @@
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/syscalls/debug.h"
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/names.h"
 #include "sentry/syscalls/process_vm.h"
@@ -220,6 +221,7 @@ Result<> sys_waitid(Task& task, Choice<kWaitIdNames> type, pid_t id, GuestPtr<ke
                       : WIFSIGNALED(answer.status) ? WTERMSIG(answer.status)
                       : WIFSTOPPED(answer.status)  ? WSTOPSIG(answer.status)
                                                    : SIGCONT;
+      if (answer.code == CLD_TRAPPED) out.si_status = answer.status >> 8;  // with the event
     }
     TRY(task.memory().write(info, out));
   }
@@ -530,7 +532,11 @@ Result<int> sys_prctl(Task& task, Choice<kPrctlNames> option, PrctlArgument arg2
     case PR_SET_TIMING:
       return arg2 == PR_TIMING_STATISTICAL ? Result<int>(0) : Errno(EINVAL);
     case PR_GET_SECCOMP:
-      return 0;
+      return task.seccomp_mode;
+    case PR_SET_SECCOMP:
+      return set_seccomp_mode(task, arg2, arg3);
+    case PR_SET_PTRACER:
+      return 0;  // there is no Yama here: whoever may trace by ids may trace
     case PR_GET_TID_ADDRESS:
       TRY(task.memory().write(GuestPtr<uint64_t>(arg2), task.clear_child_tid));
       return 0;
@@ -569,7 +575,7 @@ Result<> sys_unshare(Task& task, Flags<kCloneNames> flags) {
 }
 
 constexpr Entry kCalls[] = {
-    PARTIAL(clone, sys_clone, "no new namespaces, no CLONE_PTRACE"),
+    PARTIAL(clone, sys_clone, "no new namespaces"),
     PARTIAL(clone3, sys_clone3, "no new namespaces, no CLONE_INTO_CGROUP"),
     COMPLETE(fork, sys_fork),
     COMPLETE(vfork, sys_vfork),
@@ -594,15 +600,15 @@ constexpr Entry kCalls[] = {
     PARTIAL(times, sys_times, "user time only"),
     COMPLETE(set_tid_address, sys_set_tid_address),
     PARTIAL(arch_prctl, sys_arch_prctl, "FS and GS bases"),
-    PARTIAL(prctl, sys_prctl, "no PR_SET_MM, PR_SET_SECCOMP, speculation and other controls"),
+    PARTIAL(prctl, sys_prctl, "no PR_SET_MM, speculation and other controls"),
     PARTIAL(personality, sys_personality, "of the flags only ADDR_NO_RANDOMIZE has an effect"),
     PARTIAL(unshare, sys_unshare, "no new namespaces"),
     ABSENT(setns, EPERM, "one sandbox, one set of namespaces"),
-    ABSENT(ptrace, EPERM, "no guest debuggers yet"),
+    PARTIAL(ptrace, sys_ptrace, "no hardware breakpoints and watchpoints, no PTRACE_SECCOMP_GET_FILTER"),
     COMPLETE(process_vm_readv, sys_process_vm_readv),
     COMPLETE(process_vm_writev, sys_process_vm_writev),
-    ABSENT(kcmp, EPERM, "no guest debuggers yet"),
-    ABSENT(seccomp, EINVAL, "filters of guests are not enforced yet"),
+    PARTIAL(kcmp, sys_kcmp, "does not order what differs; no KCMP_EPOLL_TFD"),
+    PARTIAL(seccomp, sys_seccomp, "no user notification"),
     ABSENT(acct, EPERM, "process accounting is the host's"),
     ABSENT(modify_ldt, ENOSYS, "no 16-bit and 32-bit segments"),
     ABSENT(set_thread_area, ENOSYS, "32-bit only"),

@@ -1,21 +1,12 @@
 // process_vm_readv(2), process_vm_writev(2): between processes of one sandbox, through the sentry.
 #include "sentry/syscalls/process_vm.h"
 
-#include <linux/capability.h>
-
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/syscalls/iovec.h"
 
 namespace sentry::syscalls {
 namespace {
-
-// PTRACE_MODE_ATTACH_REALCREDS, ptrace(2).
-bool may_attach(const Task& task, const Task& target) {
-  if (task.group == target.group || task.credentials->capable(CAP_SYS_PTRACE)) return true;
-  const vfs::Credentials &mine = *task.credentials, &its = *target.credentials;
-  return mine.uid == its.euid && mine.uid == its.suid && mine.uid == its.uid && mine.gid == its.egid &&
-         mine.gid == its.sgid && mine.gid == its.gid && target.memory_map->dumpable;
-}
 
 // Moves bytes from one list of pieces to another until either ends or a page is missing.
 Result<uint64_t> transfer(mm::AddressSpaceMap& from, std::vector<mm::GuestRange> sources,
@@ -55,7 +46,7 @@ Result<Pieces> gather(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64
   pieces.remote = TRY(read_iovec(task, remote, remote_count));
   const Task* target = task.kernel.find_task(pid);
   if (target == nullptr || target->memory_map == nullptr) return Errno(ESRCH);
-  if (!may_attach(task, *target)) return Errno(EPERM);
+  if (!kernel::may_attach(task, *target)) return Errno(EPERM);
   pieces.memory = target->memory_map;
   return pieces;
 }

@@ -8,13 +8,13 @@ cd "$work"
 echo content >file
 clean() { sed -E 's/0x[0-9a-f]+/ADDR/g; s/^\[pid +[0-9]+\]/[pid N]/; s/[0-9]{4,}/N/g; s/si_pid=[0-9]+/si_pid=N/g'; }
 echo "== calls"
-strace -o trace -e trace=openat,read,write,close /bin/cat file
+strace -o trace -e trace=openat,read,write,close /bin/cat file | cat
 sed -n '/"file"/,$p' trace | clean
 strace -o trace -e trace=execve,exit_group /bin/true a b
 sed -E 's/ADDR|0x[0-9a-f]+ .*vars.*/ENV/' trace
 echo "== children"
 strace -f -o trace -e trace=execve,exit_group,wait4 /bin/sh -c '/bin/true; /bin/false; (exit 3)' || echo "status $?"
-grep -c execve trace; grep -c exited trace
+grep -c "execve(" trace; grep -c exited trace
 echo "== signals"
 strace -o trace -e trace=none -e signal=all /bin/sh -c 'trap "echo caught" USR1; kill -USR1 $$' | clean
 grep -o 'SIGUSR1 {si_signo=SIGUSR1, si_code=SI_USER' trace
@@ -26,7 +26,7 @@ grep -q -E ' execve$' trace && grep -q -E ' mmap$' trace && tail -1 trace | awk 
 echo "== injection"
 strace -o trace -e trace=openat -e inject=openat:error=EACCES:when=3+ /bin/cat file 2>&1 || echo "status $?"
 echo "== paths and descriptors"
-strace -y -o trace -e trace=read /bin/cat file
+strace -y -o trace -e trace=read /bin/cat file | cat
 grep -c 'file>, "content' trace
 echo "== threads"
 python3 - <<'PYTHON' >threads.txt

@@ -57,7 +57,7 @@ class MemoryFile final : public vfs::File {
     size_t total = 0;
     while (sink.remaining() > 0) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(sink.remaining(), buffer.size()));
-      const Result<size_t> got = memory_->read_some(address, buffer.data(), want);
+      const Result<size_t> got = memory_->read_forced(address, buffer.data(), want);
       if (!got.ok()) {
         if (total > 0) break;
         return Errno(EIO);
@@ -74,7 +74,6 @@ class MemoryFile final : public vfs::File {
     if (!options.offset) position += total;
     return total;
   }
-  // Linux writes through read-only mappings (FOLL_FORCE), for debuggers; here the guest's own rights hold.
   Result<size_t> write(mm::Source& source, const IoOptions& options) override {
     if (memory_ == nullptr) return size_t{0};
     std::vector<std::byte> buffer(std::min<uint64_t>(source.remaining(), kChunk));
@@ -86,7 +85,7 @@ class MemoryFile final : public vfs::File {
         if (total > 0) break;
         return got.error();
       }
-      const size_t written = memory_->write_some(address, buffer.data(), *got).value_or(0);
+      const size_t written = memory_->write_forced(address, buffer.data(), *got).value_or(0);
       total += written;
       address += written;
       if (written < *got) {

@@ -8,6 +8,8 @@
 
 #include "sentry/fs/proc/memory_text.h"
 #include "sentry/kernel/process_group.h"
+#include "sentry/kernel/seccomp.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/vfs/fd_table.h"
 
 namespace sentry::fs::proc {
@@ -28,8 +30,9 @@ char state_letter(const Snapshot& snapshot) {
   // A leader that went before its threads stays as a zombie until they end.
   if (!snapshot.thread_only && snapshot.group->leader == nullptr && !snapshot.group->tasks.empty())
     return 'Z';
-  if (snapshot.group->stopped) return 'T';
   const Task* task = snapshot.task;
+  if (task != nullptr && task->traced != nullptr && task->traced->stopped) return 't';
+  if (snapshot.group->stopped) return 'T';
   if (task == nullptr) return 'S';
   return task->sleeping() ? 'S' : 'R';
 }
@@ -40,6 +43,8 @@ const char* state_name(char letter) {
       return "R (running)";
     case 'T':
       return "T (stopped)";
+    case 't':
+      return "t (tracing stop)";
     case 'Z':
       return "Z (zombie)";
     default:
@@ -174,8 +179,9 @@ Result<std::string> status_text(const Snapshot& snapshot) {
   std::string text = fmt::format("Name:\t{}\n", escaped(snapshot.name()));
   if (task != nullptr && task->fs_context != nullptr)
     text += fmt::format("Umask:\t{:04o}\n", task->fs_context->umask);
-  text += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-                      state_name(state_letter(snapshot)), group.id, snapshot.id(), parent_id(group));
+  text += fmt::format("State:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+                      state_name(state_letter(snapshot)), group.id, snapshot.id(), parent_id(group),
+                      task != nullptr && task->traced != nullptr ? task->traced->tracer->group->id : 0);
   text += fmt::format("Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.uid, who.euid, who.suid, who.fsuid,
                       who.gid, who.egid, who.sgid, who.fsgid);
   const int highest = task != nullptr && task->fd_table != nullptr ? task->fd_table->highest() : 0;
@@ -217,7 +223,9 @@ Result<std::string> status_text(const Snapshot& snapshot) {
   text += fmt::format(
       "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
       who.cap_inheritable, who.cap_permitted, who.cap_effective, who.cap_bounding, who.cap_ambient);
-  text += fmt::format("NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", who.no_new_privs ? 1 : 0);
+  text += fmt::format("NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\n", who.no_new_privs ? 1 : 0,
+                      task != nullptr ? task->seccomp_mode : 0,
+                      task != nullptr && task->seccomp != nullptr ? task->seccomp->depth : 0);
   text += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tunknown\n";
   const bool chosen = task != nullptr && !task->scheduling.cpus.empty();  // sched_setaffinity(2)
   text +=

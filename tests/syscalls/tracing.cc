@@ -1,0 +1,378 @@
+// Debuggers: ptrace(2), and kcmp(2) beside it.
+#include <elf.h>
+#include <linux/kcmp.h>
+#include <pthread.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/syscalls/check.h"
+
+namespace {
+
+// The stop of a tracee, which must be a stop.
+int stop_of(pid_t pid) {
+  int status = 0;
+  CHECK_EQ(OK(waitpid(pid, &status, __WALL)), pid);
+  CHECK(WIFSTOPPED(status));
+  return status >> 8;
+}
+
+long request(int what, pid_t pid, uint64_t address = 0, uint64_t data = 0) {
+  return ptrace(static_cast<__ptrace_request>(what), pid, address, data);
+}
+
+// A child that is traced and has stopped itself by SIGSTOP.
+pid_t traced_child(const std::function<void()>& body) {
+  const pid_t pid = check::fork_child([&] {
+    OK(request(PTRACE_TRACEME, 0));
+    raise(SIGSTOP);
+    body();
+  });
+  CHECK_EQ(stop_of(pid), SIGSTOP);
+  return pid;
+}
+
+user_regs_struct registers_of(pid_t pid) {
+  user_regs_struct registers{};
+  OK(request(PTRACE_GETREGS, pid, 0, reinterpret_cast<uint64_t>(&registers)));
+  return registers;
+}
+
+TEST(signals_stop_and_may_be_changed) {
+  static volatile int seen = 0;
+  const pid_t pid = traced_child([] {
+    signal(SIGUSR2, [](int) { seen = 1; });
+    raise(SIGUSR1);  // becomes SIGUSR2
+    raise(SIGTERM);  // is dropped
+    _exit(seen == 1 ? 7 : 8);
+  });
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGUSR1);
+  siginfo_t info{};
+  OK(request(PTRACE_GETSIGINFO, pid, 0, reinterpret_cast<uint64_t>(&info)));
+  CHECK_EQ(info.si_signo, SIGUSR1);
+  CHECK_EQ(info.si_pid, pid);
+  OK(request(PTRACE_CONT, pid, 0, SIGUSR2));
+  CHECK_EQ(stop_of(pid), SIGTERM);
+  OK(request(PTRACE_CONT, pid, 0, 0));
+  CHECK_EXITED(WAIT_STATUS(pid), 7);
+}
+
+TEST(calls_are_seen_and_changed) {
+  const pid_t pid = traced_child([] {
+    errno = 0;
+    const long first = syscall(SYS_getppid);
+    const long second = syscall(SYS_getppid);
+    _exit(first == 4242 && second == -1 && errno == ENOSYS ? 0 : 9);
+  });
+  OK(request(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD));
+  int found = 0;
+  for (bool entry = true;; entry = !entry) {
+    OK(request(PTRACE_SYSCALL, pid));
+    int status = 0;
+    OK(waitpid(pid, &status, 0));
+    if (WIFEXITED(status)) {
+      CHECK_EXITED(status, 0);
+      break;
+    }
+    CHECK_EQ(status >> 8, SIGTRAP | 0x80);
+    user_regs_struct registers = registers_of(pid);
+    if (registers.orig_rax == SYS_getppid && entry) {
+      CHECK_EQ(static_cast<long>(registers.rax), -static_cast<long>(ENOSYS));
+      __ptrace_syscall_info call{};
+      CHECK(OK(request(PTRACE_GET_SYSCALL_INFO, pid, sizeof call, reinterpret_cast<uint64_t>(&call))) > 24);
+      CHECK_EQ(call.op, static_cast<uint8_t>(PTRACE_SYSCALL_INFO_ENTRY));
+      CHECK_EQ(call.entry.nr, static_cast<uint64_t>(SYS_getppid));
+      if (++found == 2) {
+        registers.orig_rax = ~0ull;  // skipped
+        OK(request(PTRACE_SETREGS, pid, 0, reinterpret_cast<uint64_t>(&registers)));
+      }
+    } else if (registers.orig_rax == SYS_getppid && found == 1) {
+      CHECK_EQ(static_cast<pid_t>(registers.rax), getpid());
+      registers.rax = 4242;
+      OK(request(PTRACE_SETREGS, pid, 0, reinterpret_cast<uint64_t>(&registers)));
+    }
+  }
+  CHECK_EQ(found, 2);
+}
+
+TEST(memory_is_read_and_written_through_protection) {
+  static const char text[16] = "read-only bytes";
+  static const char* volatile place = text;  // the compiler shall not know
+  static volatile long value = 5;
+  const pid_t pid = traced_child([] { _exit(value == 77 && place[0] == 'R' ? 0 : 1); });
+  errno = 0;
+  CHECK_EQ(request(PTRACE_PEEKDATA, pid, reinterpret_cast<uint64_t>(&value)), 5);
+  OK(request(PTRACE_POKEDATA, pid, reinterpret_cast<uint64_t>(&value), 77));
+  long word = 0;
+  memcpy(&word, text, sizeof word);
+  CHECK_EQ(request(PTRACE_PEEKTEXT, pid, reinterpret_cast<uint64_t>(text)), word);
+  reinterpret_cast<char*>(&word)[0] = 'R';
+  OK(request(PTRACE_POKETEXT, pid, reinterpret_cast<uint64_t>(text), static_cast<uint64_t>(word)));
+  FAILS(EIO, request(PTRACE_PEEKDATA, pid, 16));
+  FAILS(EIO, request(PTRACE_POKEDATA, pid, 16, 0));
+  const std::string path = "/proc/" + std::to_string(pid) + "/mem";
+  check::Fd file(OK(open(path.c_str(), O_RDWR)));
+  char piece[4]{};
+  CHECK_EQ(OK(pread(file, piece, 4, static_cast<off_t>(reinterpret_cast<uint64_t>(text)))), 4);
+  CHECK_EQ(std::string(piece, 4), "Read");
+  CHECK_EQ(OK(pwrite(file, "R", 1, static_cast<off_t>(reinterpret_cast<uint64_t>(text)))), 1);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+  CHECK_EQ(text[0], 'r');
+}
+
+TEST(a_breakpoint) {
+  const auto function = +[] { asm volatile("nop; nop; nop"); };
+  const pid_t pid = traced_child([&] {
+    function();
+    _exit(3);
+  });
+  const auto place = reinterpret_cast<uint64_t>(function);
+  const long old = request(PTRACE_PEEKTEXT, pid, place);
+  OK(request(PTRACE_POKETEXT, pid, place, (static_cast<uint64_t>(old) & ~0xffull) | 0xcc));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP);
+  user_regs_struct registers = registers_of(pid);
+  CHECK_EQ(registers.rip, place + 1);
+  registers.rip = place;
+  OK(request(PTRACE_SETREGS, pid, 0, reinterpret_cast<uint64_t>(&registers)));
+  OK(request(PTRACE_POKETEXT, pid, place, static_cast<uint64_t>(old)));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 3);
+}
+
+TEST(steps) {
+  const pid_t pid = traced_child([] {
+    asm volatile("nop; nop; nop; nop");
+    syscall(SYS_getpid);
+    _exit(4);
+  });
+  // Instructions advance one by one, also over system calls, whose step ends behind them.
+  uint64_t before = registers_of(pid).rip;
+  for (int i = 0; i < 12; ++i) {
+    OK(request(PTRACE_SINGLESTEP, pid));
+    CHECK_EQ(stop_of(pid), SIGTRAP);
+    const uint64_t now = registers_of(pid).rip;
+    CHECK(now != before);
+    before = now;
+  }
+  CHECK_EQ(registers_of(pid).eflags & 0x100, 0ull);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 4);
+}
+
+TEST(registers_of_every_kind) {
+  const pid_t pid = traced_child([] {
+    double four = 2.0;
+    asm volatile("movq %0, %%xmm7; int3; movq %%xmm7, %0" : "+r"(four) : : "xmm7");
+    _exit(static_cast<int>(four));
+  });
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP);
+  user_fpregs_struct floats{};
+  OK(request(PTRACE_GETFPREGS, pid, 0, reinterpret_cast<uint64_t>(&floats)));
+  double value = 0;
+  memcpy(&value, &floats.xmm_space[7 * 4], sizeof value);
+  CHECK(value == 2.0);
+  value = 6.0;
+  memcpy(&floats.xmm_space[7 * 4], &value, sizeof value);
+  OK(request(PTRACE_SETFPREGS, pid, 0, reinterpret_cast<uint64_t>(&floats)));
+  user_regs_struct registers{};
+  iovec area{&registers, sizeof registers};
+  OK(request(PTRACE_GETREGSET, pid, NT_PRSTATUS, reinterpret_cast<uint64_t>(&area)));
+  CHECK_EQ(area.iov_len, sizeof registers);
+  CHECK_EQ(registers.rip, registers_of(pid).rip);
+  CHECK_EQ(static_cast<uint64_t>(request(PTRACE_PEEKUSER, pid, offsetof(user_regs_struct, rsp))),
+           registers.rsp);
+  std::vector<char> state(16384);
+  area = {state.data(), state.size()};
+  OK(request(PTRACE_GETREGSET, pid, NT_X86_XSTATE, reinterpret_cast<uint64_t>(&area)));
+  CHECK(area.iov_len >= 576);
+  OK(request(PTRACE_SETREGSET, pid, NT_X86_XSTATE, reinterpret_cast<uint64_t>(&area)));
+  FAILS(EINVAL, request(PTRACE_GETREGSET, pid, 0x12345, reinterpret_cast<uint64_t>(&area)));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 6);
+}
+
+TEST(exec_fork_and_exit_are_events) {
+  const pid_t pid = traced_child([] {
+    const pid_t child = fork();
+    if (child == 0) _exit(5);
+    waitpid(child, nullptr, 0);
+    execl("/bin/true", "true", nullptr);
+    _exit(1);
+  });
+  OK(request(PTRACE_SETOPTIONS, pid, 0,
+             PTRACE_O_TRACEFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_FORK << 8);
+  unsigned long child = 0;
+  OK(request(PTRACE_GETEVENTMSG, pid, 0, reinterpret_cast<uint64_t>(&child)));
+  CHECK_EQ(stop_of(static_cast<pid_t>(child)), SIGSTOP);
+  OK(request(PTRACE_CONT, pid));
+  OK(request(PTRACE_CONT, static_cast<pid_t>(child)));
+  CHECK_EQ(stop_of(static_cast<pid_t>(child)), SIGTRAP | PTRACE_EVENT_EXIT << 8);
+  unsigned long status = 0;
+  OK(request(PTRACE_GETEVENTMSG, static_cast<pid_t>(child), 0, reinterpret_cast<uint64_t>(&status)));
+  CHECK_EQ(status, 5ul << 8);
+  OK(request(PTRACE_CONT, static_cast<pid_t>(child)));
+  // The tracer hears first, although it is not the parent.
+  CHECK_EXITED(WAIT_STATUS(static_cast<pid_t>(child)), 5);
+  int seen = stop_of(pid);
+  if (seen == SIGCHLD) {
+    OK(request(PTRACE_CONT, pid, 0, SIGCHLD));
+    seen = stop_of(pid);
+  }
+  CHECK_EQ(seen, SIGTRAP | PTRACE_EVENT_EXEC << 8);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_EXIT << 8);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(exec_traps_without_an_option) {
+  const pid_t pid = traced_child([] { execl("/bin/true", "true", nullptr); });
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(attach_and_detach) {
+  const pid_t pid = check::fork_child([] {
+    for (;;) pause();
+  });
+  WAIT_BLOCKED(pid);
+  OK(request(PTRACE_ATTACH, pid));
+  CHECK_EQ(stop_of(pid), SIGSTOP);
+  CHECK(READ_FILE(("/proc/" + std::to_string(pid) + "/status").c_str())
+            .find("TracerPid:\t" + std::to_string(getpid()) + "\n") != std::string::npos);
+  CHECK_EQ(check::process_state(pid), 't');
+  FAILS(EPERM, request(PTRACE_ATTACH, pid));
+  OK(request(PTRACE_DETACH, pid));
+  FAILS(ESRCH, request(PTRACE_CONT, pid));
+  WAIT_BLOCKED(pid);
+  OK(kill(pid, SIGKILL));
+  CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
+}
+
+TEST(seize_interrupt_and_listen) {
+  const pid_t pid = check::fork_child([] {
+    for (;;) pause();
+  });
+  WAIT_BLOCKED(pid);
+  OK(request(PTRACE_SEIZE, pid));
+  FAILS(ESRCH, request(PTRACE_CONT, pid));  // it runs
+  OK(request(PTRACE_INTERRUPT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_STOP << 8);
+  OK(request(PTRACE_CONT, pid));
+  OK(kill(pid, SIGSTOP));
+  CHECK_EQ(stop_of(pid), SIGSTOP);
+  OK(request(PTRACE_CONT, pid, 0, SIGSTOP));
+  CHECK_EQ(stop_of(pid), SIGSTOP | PTRACE_EVENT_STOP << 8);
+  OK(request(PTRACE_LISTEN, pid));
+  OK(kill(pid, SIGCONT));
+  CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_STOP << 8);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGCONT);
+  OK(request(PTRACE_CONT, pid));
+  OK(kill(pid, SIGKILL));
+  CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
+}
+
+TEST(threads_are_traced_one_by_one) {
+  const pid_t pid = traced_child([] {
+    std::thread([] {}).join();
+    _exit(0);
+  });
+  OK(request(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACECLONE));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_CLONE << 8);
+  unsigned long message = 0;
+  OK(request(PTRACE_GETEVENTMSG, pid, 0, reinterpret_cast<uint64_t>(&message)));
+  const auto thread = static_cast<pid_t>(message);
+  CHECK_EQ(stop_of(thread), SIGSTOP);
+  OK(request(PTRACE_CONT, thread));
+  CHECK_EXITED(WAIT_STATUS(thread), 0);  // threads have ends of their own for a tracer
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(an_interrupted_call_starts_again) {
+  check::Gate gate;
+  const pid_t pid = check::fork_child([&] {
+    gate.wait();
+    _exit(0);
+  });
+  WAIT_BLOCKED(pid);
+  OK(request(PTRACE_ATTACH, pid));
+  CHECK_EQ(stop_of(pid), SIGSTOP);
+  const user_regs_struct registers = registers_of(pid);
+  CHECK_EQ(registers.orig_rax, static_cast<unsigned long long>(SYS_read));
+  CHECK_EQ(static_cast<long>(registers.rax), -512l);  // ERESTARTSYS
+  OK(request(PTRACE_DETACH, pid));
+  gate.notify();
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(the_tracers_end) {
+  // A tracee goes on, or dies by PTRACE_O_EXITKILL.
+  for (const bool kill_it : {false, true}) {
+    const pid_t pid = check::fork_child([] {
+      for (;;) pause();
+    });
+    WAIT_BLOCKED(pid);
+    JOIN(check::fork_child([&] {
+      OK(request(PTRACE_SEIZE, pid, 0, kill_it ? PTRACE_O_EXITKILL : 0));
+      OK(request(PTRACE_INTERRUPT, pid));
+      CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_STOP << 8);
+    }));
+    if (!kill_it) {
+      WAIT_BLOCKED(pid);
+      OK(kill(pid, SIGKILL));
+    }
+    CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
+  }
+}
+
+TEST(errors) {
+  FAILS(ESRCH, request(PTRACE_CONT, getppid()));
+  FAILS(ESRCH, request(PTRACE_ATTACH, 999999));
+  FAILS(EPERM, request(PTRACE_ATTACH, getpid()));
+  FAILS(EIO, request(PTRACE_SEIZE, getppid(), 1, 0));
+  const pid_t pid = traced_child([] { _exit(0); });
+  FAILS(EIO, request(0x7777, pid));
+  FAILS(EIO, request(PTRACE_CONT, pid, 0, 1000));
+  FAILS(EINVAL, request(PTRACE_SETOPTIONS, pid, 0, 1u << 30));
+  FAILS(EIO, request(PTRACE_INTERRUPT, pid));  // not seized
+  FAILS(EFAULT, request(PTRACE_GETREGS, pid, 0, 16));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(kcmp_tells_what_is_shared) {
+  const auto kcmp = [](pid_t a, pid_t b, int type, uint64_t one = 0, uint64_t two = 0) {
+    return syscall(SYS_kcmp, a, b, type, one, two);
+  };
+  check::Gate gate;
+  const int copy = OK(dup(1));
+  CHECK_EQ(OK(kcmp(getpid(), getpid(), KCMP_FILE, 1, static_cast<uint64_t>(copy))), 0);
+  const int other = OK(open("/dev/null", O_RDONLY));
+  CHECK(OK(kcmp(getpid(), getpid(), KCMP_FILE, 1, static_cast<uint64_t>(other))) != 0);
+  const pid_t pid = check::fork_child([&] { gate.wait(); });
+  CHECK(OK(kcmp(getpid(), pid, KCMP_VM)) != 0);
+  CHECK(OK(kcmp(getpid(), pid, KCMP_FILES)) != 0);
+  CHECK_EQ(OK(kcmp(getpid(), pid, KCMP_FILE, 1, 1)), 0);
+  FAILS(EBADF, kcmp(getpid(), getpid(), KCMP_FILE, 1, 999));
+  FAILS(EINVAL, kcmp(getpid(), getpid(), 99));
+  FAILS(ESRCH, kcmp(getpid(), 999999, KCMP_VM));
+  gate.notify();
+  JOIN(pid);
+}
+
+}  // namespace
