@@ -31,7 +31,7 @@ int usage(const char* complaint, std::string_view about) {
   sentry::log("{}: {}", about, complaint);
   sentry::log(
       "usage: bulkhead-gofer --socket FD --attach FD[:ro] [--attach FD[:ro] ...] [--proc FD] [--log FD] "
-      "[--no-uring] "
+      "[--log-json] [--no-uring] "
       "| --surface. It is started by bulkhead, not by hand.");
   return gofer::kExitUsage;
 }
@@ -49,6 +49,10 @@ int main(int argc, char** argv) {
       if (std::fflush(stdout) == 0) return 0;
       sentry::log("cannot write: {}", ::strerrordesc_np(errno));
       return 1;
+    }
+    if (option == "--log-json") {
+      sentry::set_log_format(sentry::LogFormat::kJson);
+      continue;
     }
     if (option == "--no-uring") {
       inherited.uring = false;

@@ -17,6 +17,10 @@ constexpr size_t kMaxHostname = 64;  // uname(2), __NEW_UTS_LEN
 // --- reading optional members: absent leaves the value as it is
 // ------------------------------------------------
 
+std::string below(const Value& value, const char* name) {
+  return value.path().empty() ? name : value.path() + "." + name;
+}
+
 template <typename T, typename Read>
 Checked<> optional_member(const Value& object, const char* name, T& out, Read read) {
   const std::optional<Value> value = TRY(object.member(name));
@@ -142,7 +146,7 @@ Checked<> read_rlimits(const Value& process, std::vector<Rlimit>& out) {
   for (size_t i = 0; i < out.size(); ++i)
     for (size_t j = 0; j < i; ++j)
       if (out[i].resource == out[j].resource)
-        return Error{process.path() + ".rlimits[" + std::to_string(i) + "].type", "limited a second time"};
+        return Error{below(process, "rlimits") + "[" + std::to_string(i) + "].type", "limited a second time"};
   return {};
 }
 
@@ -150,6 +154,52 @@ Checked<std::string> read_variable(const Value& value) {
   const std::string text = TRY(value.text());
   if (text.find('=') == text.npos || text.starts_with('=')) return value.expected("NAME=value");
   return text;
+}
+
+// sched(7). What takes a reservation of the host's time is not for guests.
+Checked<Scheduler> read_scheduler(const Value& value) {
+  constexpr auto kPolicies = std::to_array<std::pair<std::string_view, int>>(
+      {{"SCHED_OTHER", 0}, {"SCHED_FIFO", 1}, {"SCHED_RR", 2}, {"SCHED_BATCH", 3}, {"SCHED_IDLE", 5}});
+  Scheduler scheduler;
+  const Value policy = TRY(value.required("policy"));
+  const std::string name = TRY(policy.text());
+  const auto* const found =
+      std::find_if(kPolicies.begin(), kPolicies.end(), [&](const auto& each) { return each.first == name; });
+  if (found == kPolicies.end())
+    return policy.expected("one of SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE");
+  scheduler.policy = found->second;
+  const bool realtime = scheduler.policy == 1 || scheduler.policy == 2;
+  constexpr int kLeastNice = -20, kMostNice = 19, kMostPriority = 99;
+  if (const std::optional<Value> nice = TRY(value.member("nice")))
+    scheduler.nice = TRY(nice->integer<int32_t>(kLeastNice, kMostNice));
+  if (const std::optional<Value> priority = TRY(value.member("priority")))
+    scheduler.priority = TRY(priority->integer<int32_t>(realtime ? 1 : 0, realtime ? kMostPriority : 0));
+  if (realtime && scheduler.priority == 0) scheduler.priority = 1;
+  if (const std::optional<Value> flags = TRY(value.member("flags")))
+    if (!TRY(flags->items()).empty()) return flags->wrong("flags are not supported");
+  for (const char* name : {"runtime", "deadline", "period"})
+    if (value.has(name)) {
+      const Value number = TRY(value.required(name));
+      if (TRY(number.integer<uint64_t>()) != 0)
+        return number.wrong("is for SCHED_DEADLINE, which is not supported");
+    }
+  return scheduler;
+}
+
+// ioprio_set(2): class and priority in one number.
+Checked<int> read_io_priority(const Value& value) {
+  constexpr auto kClasses =
+      std::to_array<std::string_view>({"", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"});
+  const Value kind = TRY(value.required("class"));
+  const std::string name = TRY(kind.text());
+  const auto* const found = std::find(kClasses.begin() + 1, kClasses.end(), name);
+  if (found == kClasses.end())
+    return kind.expected("one of IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE");
+  constexpr int kClassShift = 13, kMostPriority = 7;
+  int priority = 0;
+  if (const std::optional<Value> number = TRY(value.member("priority")))
+    priority = TRY(number->integer<int32_t>(0, kMostPriority));
+  return static_cast<int>(found - kClasses.begin()) << kClassShift | priority;
 }
 
 Checked<Process> read_process(const Value& value, Config& config) {
@@ -175,8 +225,15 @@ Checked<Process> read_process(const Value& value, Config& config) {
   TRY(optional_flag(value, "noNewPrivileges", process.no_new_privileges));
   constexpr int32_t kLeastScore = -1000, kMostScore = 1000;  // proc(5), oom_score_adj
   TRY(optional_number<int32_t>(value, "oomScoreAdj", process.oom_score_adj, kLeastScore, kMostScore));
-  for (const char* name : {"scheduler", "ioPriority", "execCPUAffinity"})
-    if (value.has(name)) config.unsupported.push_back(value.path() + "." + name);
+  if (const std::optional<Value> scheduler = TRY(value.member("scheduler")))
+    process.scheduler = TRY(read_scheduler(*scheduler));
+  if (const std::optional<Value> priority = TRY(value.member("ioPriority")))
+    process.io_priority = TRY(read_io_priority(*priority));
+  TRY(optional_text(value, "apparmorProfile", process.apparmor_profile));
+  TRY(optional_text(value, "selinuxLabel", process.selinux_label));
+  // A rlimit, a cgroup or the sandbox's CPUs say where a program runs; this names CPUs of the host.
+  if (value.has("execCPUAffinity"))
+    return Error{below(value, "execCPUAffinity"), "is not supported: use linux.resources.cpu.cpus"};
   return process;
 }
 
@@ -240,7 +297,8 @@ Checked<Namespace> read_namespace(const Value& value) {
   out.type = TRY(type.text());
   if (std::find(kTypes.begin(), kTypes.end(), out.type) == kTypes.end())
     return type.expected("one of pid, network, mount, ipc, uts, user, cgroup, time");
-  if (const std::optional<Value> path = TRY(value.member("path"))) out.path = TRY(path->absolute_path());
+  if (const std::optional<Value> path = TRY(value.member("path")))
+    if (!TRY(path->text()).empty()) out.path = TRY(path->absolute_path());
   return out;
 }
 
@@ -304,38 +362,227 @@ Checked<Device> read_device(const Value& value) {
   return device;
 }
 
-Checked<Resources> read_resources(const Value& value, Config& config) {
-  Resources out;
-  if (const std::optional<Value> memory = TRY(value.member("memory"))) {
-    TRY(optional_number<int64_t>(*memory, "limit", out.memory_limit_bytes, -1));
-    TRY(optional_number<int64_t>(*memory, "swap", out.memory_swap_bytes, -1));
-    if (out.memory_swap_bytes.value_or(-1) >= 0 && out.memory_limit_bytes.value_or(-1) >= 0 &&
-        *out.memory_swap_bytes < *out.memory_limit_bytes)
-      return Error{memory->path() + ".swap", "memory and swap together are below memory.limit"};
+// cgroups(7) v1, devices.allow: "c 1:3 rwm".
+Checked<DeviceRule> read_device_rule(const Value& value) {
+  DeviceRule rule;
+  const Value allow = TRY(value.required("allow"));
+  rule.allow = TRY(allow.boolean());
+  if (const std::optional<Value> type = TRY(value.member("type"))) {
+    const std::string text = TRY(type->text());
+    if (text != "" && text != "a" && text != "c" && text != "b" && text != "u")
+      return type->expected("one of a, b, c, u");
+    if (!text.empty()) rule.type = text == "u" ? 'c' : text[0];
   }
-  if (const std::optional<Value> pids = TRY(value.member("pids")))
-    TRY(optional_number<int64_t>(*pids, "limit", out.pids_limit));
-  if (const std::optional<Value> cpu = TRY(value.member("cpu"))) {
-    TRY(optional_number<uint64_t>(*cpu, "shares", out.cpu_shares));
-    TRY(optional_number<uint64_t>(*cpu, "period", out.cpu_period_us));
-    TRY(optional_number<int64_t>(*cpu, "quota", out.cpu_quota_us));
-    TRY(optional_text(*cpu, "cpus", out.cpus));
-    TRY(optional_text(*cpu, "mems", out.mems));
+  TRY(optional_number<int64_t>(value, "major", rule.major, -1));
+  TRY(optional_number<int64_t>(value, "minor", rule.minor, -1));
+  if (const std::optional<Value> access = TRY(value.member("access"))) {
+    const std::string text = TRY(access->text());
+    if (text.find_first_not_of("rwm") != text.npos) return access->expected("letters of rwm");
+    const auto bit = [&](char letter, uint32_t mask) { return text.find(letter) == text.npos ? 0 : mask; };
+    rule.access = text.empty() ? 7 : bit('r', 1) | bit('w', 2) | bit('m', 4);
   }
-  for (const char* name : {"blockIO", "hugepageLimits", "network", "rdma", "unified"})
-    if (value.has(name)) config.unsupported.push_back(value.path() + "." + name);
+  return rule;
+}
+
+Checked<> read_memory(const Value& memory, Resources& out) {
+  TRY(optional_number<int64_t>(memory, "limit", out.memory_limit_bytes, -1));
+  TRY(optional_number<int64_t>(memory, "swap", out.memory_swap_bytes, -1));
+  if (out.memory_swap_bytes.value_or(0) > 0 && out.memory_limit_bytes.value_or(-1) >= 0 &&
+      *out.memory_swap_bytes < *out.memory_limit_bytes)
+    return Error{below(memory, "swap"), "memory and swap together are below memory.limit"};
+  TRY(optional_number<int64_t>(memory, "reservation", out.memory_reservation_bytes, -1));
+  constexpr uint64_t kMostSwappiness = 100;
+  TRY(optional_number<uint64_t>(memory, "swappiness", out.memory_swappiness));
+  if (out.memory_swappiness == std::numeric_limits<uint64_t>::max()) out.memory_swappiness.reset();
+  if (out.memory_swappiness.value_or(0) > kMostSwappiness)
+    return Error{below(memory, "swappiness"), "expected a whole number from 0 to 100"};
+  if (const std::optional<Value> off = TRY(memory.member("disableOOMKiller")))
+    out.memory_disable_oom_killer = TRY(off->boolean());
+  // The kernel's own memory cannot be limited apart since Linux 5.16; useHierarchy is always so.
+  for (const char* name : {"kernel", "kernelTCP"})
+    if (const std::optional<Value> limit = TRY(memory.member(name)))
+      if (TRY(limit->integer<int64_t>(-1)) > 0) return limit->wrong("is not supported by Linux any more");
+  return {};
+}
+
+Checked<> read_cpu(const Value& cpu, Resources& out) {
+  TRY(optional_number<uint64_t>(cpu, "shares", out.cpu_shares));
+  TRY(optional_number<uint64_t>(cpu, "period", out.cpu_period_us));
+  TRY(optional_number<int64_t>(cpu, "quota", out.cpu_quota_us));
+  TRY(optional_number<uint64_t>(cpu, "burst", out.cpu_burst_us));
+  TRY(optional_number<uint64_t>(cpu, "idle", out.cpu_idle, 0, 1));
+  TRY(optional_number<int64_t>(cpu, "realtimeRuntime", out.cpu_realtime_runtime_us));
+  TRY(optional_number<uint64_t>(cpu, "realtimePeriod", out.cpu_realtime_period_us));
+  TRY(optional_text(cpu, "cpus", out.cpus));
+  return optional_text(cpu, "mems", out.mems);
+}
+
+Checked<> read_throttles(const Value& value, const char* name, const char* file, std::vector<Throttle>& out) {
+  return optional_list(value, name, out, [&](const Value& item) -> Checked<Throttle> {
+    Throttle throttle{.file = file};
+    const Value major = TRY(item.required("major")), minor = TRY(item.required("minor")),
+                rate = TRY(item.required("rate"));
+    throttle.major = TRY(major.integer<int64_t>(0));
+    throttle.minor = TRY(minor.integer<int64_t>(0));
+    throttle.rate = TRY(rate.integer<uint64_t>());
+    return throttle;
+  });
+}
+
+Checked<> read_block_io(const Value& value, Resources& out) {
+  constexpr uint16_t kLeastWeight = 10, kMostWeight = 1000;
+  const auto weight = [&](const char* name, std::optional<uint16_t>& to) -> Checked<> {
+    const std::optional<Value> number = TRY(value.member(name));
+    if (!number) return {};
+    const auto given = TRY(number->integer<uint16_t>(0, kMostWeight));
+    if (given != 0 && given < kLeastWeight) return number->expected("a whole number from 10 to 1000");
+    if (given != 0) to = given;
+    return {};
+  };
+  TRY(weight("weight", out.blkio_weight));
+  TRY(weight("leafWeight", out.blkio_leaf_weight));
+  TRY(read_throttles(value, "throttleReadBpsDevice", "read_bps_device", out.throttles));
+  TRY(read_throttles(value, "throttleWriteBpsDevice", "write_bps_device", out.throttles));
+  TRY(read_throttles(value, "throttleReadIOPSDevice", "read_iops_device", out.throttles));
+  TRY(read_throttles(value, "throttleWriteIOPSDevice", "write_iops_device", out.throttles));
+  if (const std::optional<Value> devices = TRY(value.member("weightDevice")))
+    if (!TRY(devices->items()).empty())
+      return devices->wrong("weights of single devices are not supported: use throttle*Device");
+  return {};
+}
+
+Checked<HugepageLimit> read_hugepage_limit(const Value& value) {
+  const Value size = TRY(value.required("pageSize")), limit = TRY(value.required("limit"));
+  const HugepageLimit out{TRY(size.text()), TRY(limit.integer<uint64_t>())};
+  if (out.page_size.find_first_not_of("0123456789KMGB") != out.page_size.npos || out.page_size.empty())
+    return size.expected("a page size such as 2MB");
   return out;
 }
 
-Checked<> read_linux(const Value& value, Config& config) {
-  Linux& out = config.linux_part;
+Checked<Resources> read_resources(const Value& value) {
+  Resources out;
+  if (const std::optional<Value> memory = TRY(value.member("memory"))) TRY(read_memory(*memory, out));
+  if (const std::optional<Value> pids = TRY(value.member("pids")))
+    TRY(optional_number<int64_t>(*pids, "limit", out.pids_limit));
+  if (const std::optional<Value> cpu = TRY(value.member("cpu"))) TRY(read_cpu(*cpu, out));
+  if (const std::optional<Value> block = TRY(value.member("blockIO"))) TRY(read_block_io(*block, out));
+  TRY(optional_list(value, "hugepageLimits", out.hugepage_limits, read_hugepage_limit));
+  TRY(optional_text_map(value, "unified", out.unified));
+  for (const auto& [file, text] : out.unified)
+    if (file.find('/') != file.npos || file.empty())
+      return Error{below(value, "unified"), "\"" + file + "\" is not the name of a file in a cgroup"};
+  TRY(optional_list(value, "devices", out.devices, read_device_rule));
+  // A guest has no network of the host's to mark or order, and no RDMA device.
+  for (const char* name : {"network", "rdma"})
+    if (const std::optional<Value> part = TRY(value.member(name)))
+      if (!TRY(part->members()).empty())
+        return part->wrong("is not supported: a sandbox reaches no such device of the host");
+  return out;
+}
+
+// config-linux.md, "Seccomp".
+Checked<SeccompArgument> read_seccomp_argument(const Value& value) {
+  constexpr auto kOperators =
+      std::to_array<std::string_view>({"SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ",
+                                       "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"});
+  SeccompArgument argument;
+  const Value index = TRY(value.required("index")), number = TRY(value.required("value")),
+              op = TRY(value.required("op"));
+  constexpr uint32_t kLastArgument = 5;
+  argument.index = TRY(index.integer<uint32_t>(0, kLastArgument));
+  argument.value = TRY(number.integer<uint64_t>());
+  if (const std::optional<Value> two = TRY(value.member("valueTwo")))
+    argument.value_two = TRY(two->integer<uint64_t>());
+  argument.op = TRY(op.text());
+  if (std::find(kOperators.begin(), kOperators.end(), argument.op) == kOperators.end())
+    return op.expected("one of SCMP_CMP_NE, _LT, _LE, _EQ, _GE, _GT, _MASKED_EQ");
+  return argument;
+}
+
+Checked<std::string> read_seccomp_action(const Value& value) {
+  constexpr auto kActions = std::to_array<std::string_view>(
+      {"SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO",
+       "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG"});
+  const std::string name = TRY(value.text());
+  if (name == "SCMP_ACT_NOTIFY")
+    return value.wrong("SCMP_ACT_NOTIFY is not supported: no listener gets a guest's calls");
+  if (std::find(kActions.begin(), kActions.end(), name) == kActions.end())
+    return value.expected(
+        "one of SCMP_ACT_KILL, _KILL_PROCESS, _KILL_THREAD, _TRAP, _ERRNO, _TRACE, _ALLOW, _LOG");
+  return name;
+}
+
+Checked<SeccompRule> read_seccomp_rule(const Value& value) {
+  SeccompRule rule;
+  const Value names = TRY(value.required("names")), action = TRY(value.required("action"));
+  TRY(optional_texts(value, "names", rule.names));
+  if (rule.names.empty()) return names.wrong("expected the names of system calls, not an empty array");
+  rule.action = TRY(read_seccomp_action(action));
+  TRY(optional_number<uint32_t>(value, "errnoRet", rule.errno_value));
+  TRY(optional_list(value, "args", rule.arguments, read_seccomp_argument));
+  return rule;
+}
+
+Checked<Seccomp> read_seccomp(const Value& value) {
+  Seccomp seccomp;
+  const Value action = TRY(value.required("defaultAction"));
+  seccomp.default_action = TRY(read_seccomp_action(action));
+  TRY(optional_number<uint32_t>(value, "defaultErrnoRet", seccomp.default_errno));
+  TRY(optional_texts(value, "architectures", seccomp.architectures));
+  TRY(optional_list(value, "syscalls", seccomp.rules, read_seccomp_rule));
+  for (const char* name : {"listenerPath", "listenerMetadata"})
+    if (const std::optional<Value> given = TRY(value.member(name)))
+      if (!TRY(given->text()).empty())
+        return given->wrong("is not supported: no listener gets a guest's calls");
+  // seccomp(2)'s flags say how the host's kernel logs and mitigates: there is nothing of it here.
+  std::vector<std::string> flags;
+  TRY(optional_texts(value, "flags", flags));
+  return seccomp;
+}
+
+Checked<ClockOffset> read_clock_offset(const Value& value) {
+  ClockOffset offset;
+  constexpr uint32_t kMostNanoseconds = 999'999'999;
+  if (const std::optional<Value> seconds = TRY(value.member("secs")))
+    offset.seconds = TRY(seconds->integer<int64_t>());
+  if (const std::optional<Value> nanoseconds = TRY(value.member("nanosecs")))
+    offset.nanoseconds = TRY(nanoseconds->integer<uint32_t>(0, kMostNanoseconds));
+  return offset;
+}
+
+Checked<> read_time_offsets(const Value& value, Linux& out) {
+  const auto members = TRY(value.members());
+  for (const auto& [clock, offset] : members) {
+    if (clock != "monotonic" && clock != "boottime")
+      return offset.wrong("there are monotonic and boottime only");
+    (clock == "monotonic" ? out.monotonic : out.boottime) = TRY(read_clock_offset(offset));
+  }
+  const bool has_time = std::any_of(out.namespaces.begin(), out.namespaces.end(),
+                                    [](const Namespace& each) { return each.type == "time"; });
+  if (!members.empty() && !has_time)
+    return Error{value.path(), "clocks are set, but linux.namespaces has no \"time\""};
+  return {};
+}
+
+// personality(2)
+Checked<uint32_t> read_personality(const Value& value) {
+  const Value domain = TRY(value.required("domain"));
+  const std::string name = TRY(domain.text());
+  if (name == "LINUX32") return domain.wrong("LINUX32 is not supported: there are no 32-bit programs here");
+  if (name != "LINUX") return domain.expected("LINUX");
+  if (const std::optional<Value> flags = TRY(value.member("flags")))
+    if (!TRY(flags->items()).empty()) return flags->wrong("the specification names no flags");
+  return uint32_t{0};
+}
+
+Checked<> read_linux(const Value& value, Linux& out) {
   TRY(read_namespaces(value, out.namespaces));
   TRY(read_mappings(value, "uidMappings", out, out.uid_mappings));
   TRY(read_mappings(value, "gidMappings", out, out.gid_mappings));
   TRY(optional_list(value, "devices", out.devices, read_device));
   TRY(optional_text(value, "cgroupsPath", out.cgroups_path));
   if (const std::optional<Value> resources = TRY(value.member("resources")))
-    out.resources = TRY(read_resources(*resources, config));
+    out.resources = TRY(read_resources(*resources));
   TRY(optional_text_map(value, "sysctl", out.sysctl));
   const auto absolute = [](const Value& item) { return item.absolute_path(); };
   TRY(optional_list(value, "maskedPaths", out.masked_paths, absolute));
@@ -347,8 +594,16 @@ Checked<> read_linux(const Value& value, Config& config) {
     if (std::find(kKinds.begin(), kKinds.end(), out.rootfs_propagation) == kKinds.end())
       return propagation->expected("one of private, slave, shared, unbindable, or with r before it");
   }
-  for (const char* name : {"seccomp", "personality", "timeOffsets", "intelRdt", "memoryPolicy", "netDevices"})
-    if (value.has(name)) config.unsupported.push_back(value.path() + "." + name);
+  if (const std::optional<Value> seccomp = TRY(value.member("seccomp")))
+    out.seccomp = TRY(read_seccomp(*seccomp));
+  if (const std::optional<Value> personality = TRY(value.member("personality")))
+    out.personality = TRY(read_personality(*personality));
+  if (const std::optional<Value> offsets = TRY(value.member("timeOffsets")))
+    TRY(read_time_offsets(*offsets, out));
+  TRY(optional_text(value, "mountLabel", out.mount_label));
+  for (const char* name : {"intelRdt", "memoryPolicy", "netDevices"})
+    if (value.has(name))
+      return Error{below(value, name), "is not supported: it is about the host's hardware"};
   return {};
 }
 
@@ -372,7 +627,8 @@ Checked<Config> read_config(const Value& document) {
   if (const std::optional<Value> hooks = TRY(document.member("hooks")))
     config.hooks = TRY(read_hooks(*hooks));
   TRY(optional_text_map(document, "annotations", config.annotations));
-  if (const std::optional<Value> part = TRY(document.member("linux"))) TRY(read_linux(*part, config));
+  if (const std::optional<Value> part = TRY(document.member("linux")))
+    TRY(read_linux(*part, config.linux_part));
   for (const char* name : {"vm", "windows", "solaris", "zos", "freebsd"})
     if (document.has(name)) config.unsupported.emplace_back(name);
   return config;
@@ -383,6 +639,17 @@ Checked<Config> read_config(const Value& document) {
 Checked<Config> parse_config(std::string_view json) {
   const nlohmann::json document = TRY(parse_document(json));
   return read_config(Value(document, ""));
+}
+
+Checked<Process> parse_process(std::string_view json) {
+  const nlohmann::json document = TRY(parse_document(json));
+  Config ignored;
+  return read_process(Value(document, ""), ignored);
+}
+
+Checked<Resources> parse_resources(std::string_view json) {
+  const nlohmann::json document = TRY(parse_document(json));
+  return read_resources(Value(document, ""));
 }
 
 }  // namespace oci

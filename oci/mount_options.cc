@@ -35,6 +35,15 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"strictatime", &MountOptions::strictatime, true},
     {"nostrictatime", &MountOptions::strictatime, false},
     {"bind", &MountOptions::bind, true},
+    {"tmpcopyup", &MountOptions::copy_up, true},
+    // Every option of a bind mount goes for what is mounted below, too.
+    {"rro", &MountOptions::read_only, true},
+    {"rnosuid", &MountOptions::nosuid, true},
+    {"rnodev", &MountOptions::nodev, true},
+    {"rnoexec", &MountOptions::noexec, true},
+    {"rnoatime", &MountOptions::noatime, true},
+    {"rnodiratime", &MountOptions::nodiratime, true},
+    {"rrelatime", &MountOptions::relatime, true},
 });
 
 // Options without a meaning in a sandbox whose mounts nobody else sees, and of a kernel that is always this
@@ -116,6 +125,15 @@ Checked<MountOptions> parse_mount_options(const std::vector<std::string>& option
     }
   }
   return out;
+}
+
+std::vector<std::string> mount_option_names() {
+  std::vector<std::string> names = {"rbind", "size", "mode", "uid", "gid"};
+  for (const Flag& flag : kFlags) names.emplace_back(flag.name);
+  for (const std::string_view name : kWithoutEffect) names.emplace_back(name);
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
 }
 
 }  // namespace oci

@@ -14,6 +14,7 @@ struct MountOptions {
   bool read_only = false, nosuid = false, nodev = false, noexec = false;
   bool noatime = false, nodiratime = false, relatime = false, strictatime = false;
   bool bind = false, recursive = false;
+  bool copy_up = false;  // tmpcopyup, of runc: a tmpfs that starts with what it covers
   // tmpfs(5)
   std::optional<uint64_t> size_bytes;
   std::optional<uint32_t> mode, uid, gid;
@@ -23,5 +24,8 @@ struct MountOptions {
 // The last of contradictory options wins, as with mount(8). `path` is the mount's, for errors in values
 // ("size=x").
 Checked<MountOptions> parse_mount_options(const std::vector<std::string>& options, const std::string& path);
+
+// Every option's name, in order: "size" for "size=64k".
+std::vector<std::string> mount_option_names();
 
 }  // namespace oci

@@ -99,4 +99,10 @@ std::optional<int> rlimit_number(std::string_view name) {
   return found ? std::optional(static_cast<int>(found->number)) : std::nullopt;
 }
 
+std::vector<std::string> capability_names() {
+  std::vector<std::string> names;
+  for (const Name& each : kCapabilities) names.emplace_back(each.name);
+  return names;
+}
+
 }  // namespace oci

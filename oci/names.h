@@ -2,7 +2,9 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace oci {
 
@@ -11,5 +13,8 @@ std::optional<unsigned> capability_number(std::string_view name);
 
 // "RLIMIT_NOFILE": its number in getrlimit(2).
 std::optional<int> rlimit_number(std::string_view name);
+
+// Of every capability, in order of their numbers.
+std::vector<std::string> capability_names();
 
 }  // namespace oci

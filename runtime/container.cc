@@ -14,6 +14,7 @@
 #include "oci/mount_options.h"
 #include "runtime/caller.h"
 #include "runtime/hidden_places.h"
+#include "runtime/seccomp_filter.h"
 #include "runtime/text_file.h"
 
 namespace runtime {
@@ -36,33 +37,60 @@ class ContainerPlanner {
 
   Outcome<> plan() {
     plan_.id = fmt::format("{}.{}", ::getpid(), id_);
+    plan_.boot.id = id_;
     plan_.boot.hostname = config_.hostname.empty() ? "bulkhead" : config_.hostname;
     plan_.boot.domainname = config_.domainname;
-    TRY(refuse_what_would_mislead());
+    take_annotations();
+    TRY(add_namespaces());
     TRY(add_root());
     for (size_t i = 0; i < config_.mounts.size(); ++i) TRY(add_mount(config_.mounts[i], i));
-    add_linux();
-    TRY(add_limits());
+    add_default_dev();
+    TRY(add_linux());
+    add_limits();
     TRY(add_process());
-    for (const std::string& path : config_.unsupported) warn(path);
+    for (const std::string& path : config_.unsupported) warn(fmt::format("{}: not honoured", path));
     return {};
   }
 
  private:
-  void warn(std::string_view path) {
-    container_.warnings.push_back(fmt::format("config.json: {}: not honoured by this version", path));
+  void warn(std::string_view what) { container_.warnings.push_back(fmt::format("config.json: {}", what)); }
+  void note(std::string_view what) { container_.notes.push_back(fmt::format("config.json: {}", what)); }
+
+  // Kubernetes, through containerd's CRI and CRI-O: containers of a pod name the one that was there first.
+  void take_annotations() {
+    const auto get = [&](const char* name) {
+      const auto found = config_.annotations.find(name);
+      return found == config_.annotations.end() ? std::string() : found->second;
+    };
+    for (const std::string prefix : {"io.kubernetes.cri.", "io.kubernetes.cri-o."}) {
+      std::string kind = get((prefix + "container-type").c_str());
+      if (kind.empty()) kind = get((prefix + "ContainerType").c_str());
+      if (kind != "container") continue;
+      container_.sandbox_id = get((prefix + "sandbox-id").c_str());
+      if (container_.sandbox_id.empty()) container_.sandbox_id = get((prefix + "SandboxID").c_str());
+    }
   }
 
-  // What a container cannot do without if it asks for it.
-  Outcome<> refuse_what_would_mislead() const {
-    const oci::Hooks& hooks = config_.hooks;
-    for (const auto* list : {&hooks.prestart, &hooks.create_runtime, &hooks.create_container,
-                             &hooks.start_container, &hooks.poststart, &hooks.poststop})
-      if (!list->empty()) return failure("config.json: hooks: this version runs none");
-    for (size_t i = 0; i < config_.linux_part.namespaces.size(); ++i)
-      if (!config_.linux_part.namespaces[i].path.empty())
-        return failure("config.json: linux.namespaces[{}].path: this version cannot join a namespace", i);
-    const std::string& propagation = config_.linux_part.rootfs_propagation;
+  // Every sandbox has namespaces of its own of each kind. One by its path can be joined where that means
+  // something: the network's, by the supervisor; those of the pod, by being in its sandbox.
+  Outcome<> add_namespaces() {
+    const oci::Linux& from = config_.linux_part;
+    for (size_t i = 0; i < from.namespaces.size(); ++i) {
+      const oci::Namespace& each = from.namespaces[i];
+      if (each.path.empty()) continue;
+      const std::string path = fmt::format("linux.namespaces[{}].path", i);
+      if (each.type == "network") {
+        container_.network = each.path;
+        if (::access(each.path.c_str(), F_OK) != 0)
+          return system_failure(errno, "config.json: {}: {}", path, each.path);
+        continue;
+      }
+      const bool of_pod = each.type == "ipc" || each.type == "uts" || each.type == "pid";
+      if (!container_.sandbox_id.empty() && of_pod) continue;
+      return failure("config.json: {}: a sandbox has a kernel of its own and cannot join a {} namespace",
+                     path, each.type);
+    }
+    const std::string& propagation = from.rootfs_propagation;
     if (propagation == "shared" || propagation == "rshared")
       return failure(
           "config.json: linux.rootfsPropagation: a sandbox's mounts are its own, \"{}\" is not possible",
@@ -82,6 +110,7 @@ class ContainerPlanner {
     if (!real) return system_failure(errno, "config.json: root.path: {}", path);
     if (relative && !is_within(*real, container_.bundle))
       return failure("config.json: root.path: {} is outside of the bundle {}", *real, container_.bundle);
+    container_.rootfs = *real;
     sentry::boot::Mount& mount =
         add_gofer_mount("/", {*real, !config_.root.readonly, kernel_mounts_below(*real)});
     mount.source = "bulkhead";
@@ -125,10 +154,15 @@ class ContainerPlanner {
         oci::parse_mount_options(wanted.options, path + ".options");
     if (!parsed) return config_failure(parsed.error());
     const oci::MountOptions& options = *parsed;
-    for (const std::string& option : options.unknown) warn(fmt::format("{}.options: {}", path, option));
+    if (!options.unknown.empty())
+      return failure("config.json: {}.options: \"{}\" is not among what a sandbox's mounts have", path,
+                     options.unknown.front());
     sentry::boot::Mount* mount = nullptr;
     const std::string type = TRY(type_of(wanted, path));
-    if (type == "bind") {
+    if (options.copy_up && type == "tmpfs") {
+      mount = TRY(add_copied_tree(wanted, path));
+      mount->read_only = options.read_only;
+    } else if (type == "bind") {
       mount = TRY(add_bind(wanted, options, path));
     } else {
       struct Kind {
@@ -173,6 +207,35 @@ class ContainerPlanner {
     return {};
   }
 
+  // tmpcopyup: what the root has there shows through, and what is written stays in memory.
+  Outcome<sentry::boot::Mount*> add_copied_tree(const oci::Mount& wanted, const std::string& path) {
+    const std::optional<std::string> real = real_path(container_.rootfs + wanted.destination);
+    struct stat status {};
+    if (!real || !is_within(*real, container_.rootfs) || ::stat(real->c_str(), &status) != 0 ||
+        !S_ISDIR(status.st_mode))
+      return failure("config.json: {}.options: tmpcopyup: the root has no directory {}", path,
+                     wanted.destination);
+    sentry::boot::Mount& mount =
+        add_gofer_mount(wanted.destination, {*real, false, kernel_mounts_below(*real)});
+    mount.overlay = true;
+    mount.type = mount.source = "tmpfs";
+    return &mount;
+  }
+
+  // config-linux.md, "Default Devices": they are there whether or not /dev is mounted.
+  void add_default_dev() {
+    for (const sentry::boot::Mount& mount : plan_.boot.mounts)
+      if (mount.destination == "/dev") return;
+    sentry::boot::Mount dev;
+    dev.kind = MountKind::kDev;
+    dev.destination = "/dev";
+    dev.source = dev.type = "tmpfs";
+    dev.nosuid = true;
+    dev.mode = 0755;
+    // Right after the root: others may lie below it.
+    plan_.boot.mounts.insert(plan_.boot.mounts.begin() + 1, std::move(dev));
+  }
+
   Outcome<sentry::boot::Mount*> add_bind(const oci::Mount& wanted, const oci::MountOptions& options,
                                          const std::string& path) {
     const std::string source = bind_source(wanted);
@@ -189,11 +252,19 @@ class ContainerPlanner {
     return &add_gofer_mount(wanted.destination, std::move(attach));
   }
 
-  void add_linux() {
+  Outcome<> add_linux() {
     const oci::Linux& from = config_.linux_part;
-    for (const oci::Device& device : from.devices)
+    for (size_t i = 0; i < from.devices.size(); ++i) {
+      const oci::Device& device = from.devices[i];
+      if (!device.path.starts_with("/dev/"))
+        return failure("config.json: linux.devices[{}].path: a sandbox has devices in /dev alone", i);
       plan_.boot.devices.push_back(
           {device.path, device.type, device.major, device.minor, device.mode, device.uid, device.gid});
+    }
+    for (const oci::DeviceRule& rule : from.resources.devices)
+      plan_.boot.device_rules.push_back(
+          {rule.allow, rule.type, rule.major.value_or(-1), rule.minor.value_or(-1), rule.access});
+    if (!plan_.boot.device_rules.empty()) allow_default_devices();
     for (const oci::IdMapping& mapping : from.uid_mappings)
       plan_.boot.uid_mappings.push_back({mapping.container_id, mapping.host_id, mapping.size});
     for (const oci::IdMapping& mapping : from.gid_mappings)
@@ -201,59 +272,58 @@ class ContainerPlanner {
     plan_.boot.sysctl = from.sysctl;
     plan_.boot.masked_paths = from.masked_paths;
     plan_.boot.readonly_paths = from.readonly_paths;
-    if (!from.cgroups_path.empty()) warn("linux.cgroupsPath");
+    if (from.seccomp) plan_.boot.seccomp = TRY(compile_seccomp(*from.seccomp));
+    if (from.monotonic || from.boottime) {
+      const auto offset = [](const std::optional<oci::ClockOffset>& clock) {
+        return ClockOffsets::Offset{clock ? clock->seconds : 0, clock ? clock->nanoseconds : 0};
+      };
+      plan_.clocks = ClockOffsets{offset(from.monotonic), offset(from.boottime)};
+    }
+    if (!from.mount_label.empty())
+      note("linux.mountLabel: redundant: the host's labels do not reach the guest");
+    return {};
   }
 
-  Outcome<> add_limits() {
+  // What every container may use whatever its rules say, as in runc: its own terminals, and what mem(4) has.
+  void allow_default_devices() {
+    constexpr uint32_t kMake = 4, kAll = 7;
+    auto& rules = plan_.boot.device_rules;
+    rules.push_back({true, 'c', -1, -1, kMake});
+    rules.push_back({true, 'b', -1, -1, kMake});
+    for (const auto& [major, minor] : std::to_array<std::pair<int64_t, int64_t>>(
+             {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, -1}}))
+      rules.push_back({true, 'c', major, minor, kAll});
+  }
+
+  void add_limits() {
     const oci::Resources& from = config_.linux_part.resources;
     if (from.memory_limit_bytes.value_or(-1) > 0)
-      plan_.limits.memory_bytes = static_cast<uint64_t>(*from.memory_limit_bytes);
+      plan_.boot.memory_limit_bytes = static_cast<uint64_t>(*from.memory_limit_bytes);
     constexpr int64_t kMostTasks = 4'194'304;  // proc(5), pid_max
     if (from.pids_limit.value_or(0) > 0)
-      plan_.limits.tasks = static_cast<uint32_t>(std::min(*from.pids_limit, kMostTasks));
+      plan_.boot.max_tasks = static_cast<uint32_t>(std::min(*from.pids_limit, kMostTasks));
     constexpr uint64_t kDefaultPeriodUs = 100'000;
-    if (from.cpu_quota_us.value_or(0) > 0) {
-      if (!may_map_ids())
-        return failure(
-            "config.json: linux.resources.cpu.quota: needs a cgroup, which an ordinary user cannot set up");
-      plan_.limits.cpus =
+    if (from.cpu_quota_us.value_or(0) > 0)
+      plan_.boot.cpus = static_cast<uint32_t>(std::ceil(
           static_cast<double>(*from.cpu_quota_us) /
-          static_cast<double>(std::max<uint64_t>(from.cpu_period_us.value_or(kDefaultPeriodUs), 1));
-    }
-    if (from.cpu_shares) warn("linux.resources.cpu.shares");
-    if (!from.cpus.empty()) warn("linux.resources.cpu.cpus");
-    if (!from.mems.empty()) warn("linux.resources.cpu.mems");
-    plan_.boot.memory_limit_bytes = plan_.limits.memory_bytes;
-    plan_.boot.max_tasks = plan_.limits.tasks;
-    plan_.boot.cpus = static_cast<uint32_t>(std::ceil(plan_.limits.cpus));
-    return {};
+          static_cast<double>(std::max<uint64_t>(from.cpu_period_us.value_or(kDefaultPeriodUs), 1))));
+    container_.wants_cgroup =
+        !config_.linux_part.cgroups_path.empty() || from.memory_limit_bytes || from.memory_swap_bytes ||
+        from.memory_reservation_bytes || from.memory_swappiness || from.memory_disable_oom_killer ||
+        from.pids_limit || from.cpu_shares || from.cpu_quota_us || from.cpu_period_us || from.cpu_burst_us ||
+        from.cpu_idle || from.cpu_realtime_runtime_us || from.cpu_realtime_period_us || !from.cpus.empty() ||
+        !from.mems.empty() || from.blkio_weight || from.blkio_leaf_weight || !from.throttles.empty() ||
+        !from.hugepage_limits.empty() || !from.unified.empty();
   }
 
   Outcome<> add_process() {
     if (!config_.process) return failure("config.json: process: required, but not there");
     const oci::Process& from = *config_.process;
-    sentry::boot::Process& to = plan_.boot.process;
-    take_caller(to);
-    to.args = from.args;
-    to.env = from.env;
-    to.cwd = from.cwd;
-    to.uid = from.uid;
-    to.gid = from.gid;
-    to.additional_gids = from.additional_gids;
-    to.umask = from.umask.value_or(022);
-    to.cap_bounding = from.capabilities.bounding;
-    to.cap_effective = from.capabilities.effective;
-    to.cap_permitted = from.capabilities.permitted;
-    to.cap_inheritable = from.capabilities.inheritable;
-    to.cap_ambient = from.capabilities.ambient;
-    to.no_new_privs = from.no_new_privileges;
-    to.oom_score_adj = from.oom_score_adj.value_or(0);
-    to.rows = from.rows;
-    to.columns = from.columns;
-    for (const oci::Rlimit& limit : from.rlimits)
-      for (sentry::boot::Rlimit& own : to.rlimits)
-        if (own.resource == static_cast<uint32_t>(limit.resource))
-          own = {own.resource, limit.soft, limit.hard};
+    plan_.boot.process = plan_process(from);
+    plan_.boot.process.personality = config_.linux_part.personality.value_or(0);
+    const char* redundant = "redundant: a guest is confined by its sandbox, not by the host's policies";
+    if (!from.apparmor_profile.empty()) note(fmt::format("process.apparmorProfile: {}", redundant));
+    if (!from.selinux_label.empty()) note(fmt::format("process.selinuxLabel: {}", redundant));
     return {};
   }
 
@@ -265,8 +335,41 @@ class ContainerPlanner {
 
 }  // namespace
 
+sentry::boot::Process plan_process(const oci::Process& from) {
+  sentry::boot::Process to;
+  take_caller(to);
+  to.args = from.args;
+  to.env = from.env;
+  to.cwd = from.cwd;
+  to.uid = from.uid;
+  to.gid = from.gid;
+  to.additional_gids = from.additional_gids;
+  to.umask = from.umask.value_or(022);
+  to.cap_bounding = from.capabilities.bounding;
+  to.cap_effective = from.capabilities.effective;
+  to.cap_permitted = from.capabilities.permitted;
+  to.cap_inheritable = from.capabilities.inheritable;
+  to.cap_ambient = from.capabilities.ambient;
+  to.no_new_privs = from.no_new_privileges;
+  to.oom_score_adj = from.oom_score_adj.value_or(0);
+  to.terminal = from.terminal;
+  to.rows = from.rows;
+  to.columns = from.columns;
+  if (from.scheduler) {
+    to.scheduling_policy = from.scheduler->policy;
+    to.scheduling_priority = from.scheduler->priority;
+    to.nice = from.scheduler->nice;
+  }
+  to.io_priority = from.io_priority;
+  for (const oci::Rlimit& limit : from.rlimits)
+    for (sentry::boot::Rlimit& own : to.rlimits)
+      if (own.resource == static_cast<uint32_t>(limit.resource)) own = {own.resource, limit.soft, limit.hard};
+  return to;
+}
+
 Outcome<Container> load_container(const std::string& bundle, const std::string& id) {
   Container container;
+  container.id = id;
   const std::optional<std::string> real = real_path(bundle);
   if (!real) return system_failure(errno, "cannot use the bundle {}", bundle);
   container.bundle = *real;

@@ -30,6 +30,9 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   // What cgroups cannot do for an ordinary user is done from here and by the sentry.
   if (!may_map_ids()) supervision.memory_bytes = std::exchange(plan.limits, Limits{}).memory_bytes;
 
+  supervision.commands = std::move(options.commands);
+  supervision.status_changed = options.status_changed;
+  plan.boot.job_control = true;
   plan.stdio = options.stdio;
   const bool console = wants_console(options);
   sentry::Fd log_writer;
@@ -53,6 +56,7 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
 
   Sandbox sandbox = TRY(Sandbox::start(std::move(plan)));
   log_writer.reset();
+  supervision.started = options.started;
   std::optional<Terminal> terminal;
   if (console) terminal.emplace(TRY(Terminal::open(options.stdio[0], sandbox.take_console())));
   const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));

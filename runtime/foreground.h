@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -19,6 +20,10 @@ struct ForegroundOptions {
   std::optional<std::chrono::milliseconds> timeout;
   std::string memory_option = "--memory";  // where the limit is set
   std::string memory_limit_text;           // plan.limits.memory_bytes as the operator put it
+  // As SuperviseOptions have them.
+  sentry::Fd commands;
+  std::function<void()> started;
+  std::function<void(const char*)> status_changed;
 };
 
 // The exit status, with a message printed if there is something to say; a failure if the sandbox did not

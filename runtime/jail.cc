@@ -123,12 +123,18 @@ class JailBuilder {
     timespec monotonic{}, boottime{};
     ::clock_gettime(CLOCK_MONOTONIC, &monotonic);
     ::clock_gettime(CLOCK_BOOTTIME, &boottime);
-    if (!write_text_file("/proc/self/timens_offsets",
-                         fmt::format("monotonic {}\nboottime {}\n", negated(monotonic), negated(boottime))))
-      return step_failed("set the clocks");
+    const std::string offsets =
+        spec_.clocks ? fmt::format("monotonic {}\nboottime {}\n", text_of(spec_.clocks->monotonic),
+                                   text_of(spec_.clocks->boottime))
+                     : fmt::format("monotonic {}\nboottime {}\n", negated(monotonic), negated(boottime));
+    if (!write_text_file("/proc/self/timens_offsets", offsets)) return step_failed("set the clocks");
     const Fd clocks(::open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC));
     if (!clocks || ::setns(clocks.get(), CLONE_NEWTIME) != 0) return step_failed("enter the time namespace");
     return {};
+  }
+
+  static std::string text_of(const ClockOffsets::Offset& offset) {
+    return fmt::format("{} {}", offset.seconds, offset.nanoseconds);
   }
 
   // "SECONDS NANOSECONDS", the latter not negative, as timens_offsets has it. The clocks start some way above

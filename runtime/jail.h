@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,15 @@ Identity gofer_identity();
 enum class TreeAccess { kRead, kWrite };
 uint64_t gofer_capabilities(TreeAccess access);
 
+// time_namespaces(7): how far a clock of the jail is ahead of the host's.
+struct ClockOffsets {
+  struct Offset {
+    int64_t seconds = 0;
+    uint32_t nanoseconds = 0;
+  };
+  Offset monotonic, boottime;
+};
+
 struct JailSpec {
   const char* name = "";          // "sentry" or "gofer", for messages
   int program_fd = -1;            // O_PATH descriptor of the program; borrowed
@@ -47,6 +57,7 @@ struct JailSpec {
   Identity identity;
   uint64_t capabilities = 0;  // bit mask of those kept
   bool own_clocks = false;    // a time namespace whose clocks start near zero: hides the host's uptime
+  std::optional<ClockOffsets> clocks;  // with own_clocks: the clocks are these, instead
   // Runs in the jail while the caller's mount tree is still the root (a private copy of it), with every
   // capability of the new namespaces; may fill in fds. Descriptors that it opens live until exec.
   std::function<Outcome<>(JailSpec&)> prepare;

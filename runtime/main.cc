@@ -12,22 +12,41 @@ namespace runtime {
 namespace {
 
 constexpr auto kVerbs = std::to_array<Verb>({
-    {"do", "run a program in a sandbox", do_verb},
-    {"run", "run an OCI bundle in the foreground", run_verb},
-    {"check", "say what this host offers and what is missing for what", check_verb},
-    {"surface", "print the host calls that each jailed program may make", surface_verb},
-    {"syscalls", "print the system calls that sandboxed programs have", syscalls_verb},
+    {"do", "run a program in a sandbox", do_verb, nullptr},
+    {"check", "say what this host offers and what is missing for what", check_verb, nullptr},
+    {"surface", "print the host calls that each jailed program may make", surface_verb, nullptr},
+    {"syscalls", "print the system calls that sandboxed programs have", syscalls_verb, nullptr},
+    {"run", "run an OCI bundle", nullptr, run_verb},
+    {"create", "make a container from an OCI bundle", nullptr, create_verb},
+    {"start", "start a container that was created", nullptr, start_verb},
+    {"exec", "run a further process in a container", nullptr, exec_verb},
+    {"state", "print a container's state", nullptr, state_verb},
+    {"list", "list the containers", nullptr, list_verb},
+    {"ps", "list a container's processes", nullptr, ps_verb},
+    {"kill", "send a signal to a container", nullptr, kill_verb},
+    {"pause", "stop a container's processes", nullptr, pause_verb},
+    {"resume", "let a paused container go on", nullptr, resume_verb},
+    {"update", "change a container's limits", nullptr, update_verb},
+    {"events", "print what a container uses", nullptr, events_verb},
+    {"delete", "remove a container", nullptr, delete_verb},
+    {"spec", "write a config.json to start from", nullptr, spec_verb},
+    {"features", "print what of the OCI specification there is", nullptr, features_verb},
 });
 
 int print_help() {
   std::string text =
       "NAME\n       bulkhead - run untrusted Linux programs in a user-space kernel\n\n"
-      "SYNOPSIS\n       bulkhead VERB [OPTION]... [ARGUMENT]...\n       bulkhead --help | --version\n\n"
+      "SYNOPSIS\n       bulkhead [GLOBAL OPTION]... VERB [OPTION]... [ARGUMENT]...\n       bulkhead --help | "
+      "--version\n\n"
       "DESCRIPTION\n"
       "       bulkhead runs unmodified Linux programs in sandboxes. A sandbox is a kernel\n"
       "       of its own, running as an ordinary process, that reaches the host only\n"
       "       through short lists of system calls.\n\n";
-  for (const Verb& verb : kVerbs) text += fmt::format("       {:<10} {}\n", verb.name, verb.summary);
+  for (const Verb& verb : kVerbs) {
+    if (std::string_view(verb.name) == "run")
+      text += "\n       As an OCI runtime, for containerd, podman and other engines:\n\n";
+    text += fmt::format("       {:<10} {}\n", verb.name, verb.summary);
+  }
   text +=
       "\n       `bulkhead VERB --help` describes a verb.\n\n"
       "EXIT STATUS\n       0 for success, 125 if bulkhead fails. `do` and `run` end with the program's.\n\n"
@@ -37,7 +56,16 @@ int print_help() {
   return finish_output();
 }
 
-int dispatch(const std::vector<std::string>& arguments) {
+// What engines ask of a runtime and sandboxes do not do: any answer but success says so.
+int refuse_checkpoint(const GlobalOptions& globals, const std::string& verb) {
+  const Outcome<CommandLog> log = CommandLog::open(globals);
+  const Failure refusal = failure("{} is not supported: a sandbox cannot be saved", verb);
+  return log ? log->report(refusal) : report(log.error());
+}
+
+int dispatch(std::vector<std::string> arguments) {
+  const Outcome<GlobalOptions> globals = take_global_options(arguments);
+  if (!globals) return report(globals.error());
   if (arguments.empty()) return report(failure("no verb given (`bulkhead --help` lists them)"));
   const std::string& first = arguments[0];
   if (first == "--help" || first == "-h" || first == "help") return print_help();
@@ -45,11 +73,13 @@ int dispatch(const std::vector<std::string>& arguments) {
     std::puts("bulkhead " BULKHEAD_VERSION);
     return finish_output();
   }
+  if (first == "checkpoint" || first == "restore") return refuse_checkpoint(*globals, first);
   const auto verb =
       std::find_if(kVerbs.begin(), kVerbs.end(), [&](const Verb& each) { return first == each.name; });
   if (verb == kVerbs.end())
     return report(failure("there is no verb \"{}\" (`bulkhead --help` lists them)", first));
-  return verb->run({arguments.begin() + 1, arguments.end()});
+  const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  return verb->run != nullptr ? verb->run(rest) : verb->run_container(*globals, rest);
 }
 
 }  // namespace

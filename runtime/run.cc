@@ -1,37 +1,26 @@
-// bulkhead run: an OCI bundle in the foreground.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <array>
-
-#include "runtime/container.h"
-#include "runtime/foreground.h"
-#include "runtime/manual.h"
-#include "runtime/state_folder.h"
+// bulkhead run: an OCI bundle, from beginning to end.
+#include "runtime/container_verb.h"
+#include "runtime/launch.h"
 #include "runtime/stdio.h"
-#include "runtime/terminal.h"
 #include "runtime/verbs.h"
-#include "sentry/base/log.h"
 
 namespace runtime {
 namespace {
 
 constexpr Manual kManual{
     .name = "bulkhead-run",
-    .summary = "run an OCI bundle in the foreground",
+    .summary = "run an OCI bundle",
     .synopsis = "bulkhead run [--bundle DIR] [OPTION]... ID",
     .description =
         "Runs the container that DIR/config.json describes (OCI runtime specification, 1.0 to 1.2) in a "
-        "sandbox, as the "
-        "foreground job, and removes it when it has ended. Standard input, output and error are passed "
-        "through; with "
-        "process.terminal they must be a terminal, which the container's own is then connected to.\n"
+        "sandbox, as the foreground job, and removes it when it has ended. Standard input, output and error "
+        "are "
+        "passed through; with process.terminal they must be a terminal, which the container's own is then "
+        "connected to. With --detach it is `create` and `start` in one.\n"
         "\n"
-        "A config.json that is malformed or contradicts itself is refused with the JSON path of what is "
-        "wrong and what "
-        "was expected. What it asks for and this version does not do is refused, or, where the container "
-        "runs as well "
-        "without, named in the log.",
+        "A config.json that is malformed, contradicts itself or asks for what sandboxes do not do is refused "
+        "with "
+        "the JSON path of what is wrong and what was expected.",
     .exit_status =
         "That of the container's process; 128+N if signal N ended it. Else:\n"
         "  125  bulkhead itself failed, or config.json is refused\n"
@@ -45,74 +34,46 @@ constexpr Manual kManual{
     .examples =
         "Run a bundle:\n"
         "  bulkhead run --bundle /srv/box box1",
-    .see_also = "bulkhead(1), bulkhead-do(1)",
+    .see_also = "bulkhead(1), bulkhead-create(1), bulkhead-exec(1), bulkhead-do(1)",
 };
-
-struct Options {
-  std::string bundle = ".", root = default_state_root(), log, platform = "ptrace", id;
-  bool strace = false;
-};
-
-Outcome<int> run(const Options& options, const std::array<int, 3>& stdio) {
-  TRY(check_container_id(options.id));
-  Container container = TRY(load_container(options.bundle, options.id));
-  const StateFolder folder = TRY(StateFolder::claim(options.root, options.id));
-  SandboxPlan& plan = container.plan;
-  plan.boot.platform = options.platform;
-  plan.boot.strace = options.strace;
-  sentry::Fd log;
-  if (!options.log.empty()) {
-    log = sentry::Fd(::open(options.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
-    if (!log) return system_failure(errno, "--log {}", options.log);
-    plan.log_fd = log.get();
-  }
-  sentry::set_log(plan.log_fd, "bulkhead");
-  for (const std::string& warning : container.warnings) sentry::log_line(warning);
-  sentry::set_log(STDERR_FILENO, "bulkhead");
-
-  ForegroundOptions foreground;
-  foreground.stdio = stdio;
-  foreground.memory_option = "linux.resources.memory.limit in config.json";
-  foreground.memory_limit_text = fmt::format("{} bytes", plan.limits.memory_bytes);
-  if (container.config.process->terminal) {
-    if (!same_terminal(stdio[0], stdio[1]))
-      return failure(
-          "config.json: process.terminal: true, but standard input and output are not one terminal");
-  } else {
-    foreground.console = ForegroundOptions::Console::kNever;
-  }
-  TRY(folder.write({.id = options.id,
-                    .status = "running",
-                    .pid = ::getpid(),
-                    .bundle = container.bundle,
-                    .annotations = container.config.annotations}));
-  return run_in_foreground(std::move(plan), std::move(foreground));
-}
 
 }  // namespace
 
-int run_verb(const std::vector<std::string>& arguments) {
-  const std::array<int, 3> stdio = inherited_stdio();
-  Options options;
-  CLI::App parser;
-  parser.set_help_flag("--help", "Show this page.");
+int run_verb(GlobalOptions globals, const std::vector<std::string>& arguments) {
+  LaunchOptions options;
+  options.stdio = inherited_stdio();
+  ContainerVerb verb(kManual, std::move(globals));
+  CLI::App& parser = verb.parser;
+  bool detach = false, keep = false, ignored = false;
   parser.add_option("-b,--bundle", options.bundle, "The bundle's directory; default: the current one.")
       ->type_name("DIR");
+  parser.add_flag("-d,--detach", detach, "Leave it in the background, for `delete` to remove.");
+  parser.add_option("--pid-file", options.pid_file, "Write the supervisor's pid to FILE.")->type_name("FILE");
   parser
-      .add_option("--root", options.root,
-                  "Where containers' state is kept; default: /run/bulkhead, or $XDG_RUNTIME_DIR/bulkhead.")
-      ->type_name("DIR");
+      .add_option("--console-socket", options.console_socket,
+                  "With --detach: send the terminal's other side to this socket.")
+      ->type_name("PATH");
+  parser.add_option("--preserve-fds", options.preserve_fds, "Pass on descriptors 3 to 2+N, too.")
+      ->type_name("N");
+  parser.add_flag("--keep", keep, "Accepted with --detach, which always keeps it.");
+  parser.add_flag("--no-pivot", ignored, "Accepted: a guest's root is the sentry's to make.");
+  parser.add_flag("--no-new-keyring", ignored, "Accepted: guests have no keys of the host's.");
+  parser.add_flag("--no-subreaper", ignored, "Accepted: there is nothing to reap.");
   parser.add_flag("--strace", options.strace, "Print the container's system calls as strace(1) does.");
-  parser
-      .add_option("--log", options.log,
-                  "Append messages and --strace's output to FILE instead of standard error.")
-      ->type_name("FILE");
   parser.add_option("--platform", options.platform, "How system calls are intercepted; default: ptrace.")
       ->type_name("NAME");
   parser.add_option("ID", options.id, "The container's name.")->required();
-  if (const std::optional<int> status = parse(parser, kManual, arguments)) return *status;
-  const Outcome<int> status = run(options, stdio);
-  return status ? *status : report(status.error());
+  return verb.run(arguments, [&](const CommandLog& log) -> Outcome<int> {
+    if (keep && !detach) return failure("--keep: only a container in the background can be kept");
+    if (!detach) return run_container(verb.globals, log, options);
+    TRY(create_container(verb.globals, log, options));
+    const KnownContainer container = TRY(KnownContainer::find(verb.globals.root, options.id));
+    const Outcome<> started = start_container(container, log);
+    if (started) return 0;
+    if (const Outcome<> removed = delete_container(container, true, log); !removed)
+      log.warn(removed.error().message);
+    return started.error();
+  });
 }
 
 }  // namespace runtime

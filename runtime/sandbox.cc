@@ -28,21 +28,6 @@ Outcome<Pair> socket_pair(int type) {
   return Pair{Fd(ends[0]), Fd(ends[1])};
 }
 
-// The boot document as the sentry reads it: from the start of a descriptor.
-Outcome<Fd> boot_document(const sentry::boot::Boot& boot) {
-  const std::string bytes = sentry::boot::encode(boot);
-  Fd file(::memfd_create("boot", MFD_CLOEXEC));
-  if (!file) return system_failure(errno, "cannot make a memfd");
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t size =
-        ::pwrite(file.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
-    if (size <= 0) return system_failure(errno, "cannot write the boot document");
-    done += static_cast<size_t>(size);
-  }
-  return file;
-}
-
 // The sentry's descriptors. 0 and 1 are nothing; the log is where stderr is expected.
 enum SentryFd {
   kSentryLog = 2,
@@ -71,8 +56,10 @@ JailSpec sentry_spec(const SandboxPlan& plan, const Program& program, int null_f
   spec.fds[kSentryGofer] = gofer_fd;
   for (size_t i = 0; i < 3; ++i) spec.fds[kSentryStdio + i] = plan.stdio[i];
   spec.fds[kSentryConsole] = console_fd;
+  spec.fds.insert(spec.fds.end(), plan.more_fds.begin(), plan.more_fds.end());
   spec.identity = sentry_identity();
   spec.own_clocks = true;
+  spec.clocks = plan.clocks;
   return spec;
 }
 
@@ -82,6 +69,7 @@ JailSpec gofer_spec(const SandboxPlan& plan, const Program& program, int null_fd
   spec.program_fd = program.fd.get();
   spec.args = {"bulkhead-gofer", "--socket", std::to_string(kGoferSocket), "--log",
                std::to_string(kGoferLog)};
+  if (plan.boot.log_json) spec.args.push_back("--log-json");
   spec.fds = {null_fd, null_fd, plan.log_fd, socket_fd};
   for (size_t i = 0; i < plan.attaches.size(); ++i) {
     spec.args.push_back("--attach");
@@ -91,11 +79,12 @@ JailSpec gofer_spec(const SandboxPlan& plan, const Program& program, int null_fd
   spec.args.push_back("--proc");
   spec.args.push_back(std::to_string(spec.fds.size()));
   spec.fds.push_back(-1);
-  spec.identity = gofer_identity();
+  spec.identity = plan.gofer_identity ? *plan.gofer_identity : gofer_identity();
   const bool writes = std::any_of(plan.attaches.begin(), plan.attaches.end(),
                                   [](const Attach& attach) { return attach.writable; });
   spec.capabilities = gofer_capabilities(writes ? TreeAccess::kWrite : TreeAccess::kRead);
-  spec.prepare = [attaches = plan.attaches](JailSpec& self) -> Outcome<> {
+  spec.prepare = [attaches = plan.attaches, before = plan.before_trees](JailSpec& self) -> Outcome<> {
+    if (before) TRY(before());
     // The gofer reopens descriptors by name; the clone's ".." leads nowhere. It must be taken before /proc is
     // covered.
     Fd proc(::open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
@@ -109,6 +98,19 @@ JailSpec gofer_spec(const SandboxPlan& plan, const Program& program, int null_fd
 }
 
 }  // namespace
+
+Outcome<Fd> document_file(const std::string& bytes) {
+  Fd file(::memfd_create("boot", MFD_CLOEXEC));
+  if (!file) return system_failure(errno, "cannot make a memfd");
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t size =
+        ::pwrite(file.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (size <= 0) return system_failure(errno, "cannot write the boot document");
+    done += static_cast<size_t>(size);
+  }
+  return file;
+}
 
 Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
   const Program sentry_program = TRY(find_program("bulkhead-sentry"));
@@ -130,7 +132,9 @@ Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
   plan.boot.log_fd = kSentryLog;
   plan.boot.control_fd = kSentryControl;
   plan.boot.gofer_fd = kSentryGofer;
-  const Fd boot = TRY(boot_document(plan.boot));
+  for (size_t i = 0; i < plan.more_fds.size(); ++i)
+    process.more_fds.push_back(static_cast<int>(kSentryFds + i));
+  const Fd boot = TRY(document_file(sentry::boot::encode(plan.boot)));
   if (plan.limits.any()) sandbox.cgroup_ = TRY(Cgroup::create(plan.id, plan.limits));
 
   // The gofer first: it has more to do before it runs.
@@ -138,16 +142,63 @@ Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
   const Identity gofer_ids = gofer.identity;
   sandbox.gofer_ = TRY(Jailed::start(std::move(gofer)));
   TRY(sandbox.cgroup_.add(sandbox.gofer_.pid()));
+  if (plan.place) TRY(plan.place(sandbox.gofer_.pid()));
   TRY(sandbox.gofer_.release(gofer_ids));
   JailSpec sentry = sentry_spec(plan, sentry_program, null.get(), boot.get(), control.theirs.get(),
                                 gofer_link.theirs.get(), console.theirs.get());
   const Identity sentry_ids = sentry.identity;
   sandbox.sentry_ = TRY(Jailed::start(std::move(sentry)));
   TRY(sandbox.cgroup_.add(sandbox.sentry_.pid()));
+  if (plan.place) TRY(plan.place(sandbox.sentry_.pid()));
   TRY(sandbox.sentry_.release(sentry_ids));
   sandbox.control_ = std::move(control.ours);
   sandbox.console_ = std::move(console.ours);
   return sandbox;
+}
+
+Sandbox Sandbox::attached(Fd link, Fd console) {
+  Sandbox sandbox;
+  sandbox.control_ = std::move(link);
+  sandbox.console_ = std::move(console);
+  return sandbox;
+}
+
+Outcome<Sandbox::Joining> Sandbox::start_container(SandboxPlan plan) {
+  const Program gofer_program = TRY(find_program("bulkhead-gofer"));
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return system_failure(errno, "cannot open /dev/null");
+  Joining joining;
+  Pair control = TRY(socket_pair(SOCK_SEQPACKET));
+  Pair gofer_link = TRY(socket_pair(SOCK_SEQPACKET));
+  JailSpec gofer = gofer_spec(plan, gofer_program, null.get(), gofer_link.ours.get());
+  const Identity ids = gofer.identity;
+  joining.sandbox.gofer_ = TRY(Jailed::start(std::move(gofer)));
+  TRY(joining.sandbox.gofer_.release(ids));
+  joining.sandbox.control_ = std::move(control.ours);
+
+  // The documents name descriptors by their place in the message.
+  joining.fds = {control.theirs.get(), -1};
+  const auto place = [&](int fd) {
+    if (fd < 0) return -1;
+    joining.fds.push_back(fd);
+    return static_cast<int>(joining.fds.size()) - 1;
+  };
+  sentry::boot::Process& process = plan.boot.process;
+  plan.boot.gofer_fd = place(gofer_link.theirs.get());
+  if (process.terminal) {
+    Pair console = TRY(socket_pair(SOCK_STREAM));
+    process.console_fd = place(console.theirs.get());
+    joining.sandbox.console_ = std::move(console.ours);
+    joining.owned.push_back(std::move(console.theirs));
+  }
+  for (size_t i = 0; i < 3; ++i) process.stdio_fds[i] = place(plan.stdio[i]);
+  for (const int fd : plan.more_fds) process.more_fds.push_back(place(fd));
+  Fd document = TRY(document_file(sentry::boot::encode(plan.boot)));
+  joining.fds[1] = document.get();
+  joining.owned.push_back(std::move(document));
+  joining.owned.push_back(std::move(control.theirs));
+  joining.owned.push_back(std::move(gofer_link.theirs));
+  return joining;
 }
 
 void Sandbox::tell(const sentry::boot::Control& message) const {

@@ -11,7 +11,9 @@
 #include <csignal>
 #include <ctime>
 #include <map>
+#include <vector>
 
+#include "runtime/control_socket.h"
 #include "runtime/footprint.h"
 #include "runtime/memory_watch.h"
 #include "sentry/base/log.h"
@@ -28,14 +30,14 @@ constexpr milliseconds kEndGrace{5000};
 
 // What a user or a parent may send to a program to have it react. Not among them: SIGCHLD and SIGPIPE, which
 // are the runtime's own, SIGTTIN and SIGTTOU, which stop it as they would stop the program, and faults.
-sigset_t forwarded_signals() {
+sigset_t forwarded_signals(ForwardedSignals::Ignored ignored) {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
                            SIGTSTP, SIGURG, SIGXCPU, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGPWR})
     ::sigaddset(&set, signal);
   for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) ::sigaddset(&set, signal);
-  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+  for (int signal = 1; ignored == ForwardedSignals::Ignored::kLeave && signal <= SIGRTMAX; ++signal) {
     struct sigaction action {};
     if (::sigismember(&set, signal) == 1 && ::sigaction(signal, nullptr, &action) == 0 &&
         action.sa_handler == SIG_IGN)
@@ -75,8 +77,10 @@ class Supervision {
   void step() {
     watch(sandbox_.control_fd(), control_open_ ? EPOLLIN : 0U);
     watch(signals_.fd(), EPOLLIN);
-    watch(sandbox_.sentry().pidfd(), EPOLLIN);
-    watch(sandbox_.gofer().pidfd(), gofer_left_ ? 0U : EPOLLIN);
+    if (sandbox_.sentry().running()) watch(sandbox_.sentry().pidfd(), EPOLLIN);
+    if (sandbox_.gofer().running()) watch(sandbox_.gofer().pidfd(), gofer_left_ ? 0U : EPOLLIN);
+    if (options_.commands) watch(options_.commands.get(), EPOLLIN);
+    for (const Command& command : commands_) watch(command.socket.get(), EPOLLIN);
     if (terminal_) {
       watch(terminal_->tty_fd(), terminal_->tty_events());
       watch(terminal_->console_fd(), terminal_->console_events());
@@ -89,6 +93,7 @@ class Supervision {
     if (terminal_) relay_terminal();
     if (options_.raw_log) relay_log();
     read_control();
+    serve_commands();
     judge_ends();
     look_at_clocks();
   }
@@ -186,6 +191,9 @@ class Supervision {
         const bool known = message.status >= kStatusFailure && message.status <= kStatusNotFound;
         return program_ended({known ? message.status : kStatusFailure, printable(text)});
       }
+      case Control::Kind::kStarted:
+        if (options_.started) std::exchange(options_.started, nullptr)();
+        return;
       case Control::Kind::kStopped:
         return stop_as_program(message.value);
       default:
@@ -202,6 +210,7 @@ class Supervision {
 
   void judge_ends() {
     if (over_) return;
+    if (!sandbox_.sentry().running()) return judge_end_of_link();
     const bool sentry_ended = readable(sandbox_.sentry().pidfd());
     const bool gofer_ended = readable(sandbox_.gofer().pidfd());
     if (!sentry_ended && !gofer_ended) return;
@@ -228,6 +237,108 @@ class Supervision {
     }
     end(unexpected_end("sentry", sandbox_.sentry())
             .value_or(Ending{kStatusFailure, "the sentry ended without saying how the program ended"}));
+  }
+
+  // The same for a process in somebody else's sandbox: what the sentry says is all there is.
+  void judge_end_of_link() {
+    if (sandbox_.gofer().running() && !ending_ && readable(sandbox_.gofer().pidfd())) {
+      const Outcome<> report = sandbox_.gofer().read_report();
+      if (!report) return end({report.error().status, report.error().message});
+      return end({kStatusSignal + SIGKILL, "the gofer ended, and the container with it"});
+    }
+    if (!control_open_) return end({kStatusSignal + SIGKILL, "the sandbox ended, and the process with it"});
+    if (ending_) end();
+  }
+
+  // --- commands from control_socket.h
+
+  struct Command {
+    sentry::Fd socket;
+    pid_t process = 0;  // the command's, while it stands for a process in the container
+  };
+
+  void serve_commands() {
+    if (!options_.commands) return;
+    for (;;) {
+      sentry::Fd socket(::accept4(options_.commands.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!socket) break;
+      commands_.push_back({std::move(socket)});
+    }
+    for (size_t i = 0; i < commands_.size();) {
+      ReceivedRequest received;
+      Command& command = commands_[i];
+      if (!readable(command.socket.get())) {
+        ++i;
+      } else if (receive_request(command.socket.get(), received)) {
+        serve(command, received);
+        ++i;
+      } else {
+        watch(command.socket.get(), 0);
+        watched_.erase(command.socket.get());
+        commands_.erase(commands_.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+  }
+
+  void serve(Command& command, const ReceivedRequest& received) {
+    const Request& request = received.request;
+    const int socket = command.socket.get();
+    Control message;
+    message.value = request.value;
+    message.status = request.more;
+    switch (request.kind) {
+      case Request::Kind::kStart:
+        message.kind = Control::Kind::kStart;
+        break;
+      case Request::Kind::kSignal:
+        message.kind = Control::Kind::kSignal;
+        break;
+      case Request::Kind::kSignalAll:
+        message.kind = Control::Kind::kSignalAll;
+        break;
+      case Request::Kind::kPause:
+        message.kind = Control::Kind::kFreeze;
+        break;
+      case Request::Kind::kResume:
+        message.kind = Control::Kind::kThaw;
+        break;
+      case Request::Kind::kLimits:
+        message.kind = Control::Kind::kLimits;
+        break;
+      case Request::Kind::kPids:
+        return answer_request(socket, pids());
+      case Request::Kind::kAddProcess:
+      case Request::Kind::kAddContainer: {
+        message.kind = request.kind == Request::Kind::kAddProcess ? Control::Kind::kAddProcess
+                                                                  : Control::Kind::kAddContainer;
+        ucred peer{};
+        socklen_t size = sizeof peer;
+        if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) command.process = peer.pid;
+        break;
+      }
+      default:
+        return refuse_request(socket, "the command is of another version than the container's runtime");
+    }
+    if (ending_) return refuse_request(socket, "container not running");
+    std::vector<int> fds;
+    for (const sentry::Fd& fd : received.fds) fds.push_back(fd.get());
+    std::string packet(reinterpret_cast<const char*>(&message), sizeof message);
+    packet += request.text;
+    if (!send_packet(sandbox_.control_fd(), packet, fds))
+      return refuse_request(socket, "container not running");
+    if (options_.status_changed) {
+      if (request.kind == Request::Kind::kStart || request.kind == Request::Kind::kResume)
+        options_.status_changed("running");
+      if (request.kind == Request::Kind::kPause) options_.status_changed("paused");
+    }
+    answer_request(socket, "");
+  }
+
+  std::string pids() const {
+    std::string list = std::to_string(::getpid());
+    for (const Command& command : commands_)
+      if (command.process != 0) list += fmt::format(" {}", command.process);
+    return list;
   }
 
   // Why a jailed program ended, if it was not its own decision in peace.
@@ -346,6 +457,7 @@ class Supervision {
   SuperviseOptions& options_;
   sentry::Fd epoll_;
   std::map<int, uint32_t> watched_;
+  std::vector<Command> commands_;
   std::optional<Clock::time_point> deadline_, memory_look_, grace_end_;
   std::optional<MemoryWatch> memory_;
   std::optional<Ending> ending_;
@@ -357,8 +469,8 @@ class Supervision {
 
 }  // namespace
 
-Outcome<ForwardedSignals> ForwardedSignals::take() {
-  const sigset_t set = forwarded_signals();
+Outcome<ForwardedSignals> ForwardedSignals::take(Ignored ignored) {
+  const sigset_t set = forwarded_signals(ignored);
   ForwardedSignals signals;
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return system_failure(errno, "cannot block signals");
   signals.fd_ = sentry::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -371,8 +483,8 @@ Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional
                  SuperviseOptions options) {
   Ending ending = Supervision(sandbox, signals, terminal, options).run();
   sandbox.kill();
-  sandbox.sentry().reap();
-  sandbox.gofer().reap();
+  for (Jailed* jailed : {&sandbox.sentry(), &sandbox.gofer()})
+    if (jailed->running()) jailed->reap();
   if (terminal) {
     terminal->drain();
     terminal->restore();

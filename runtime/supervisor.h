@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -16,8 +17,10 @@ namespace runtime {
 // the caller ignores (nohup) stay ignored.
 class ForwardedSignals {
  public:
-  // Blocks them and opens their signalfd(2).
-  static Outcome<ForwardedSignals> take();
+  // Blocks them and opens their signalfd(2). A process that stands in for a guest's takes those that its
+  // caller ignores, too: what is sent to it is meant.
+  enum class Ignored { kLeave, kTake };
+  static Outcome<ForwardedSignals> take(Ignored ignored = Ignored::kLeave);
   int fd() const { return fd_.get(); }
 
  private:
@@ -31,6 +34,12 @@ struct SuperviseOptions {
   std::string memory_option;      // where it is set: "--memory"
   // The log's reading end, when the log goes to a terminal that is raw: lines need their carriage return.
   sentry::Fd raw_log;
+  // Commands that reach the container while it runs; -1: none do.
+  sentry::Fd commands;
+  // The program runs, or waits for kStart if it is held.
+  std::function<void()> started;
+  // What a command has changed: "running", "paused".
+  std::function<void(const char* status)> status_changed;
 };
 
 // How a sandbox ended.

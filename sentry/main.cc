@@ -59,6 +59,7 @@ int boot(int fd) {
   const auto document = sentry::boot::decode(read_all(fd));
   if (!document) return usage("the boot document is not one of this version");
   sentry::set_log(document->log_fd, "bulkhead-sentry");
+  if (document->log_json) sentry::set_log_format(sentry::LogFormat::kJson);
   for (const std::string_view name : sentry::platform::platform_names())
     if (name == document->platform) return sentry::init::run_sandbox(*document);
   sentry::log("there is no platform \"{}\"; there is: {}", document->platform, platform_list());

@@ -3,20 +3,55 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <string>
 
 namespace sentry {
 namespace {
 int log_fd = STDERR_FILENO;
 const char* log_program = "bulkhead";
+LogFormat log_format = LogFormat::kText;
+
+std::string json_string(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char each : text) {
+    const auto byte = static_cast<unsigned char>(each);
+    if (each == '"' || each == '\\')
+      quoted += fmt::format("\\{}", each);
+    else if (byte < 0x20 || byte >= 0x7f)  // Latin-1 at worst: a log line must never be invalid JSON
+      quoted += fmt::format("\\u{:04x}", byte);
+    else
+      quoted += each;
+  }
+  return quoted + '"';
+}
+
+std::string json_line(std::string_view message, LogLevel level) {
+  constexpr const char* kNames[] = {"error", "warning", "info"};
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  return fmt::format(R"({{"level":"{}","msg":{},"time":"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z"}})"
+                     "\n",
+                     kNames[static_cast<size_t>(level)], json_string(message), parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
 }  // namespace
+
+void set_log_format(LogFormat format) { log_format = format; }
 
 void set_log(int fd, const char* program) {
   log_fd = fd;
   log_program = program;
 }
 
-void log_line(std::string_view message) { log_raw(fmt::format("{}: {}\n", log_program, message)); }
+void log_line(std::string_view message, LogLevel level) {
+  if (log_format == LogFormat::kJson)
+    log_raw(json_line(message, level));
+  else
+    log_raw(fmt::format("{}: {}\n", log_program, message));
+}
 
 void log_raw(std::string_view lines) {
   if (log_fd < 0) return;

@@ -11,8 +11,13 @@ namespace sentry {
 // Where messages go; a host descriptor that stays open, or -1 for none. Default: 2.
 void set_log(int fd, const char* program);
 
+// How a line looks: "PROGRAM: MESSAGE", or an object with level, msg and time as container engines read it.
+enum class LogFormat { kText, kJson };
+void set_log_format(LogFormat format);
+enum class LogLevel { kError, kWarning, kInfo };
+
 // Writes one line. Losing a message (full pipe, closed descriptor) is not an error.
-void log_line(std::string_view message);
+void log_line(std::string_view message, LogLevel level = LogLevel::kError);
 
 // The same without the program's name in front: text that is lines already (--strace).
 void log_raw(std::string_view lines);

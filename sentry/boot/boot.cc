@@ -91,15 +91,22 @@ void field(A& a, IdMapping& m) {
 }
 template <typename A>
 void field(A& a, Process& p) {
-  all(a, p.args, p.env, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding, p.cap_effective,
-      p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs, p.oom_score_adj,
-      p.terminal, p.console_fd, p.rows, p.columns, p.stdio_fds[0], p.stdio_fds[1], p.stdio_fds[2]);
+  all(a, p.args, p.env, p.path, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding,
+      p.cap_effective, p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs,
+      p.oom_score_adj, p.terminal, p.console_fd, p.rows, p.columns, p.stdio_fds[0], p.stdio_fds[1],
+      p.stdio_fds[2], p.more_fds, p.scheduling_policy, p.scheduling_priority, p.nice, p.io_priority,
+      p.personality);
+}
+template <typename A>
+void field(A& a, DeviceRule& r) {
+  all(a, r.allow, r.type, r.major, r.minor, r.access);
 }
 template <typename A>
 void field(A& a, Boot& b) {
-  all(a, b.version, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices, b.uid_mappings,
-      b.gid_mappings, b.sysctl, b.masked_paths, b.readonly_paths, b.memory_limit_bytes, b.max_tasks, b.cpus,
-      b.own_init, b.strace, b.gofer_fd, b.control_fd, b.log_fd);
+  all(a, b.version, b.id, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices,
+      b.device_rules, b.uid_mappings, b.gid_mappings, b.sysctl, b.masked_paths, b.readonly_paths, b.seccomp,
+      b.memory_limit_bytes, b.max_tasks, b.cpus, b.own_init, b.held, b.job_control, b.log_json, b.strace,
+      b.gofer_fd, b.control_fd, b.log_fd);
 }
 
 template <typename A, typename T>
@@ -112,24 +119,36 @@ void field(A& archive, std::vector<T>& list) {
   }
 }
 
-}  // namespace
-
-std::string encode(const Boot& boot) {
+template <typename T>
+std::string encode_document(const T& value) {
   Writer writer;
   uint32_t magic = kMagic;
-  Boot copy = boot;
+  T copy = value;
   all(writer, magic, copy);
   return std::move(writer.bytes);
 }
 
-std::optional<Boot> decode(std::string_view bytes) {
+template <typename T>
+std::optional<T> decode_document(std::string_view bytes) {
   Reader reader{bytes};
   uint32_t magic = 0;
-  Boot boot;
+  T value;
   field(reader, magic);
   if (magic != kMagic) return std::nullopt;
-  field(reader, boot);
-  if (!reader.good || !reader.bytes.empty() || boot.version != kBootVersion) return std::nullopt;
+  field(reader, value);
+  if (!reader.good || !reader.bytes.empty()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::string encode(const Boot& boot) { return encode_document(boot); }
+std::string encode(const Process& process) { return encode_document(process); }
+std::optional<Process> decode_process(std::string_view bytes) { return decode_document<Process>(bytes); }
+
+std::optional<Boot> decode(std::string_view bytes) {
+  auto boot = decode_document<Boot>(bytes);
+  if (boot && boot->version != kBootVersion) return std::nullopt;
   return boot;
 }
 

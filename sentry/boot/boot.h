@@ -14,7 +14,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 1;
+inline constexpr uint32_t kBootVersion = 2;
 
 // Where a mount's content comes from.
 enum class MountKind : uint8_t {
@@ -65,6 +65,7 @@ struct IdMapping {
 // The first process of a container, or one that exec adds.
 struct Process {
   std::vector<std::string> args, env;
+  std::string path;  // the program; empty: args[0], by PATH
   std::string cwd = "/";
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> additional_gids;
@@ -80,26 +81,46 @@ struct Process {
   int32_t console_fd = -1;
   uint16_t rows = 0, columns = 0;
   int32_t stdio_fds[3] = {-1, -1, -1};
+  std::vector<int32_t> more_fds;  // the guest's 3, 4...: the host's, passed through
+  // sched(7), ioprio_set(2), personality(2)
+  int32_t scheduling_policy = 0, scheduling_priority = 0, nice = 0, io_priority = 0;
+  uint32_t personality = 0;
 };
 
+// What the devices cgroup would allow: cgroups(7), device controller. The last rule that fits decides.
+struct DeviceRule {
+  bool allow = false;
+  char type = 'a';                 // a (any), c, b
+  int64_t major = -1, minor = -1;  // -1: any
+  uint32_t access = 7;             // 1 to read, 2 to write, 4 to make a node
+};
+
+// A container. One that joins a running sandbox leaves what concerns all of it as it is: platform, names,
+// clocks, limits, and the descriptors of log and control.
 struct Boot {
   uint32_t version = kBootVersion;
+  std::string id;  // of the container
   std::string platform = "ptrace";
   std::string hostname, domainname;
   Process process;
   std::vector<Mount> mounts;  // in order; the first is "/"
   std::vector<Device> devices;
+  std::vector<DeviceRule> device_rules;
   std::vector<IdMapping> uid_mappings, gid_mappings;
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths, readonly_paths;
+  std::string seccomp;  // struct sock_filter after sock_filter, as they stand in memory; empty: no filter
   uint64_t memory_limit_bytes =
-      0;                    // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
-  uint32_t max_tasks = 0;   // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
-  uint32_t cpus = 0;        // CPUs that the guest sees; 0: as many as the host lends
-  bool own_init = false;    // pid 1 is the sentry's own (it reaps orphans); else the first process is
-  bool strace = false;      // print calls as strace does, to log_fd
-  int32_t gofer_fd = -1;    // the gofer's socket
-  int32_t control_fd = -1;  // SOCK_SEQPACKET to the runtime: Control messages
+      0;                     // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
+  uint32_t max_tasks = 0;    // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
+  uint32_t cpus = 0;         // CPUs that the guest sees; 0: as many as the host lends
+  bool own_init = false;     // pid 1 is the sentry's own (it reaps orphans); else the first process is
+  bool held = false;         // the first process waits, loaded, for kStart
+  bool job_control = false;  // the runtime is told of the first process's stops, and stops with it
+  bool log_json = false;     // lines of the log are JSON objects
+  bool strace = false;       // print calls as strace does, to log_fd
+  int32_t gofer_fd = -1;     // the gofer's socket
+  int32_t control_fd = -1;   // SOCK_SEQPACKET to the runtime: Control messages
   int32_t log_fd = 2;
 };
 
@@ -107,21 +128,36 @@ struct Boot {
 // that is not exactly one Boot of this version.
 std::string encode(const Boot& boot);
 std::optional<Boot> decode(std::string_view bytes);
+// The same for a process that exec adds.
+std::string encode(const Process& process);
+std::optional<Process> decode_process(std::string_view bytes);
 
-// Messages on the control socket, one a packet, this struct as it stands in memory (both ends are one build).
+// Messages on a link: the control socket, which belongs to the first container's first process, and the link
+// of each further process. One a packet, this struct as it stands in memory (both ends are one build), text
+// behind it, descriptors beside it. A link that closes is the end of its process; the control socket's, of
+// the sandbox.
 struct Control {
   enum class Kind : uint32_t {
     // sentry to runtime
-    kStarted = 1,  // the program's image is loaded and about to run
+    kStarted = 1,  // the program's image is loaded and about to run; if `held`: will wait for kStart
     kStartFailed,  // value: errno; the text behind the struct says what and where. Status 126 or 127 in
                    // `status`.
     kExited,       // value: wait status as wait(2) of the first process
     kStopped,      // the first process stopped (job control): value is the signal. The runtime stops itself.
     // runtime to sentry
-    kSignal = 64,  // value: a signal number for the first process
+    kSignal = 64,  // value: a signal number for the process
     kResize,       // rows, columns of the terminal
     kContinue,     // SIGCONT after kStopped
     kHangup,       // the terminal went away
+    kStart,        // lets a held process go
+    // The same, on the link of a container's first process only.
+    kSignalAll,   // value: a signal number for every process of the container
+    kFreeze,      // stops all guest code of the container
+    kThaw,        // lets it go on
+    kLimits,      // value: tasks, status: CPUs (-1: as it is); the text: bytes of memory, in decimal digits
+    kAddProcess,  // descriptors: its link, a file that holds an encoded Process, then those which that names
+                  // by their place in this message
+    kAddContainer,  // the same with a Boot; to the first container only
   };
   Kind kind = Kind::kStarted;
   int32_t value = 0;

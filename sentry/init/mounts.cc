@@ -30,11 +30,19 @@ class Mounter {
   Mounter(const MountContext& context, const boot::Boot& boot) : context_(context), boot_(boot) {}
 
   std::optional<Failure> run() {
-    context_.kernel.mount_space = std::make_shared<vfs::MountNamespace>();
+    context_.container->mount_space = std::make_shared<vfs::MountNamespace>();
     for (const boot::Mount& mount : boot_.mounts) {
       const Result<> mounted = add(mount);
       if (!mounted.ok())
         return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination), 125};
+    }
+    for (const std::string& path : boot_.readonly_paths) {
+      const Result<> done = make_readonly(path);
+      if (!done.ok()) return Failure{done.error().value(), fmt::format("making {} read-only", path), 125};
+    }
+    for (const std::string& path : boot_.masked_paths) {
+      const Result<> done = mask(path);
+      if (!done.ok()) return Failure{done.error().value(), fmt::format("masking {}", path), 125};
     }
     // Last, so that what is mounted on them finds or makes its place.
     for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
@@ -43,12 +51,12 @@ class Mounter {
 
  private:
   Result<> add(const boot::Mount& mount) {
-    vfs::MountNamespace& space = *context_.kernel.mount_space;
+    vfs::MountNamespace& space = *context_.container->mount_space;
     std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount));
     vfs::MountRef mounted;
     if (space.mounts().empty()) {
       mounted = TRY(space.mount({}, superblock));
-      fs_.space = context_.kernel.mount_space;
+      fs_.space = context_.container->mount_space;
       fs_.root = fs_.cwd = space.root();
       fs_.umask = 0;
     } else {
@@ -67,6 +75,46 @@ class Mounter {
     if (mount.kind == boot::MountKind::kDev) TRY(add_below_dev(mount.destination));
     return {};
   }
+
+  // config-linux.md: paths that are not there need no hiding.
+  Result<std::optional<vfs::Path>> find(const std::string& path) {
+    const auto found = vfs::walk(fs_, *builder(), fs_.root, path, {});
+    if (found.ok()) return std::optional(found->path);
+    if (found.is(ENOENT) || found.is(ENOTDIR)) return std::optional<vfs::Path>();
+    return found.error();
+  }
+
+  Result<> make_readonly(const std::string& path) {
+    const std::optional<vfs::Path> place = TRY(find(path));
+    if (!place) return {};
+    TRY(space().bind(*place, *place))->read_only = true;
+    return {};
+  }
+
+  // An empty directory that nobody can write to, or /dev/null.
+  Result<> mask(const std::string& path) {
+    const std::optional<vfs::Path> place = TRY(find(path));
+    if (!place) return {};
+    if (covers_ == nullptr) {
+      covers_ = fs::tmpfs::make_tmpfs(context_.kernel.memory_file, {});
+      constexpr uint64_t kNull = 0x103;  // makedev(1, 3)
+      TRY(covers_->root()->create("null", {.mode = S_IFCHR | 0666, .rdev = kNull}));
+    }
+    if (place->dentry->inode()->is_directory()) {
+      fs::tmpfs::Options empty;
+      empty.mode = 0755;
+      const vfs::MountRef mounted =
+          TRY(space().mount(*place, fs::tmpfs::make_tmpfs(context_.kernel.memory_file, empty)));
+      mounted->read_only = true;
+      mounted->source = "tmpfs";
+      return {};
+    }
+    const vfs::MountRef mounted = TRY(space().mount(*place, covers_, TRY(covers_->root()->lookup("null"))));
+    mounted->source = "tmpfs";
+    return {};
+  }
+
+  vfs::MountNamespace& space() { return *context_.container->mount_space; }
 
   // What stands in /dev beside its nodes, unless the document mounts it itself.
   Result<> add_below_dev(const std::string& dev) {
@@ -98,6 +146,7 @@ class Mounter {
         options.attach = mount.attach;
         options.exclusive = mount.exclusive || mount.overlay;
         options.type = mount.type;
+        options.space = context_.container->mount_space;
         auto tree = TRY(fs::gofer::make_tree(context_.kernel, context_.gofer, options));
         if (!mount.overlay) return tree;
         return fs::overlay::make_overlay(std::move(tree), context_.kernel.memory_file, {});
@@ -154,6 +203,7 @@ class Mounter {
   const boot::Boot& boot_;
   vfs::FsContext fs_;
   std::vector<vfs::MountRef> read_only_;
+  std::shared_ptr<vfs::Superblock> covers_;
 };
 
 }  // namespace

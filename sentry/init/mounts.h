@@ -22,11 +22,12 @@ struct Failure {
 
 struct MountContext {
   kernel::Kernel& kernel;
+  std::shared_ptr<kernel::Container> container;
   std::shared_ptr<fs::gofer::Client> gofer;  // null: no gofer
   std::shared_ptr<fs::tty::Devpts> devpts;   // one instance for the sandbox
 };
 
-// Makes the namespace of kernel.mount_space and mounts everything, in order. On a fiber.
+// Makes the container's mount namespace and mounts everything, in order. On a fiber.
 std::optional<Failure> mount_all(const MountContext& context, const boot::Boot& boot);
 
 }  // namespace sentry::init

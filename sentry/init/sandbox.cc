@@ -1,21 +1,19 @@
 #include "sentry/init/sandbox.h"
 
-#include <fmt/format.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstring>
 
 #include "sentry/base/log.h"
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/pidfd/pidfd.h"
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/fs/proc/proc.h"
-#include "sentry/init/control.h"
-#include "sentry/init/first_process.h"
-#include "sentry/init/mounts.h"
+#include "sentry/fs/tmpfs/quota.h"
+#include "sentry/init/container.h"
 #include "sentry/init/surface.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/net/tables.h"
@@ -25,18 +23,11 @@
 namespace sentry::init {
 namespace {
 
-using boot::Control;
-
 class Sandbox {
  public:
   explicit Sandbox(const boot::Boot& boot)
-      : boot_(boot),
-        platform_(platform::make_platform(boot.platform, loop_)),
-        kernel_(loop_, *platform_, memory_file_,
-                boot.strace ? &syscalls::dispatch_traced : &syscalls::dispatch),
-        control_(
-            loop_, Fd(boot.control_fd), [this](const Control& message) { handle(message); },
-            [this] { loop_.stop(); }) {
+      : platform_(platform::make_platform(boot.platform, loop_)),
+        kernel_(loop_, *platform_, memory_file_, boot.strace ? &syscalls::dispatch_traced : &syscalls::dispatch) {
     loop_.set_trap_source(platform_.get());
     kernel_.hostname = boot.hostname;
     kernel_.domainname = boot.domainname.empty() ? "(none)" : boot.domainname;
@@ -50,105 +41,68 @@ class Sandbox {
     kernel_.uid_mappings = boot.uid_mappings;
     kernel_.gid_mappings = boot.gid_mappings;
     kernel_.sysctl = boot.sysctl;
-    kernel_.on_init_exit = [this](int status) { ended(status); };
-    kernel_.on_init_stop = [this](int signal) { stopped(signal); };
+    fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot.memory_limit_bytes;
     if (boot.strace) kernel_.observer = syscalls::make_strace();
     fs::pidfd::serve_clone();
     vfs::set_fifo_opener(fs::pipe::open_fifo);
     for (const net::Table& table : net::tables()) fs::proc::register_net_file(table.name, table.text);
+    vfs::DeviceRegistry::current().set_policy(
+        [](uint32_t type, unsigned major, unsigned minor, unsigned access) {
+          const kernel::Task* task = kernel::Task::current_or_null();
+          return task == nullptr ||
+                 task->group->container->may_use_device(type == S_IFBLK ? 'b' : 'c', major, minor, access);
+        });
     fs::dev::register_memory_devices(vfs::DeviceRegistry::current(), kernel_);
-    if (boot.gofer_fd >= 0)
-      gofer_ = std::make_shared<fs::gofer::Client>(loop_, Fd(boot.gofer_fd), [this] { loop_.stop(); });
+    const auto over = [this] {
+      ended_ = true;
+      loop_.stop();
+    };
+    first_ = std::make_shared<GuestContainer>(
+        kernel_, kernel_.container, devpts_, boot,
+        GuestContainer::Events{.add_container = [this](Order order) { add(std::move(order)); },
+                               .ended = over,
+                               .gofer_lost = [this] { loop_.stop(); }});
   }
 
   int run() {
-    loop_.fibers().spawn([this] { start(); });
+    loop_.fibers().spawn([this] { first_->start(); });
     loop_.run();
     return ended_ ? 0 : kInternalFault;
   }
 
  private:
-  void start() {
-    if (gofer_ != nullptr) {
-      const auto attach_points = gofer_->hello();
-      if (!attach_points.ok()) return fail({attach_points.error().value(), "greeting the gofer", 125});
-    }
-    fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot_.memory_limit_bytes;
-    auto devpts = fs::tty::Devpts::create();
-    if (boot_.process.terminal) {
-      auto console = fs::tty::Console::create(loop_, devpts, Fd(boot_.process.console_fd), boot_.process.uid,
-                                              rows_, columns_);
-      if (!console.ok()) return fail({console.error().value(), "opening the terminal", 125});
-      console_ = std::move(*console);
-    }
-    fs::tty::register_terminals(vfs::DeviceRegistry::current(), devpts,
-                                console_ ? console_->terminal() : nullptr);
-    if (auto failure = mount_all({kernel_, gofer_, devpts}, boot_)) return fail(*failure);
-    if (auto failure = start_first_process(kernel_, boot_, console_.get())) return fail(*failure);
-    control_.send(Control{.kind = Control::Kind::kStarted});
-    for (const int signo : early_signals_) kernel_.first->send(kernel::make_signal(signo, SI_USER));
-  }
-
-  void fail(const Failure& failure) {
-    Control message{.kind = Control::Kind::kStartFailed, .value = failure.error};
-    message.status = failure.status;
-    control_.send(message, fmt::format("{}: {}", failure.what, ::strerrordesc_np(failure.error)));
-    ended_ = true;
-    loop_.stop();
-  }
-
-  void ended(int status) {
-    const auto leave = [this, status] {
-      control_.send(Control{.kind = Control::Kind::kExited, .value = status});
-      ended_ = true;
-      loop_.stop();
+  // A container that joins: its link, its boot document, and what that names.
+  void add(Order order) {
+    if (order.fds.size() < 2) return;
+    const auto bytes = read_document(order.fds[1]);
+    auto boot = bytes ? boot::decode(*bytes) : std::nullopt;
+    if (!boot) return log("the document of a further container is not one of this version");
+    boot->control_fd = order.fds[0].release();
+    take_fd(order.fds, boot->gofer_fd);
+    take_fds(order.fds, boot->process);
+    const auto place = std::make_shared<std::weak_ptr<GuestContainer>>();
+    const auto ended = [this, place] {
+      loop_.post(
+          [this, place] { std::erase_if(others_, [&](const auto& each) { return each == place->lock(); }); });
     };
-    // Last words are on their way to the terminal.
-    if (console_ != nullptr)
-      console_->when_drained(leave);
-    else
-      leave();
+    const auto added = std::make_shared<GuestContainer>(
+        kernel_, std::make_shared<kernel::Container>(), devpts_, std::move(*boot),
+        GuestContainer::Events{
+            .add_container = [](const Order&) { log("only a sandbox's first container adds others"); },
+            .ended = ended,
+            .gofer_lost = [] {}});
+    *place = added;
+    others_.push_back(added);
+    loop_.fibers().spawn([added] { added->start(); });
   }
 
-  void stopped(int signal) { control_.send(Control{.kind = Control::Kind::kStopped, .value = signal}); }
-
-  void handle(const Control& message) {
-    switch (message.kind) {
-      case Control::Kind::kSignal:
-        if (message.value <= 0 || message.value > kernel::kSignals) break;
-        if (kernel_.first != nullptr)
-          kernel_.first->send(kernel::make_signal(message.value, SI_USER));
-        else
-          early_signals_.push_back(message.value);
-        break;
-      case Control::Kind::kContinue:
-        if (kernel_.first != nullptr && kernel_.first->process_group != nullptr)
-          kernel::signal_process_group(*kernel_.first->process_group, kernel::make_signal(SIGCONT, SI_USER));
-        break;
-      case Control::Kind::kResize:
-        rows_ = message.rows;
-        columns_ = message.columns;
-        if (console_ != nullptr) console_->resize(rows_, columns_);
-        break;
-      case Control::Kind::kHangup:
-        if (console_ != nullptr) console_->hang_up();
-        break;
-      default:
-        log("a control message of kind {} is not for the sentry", static_cast<uint32_t>(message.kind));
-    }
-  }
-
-  const boot::Boot& boot_;
   EventLoop loop_;
   mm::MemoryFile memory_file_;
   std::unique_ptr<platform::Platform> platform_;
   kernel::Kernel kernel_;
-  ControlLink control_;
-  std::shared_ptr<fs::gofer::Client> gofer_;
-  std::shared_ptr<fs::tty::Console> console_;
-  std::vector<int> early_signals_;  // for a program that is still being loaded
-  uint16_t rows_ = boot_.process.rows,
-           columns_ = boot_.process.columns;  // may change before the console is there
+  const std::shared_ptr<fs::tty::Devpts> devpts_ = fs::tty::Devpts::create();
+  std::shared_ptr<GuestContainer> first_;
+  std::vector<std::shared_ptr<GuestContainer>> others_;
   bool ended_ = false;
 };
 

@@ -46,6 +46,7 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   group->limits = old.limits;
   group->oom_score_adj = old.oom_score_adj;
   group->nice = old.nice;
+  group->container = old.container;
   group->exit_signal = request.exit_signal;
   group->creator = parent.tid;
   if ((request.flags & CLONE_SIGHAND) != 0) {

@@ -55,12 +55,12 @@ void account(ThreadGroup& group, const Task& task) {
 ThreadGroup* find_reaper(ThreadGroup& group) {
   for (ThreadGroup* up = group.parent; up != nullptr; up = up->parent)
     if (up->child_subreaper && !up->exiting && !up->dead) return up;
-  ThreadGroup* init = group.kernel.init();
+  ThreadGroup* init = group.container->init;
   return init == &group ? nullptr : init;
 }
 
 bool wants_no_zombies(const ThreadGroup& parent) {
-  if (&parent == parent.kernel.init() && parent.leader == nullptr) return true;  // the sandbox's own pid 1
+  if (&parent == parent.container->init && parent.leader == nullptr) return true;  // the sandbox's own pid 1
   const SignalAction& action = (*parent.handlers)[SIGCHLD];
   return action.handler == reinterpret_cast<uint64_t>(SIG_IGN) || (action.flags & SA_NOCLDWAIT) != 0;
 }
@@ -161,17 +161,22 @@ void finish_process(ThreadGroup& group, Task& last) {
   }
   if (process_group != nullptr) release_orphaned(*process_group, was_orphaned);
   group.exit_watchers.wake();
-  const bool first = kernel.first == &group;
-  if (first || kernel.init() == &group) {
-    // pid_namespaces(7): the end of the first process is the end of all.
-    std::vector<std::shared_ptr<ThreadGroup>> others;
-    for (const auto& [id, other] : kernel.groups())
-      if (other.get() != &group && !other->dead && !other->tasks.empty()) others.push_back(other);
-    for (const auto& other : others) exit_group(*other, SIGKILL);
+  Container& container = *group.container;
+  if (container.first == &group || container.init == &group) {
+    // pid_namespaces(7): the end of the first process is the end of all. The sandbox's first container takes
+    // the others along.
+    if (container.init == &group) container.init = nullptr;
+    container.first = nullptr;
+    std::vector<std::shared_ptr<Container>> ending{group.container};
+    if (group.container == kernel.container)
+      for (const auto& [id, other] : kernel.groups()) ending.push_back(other->container);
+    for (const auto& each : ending) kernel.kill_all(*each);
   }
   const int status = group.wait_status;
+  const auto on_exit = std::exchange(group.on_exit, nullptr);
+  group.on_stop = nullptr;
   announce_death(group);
-  if (first && kernel.on_init_exit) kernel.on_init_exit(status);
+  if (on_exit) on_exit(status);
 }
 
 }  // namespace

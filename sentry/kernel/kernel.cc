@@ -96,7 +96,7 @@ void Kernel::make_own_init() {
   session->leader = group.get();
   group->process_group = make_process_group(id, session);
   group->process_group->members.insert(group.get());
-  init_ = group.get();
+  container->init = group.get();
   add(std::move(group));
 }
 
@@ -110,6 +110,24 @@ void Kernel::run(std::unique_ptr<Task> task) {
   raw->fiber->set_interrupt_check([raw] { return raw->wanted(); });
 }
 
+void Kernel::freeze(Container& frozen) {
+  frozen.frozen = true;
+  for (const auto& [tid, task] : tasks_)
+    if (task->group->container.get() == &frozen) task->kick();
+}
+
+void Kernel::thaw(Container& thawed) {
+  thawed.frozen = false;
+  thawed.thawed.wake();
+}
+
+void Kernel::kill_all(const Container& ending) {
+  std::vector<std::shared_ptr<ThreadGroup>> members;
+  for (const auto& [id, group] : groups_)
+    if (group->container.get() == &ending && !group->dead && !group->tasks.empty()) members.push_back(group);
+  for (const auto& group : members) exit_group(*group, SIGKILL);
+}
+
 void Kernel::report_unknown(uint64_t number) {
   // A guest that tries them all shall fill neither the log nor our memory.
   constexpr size_t kMost = 64;
@@ -121,7 +139,7 @@ void Kernel::report_unknown(uint64_t number) {
 // ---- thread groups and tasks
 
 ThreadGroup::ThreadGroup(Kernel& kernel_in, pid_t id_in)
-    : kernel(kernel_in), id(id_in), start_time(monotonic_now()) {}
+    : kernel(kernel_in), id(id_in), start_time(monotonic_now()), container(kernel_in.container) {}
 ThreadGroup::~ThreadGroup() = default;
 
 Task::Task(Kernel& kernel_in, pid_t tid_in, std::shared_ptr<ThreadGroup> group_in)
@@ -148,11 +166,11 @@ Result<int> Task::install_fd(vfs::FileRef file, bool cloexec, int from) {
 }
 
 bool ProcessGroup::orphaned() const {
-  // The first process has its job control from outside: the runtime stops and continues with it.
-  const bool has_first = std::any_of(members.begin(), members.end(), [](const ThreadGroup* member) {
-    return member->kernel.first == member;
+  // A foreground program has its job control from outside: the runtime stops and continues with it.
+  const bool runtimes = std::any_of(members.begin(), members.end(), [](const ThreadGroup* member) {
+    return static_cast<bool>(member->on_stop);
   });
-  if (has_first) return false;
+  if (runtimes) return false;
   return std::none_of(members.begin(), members.end(), [&](const ThreadGroup* member) {
     if (member->dead || member->parent == nullptr || member->parent->process_group == nullptr) return false;
     const ProcessGroup& parents = *member->parent->process_group;

@@ -9,6 +9,7 @@
 
 #include "sentry/base/event_loop.h"
 #include "sentry/boot/boot.h"
+#include "sentry/kernel/container.h"
 #include "sentry/kernel/observer.h"
 #include "sentry/kernel/process_group.h"
 #include "sentry/kernel/task.h"
@@ -42,7 +43,8 @@ class Kernel {
   std::vector<std::pair<std::string, std::string>> sysctl;  // boot's: "net.core.somaxconn", "4096"
   unsigned cpus = 1;
   std::vector<boot::IdMapping> uid_mappings, gid_mappings;
-  std::shared_ptr<vfs::MountNamespace> mount_space;
+  // The sandbox's first container; the others live as long as their processes.
+  const std::shared_ptr<Container> container = std::make_shared<Container>();
   Nanoseconds boot_time =
       0;  // CLOCK_MONOTONIC when this kernel's uptime was zero: the sandbox has clocks of its own
   uint64_t forks = 0;  // /proc/stat
@@ -56,10 +58,6 @@ class Kernel {
   ThreadGroup* find_group(pid_t tgid) const;  // zombies too
   std::shared_ptr<ProcessGroup> find_process_group(pid_t pgid) const;
   const std::map<pid_t, std::shared_ptr<ThreadGroup>>& groups() const { return groups_; }
-  // pid 1: orphans go to it. The sandbox's own (no task, reaps by itself) or the container's first process.
-  ThreadGroup* init() const { return init_; }
-  // The first process: its exit ends the sandbox.
-  ThreadGroup* first = nullptr;
   size_t task_count() const { return tasks_.size(); }
   std::shared_ptr<ProcessGroup> make_process_group(pid_t id, std::shared_ptr<Session> session);
 
@@ -72,12 +70,13 @@ class Kernel {
 
   // Makes the sandbox's own pid 1.
   void make_own_init();
-  // The first process of a container becomes pid 1 itself.
-  void set_init(ThreadGroup& group) { init_ = &group; }
   // Starts a task's fiber; the task lives until it exits.
   void run(std::unique_ptr<Task> task);
-  std::function<void(int wait_status)> on_init_exit;
-  std::function<void(int signal)> on_init_stop;
+  // Stops guest code of a container, transparently for it; and lets it go on.
+  void freeze(Container& container);
+  void thaw(Container& container);
+  // SIGKILL for each of its processes.
+  void kill_all(const Container& container);
 
   // The name for log lines, once each: calls that the table does not know.
   void report_unknown(uint64_t number);
@@ -87,7 +86,6 @@ class Kernel {
   std::map<pid_t, std::shared_ptr<ThreadGroup>> groups_;
   mutable std::map<pid_t, std::weak_ptr<ProcessGroup>> process_groups_;
   std::set<uint64_t> reported_;
-  ThreadGroup* init_ = nullptr;
   pid_t last_tid_ = 0;
 };
 

@@ -24,6 +24,10 @@ void Task::run_loop() {
   for (;;) {
     deliver_signals();
     if (exited || group->exiting) break;
+    if (group->container->frozen) {
+      wait_while_frozen();
+      continue;  // signals came meanwhile, perhaps
+    }
     call_ = -1;
     const bool step = traced != nullptr && traced->step;
     const uint64_t own_trap_flag = registers.eflags & kTrapFlag;
@@ -195,6 +199,12 @@ void Task::set_traced_registers(const platform::Registers& wanted) {
     syscall_number = static_cast<int>(call_);
     registers.rax = static_cast<uint64_t>(-EINTR);
   }
+}
+
+void Task::wait_while_frozen() {
+  FiberWaiter waiter;
+  waiter.join(group->container->thawed);
+  while (group->container->frozen && !exited && !group->exiting) Fiber::park();
 }
 
 void Task::handle_fault(const siginfo_t& host) {

@@ -73,7 +73,7 @@ void stop_group(ThreadGroup& group, int signo) {
     task->kick();
   }
   tell_parent(group, CLD_STOPPED, signo);
-  if (group.kernel.first == &group && group.kernel.on_init_stop) group.kernel.on_init_stop(signo);
+  if (group.on_stop) group.on_stop(signo);
 }
 
 void ThreadGroup::send(const SignalInfo& info) {
@@ -209,7 +209,9 @@ Result<> kill(Task& sender, pid_t pid, int signo, const SignalInfo* given) {
   std::vector<std::shared_ptr<ThreadGroup>> targets;
   if (pid == -1) {
     for (const auto& [id, group] : kernel.groups())
-      if (group.get() != sender.group.get() && group.get() != kernel.init()) targets.push_back(group);
+      if (group->container == sender.group->container && group.get() != sender.group.get() &&
+          group.get() != group->container->init)
+        targets.push_back(group);
   } else {
     const pid_t pgid = pid == 0 ? sender.group->process_group->id : -pid;
     const auto group = kernel.find_process_group(pgid);

@@ -35,6 +35,7 @@ class CpuLimit;
 struct Traced;
 struct TracedEnd;
 struct SeccompFilter;
+struct Container;
 
 // A process: tasks that share a thread group id, and what outlives them until the parent reaps it.
 class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
@@ -83,7 +84,11 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::unique_ptr<CpuLimit> cpu_limit;  // while RLIMIT_CPU is finite
   int oom_score_adj = 0;
   int nice = 0;
-  bool protected_init = false;  // pid 1 of a container: unhandled signals from inside do nothing
+  bool protected_init = false;           // pid 1 of a container: unhandled signals from inside do nothing
+  std::shared_ptr<Container> container;  // never null; the sandbox's first unless said otherwise
+  // For what the runtime started: its end, and its stops where the runtime stops with it.
+  std::function<void(int wait_status)> on_exit;
+  std::function<void(int signal)> on_stop;
 
   uint64_t limit(int resource) const { return limits[static_cast<size_t>(resource)].rlim_cur; }
   // An unblocked or unwanted signal for the whole process, kill(2).
@@ -202,6 +207,8 @@ class Task {
   std::optional<uint32_t> filter(uint32_t number);
   void perform(uint32_t number);
   void handle_fault(const siginfo_t& info);
+  // Waits while the container is frozen.
+  void wait_while_frozen();
   // Delivers what is pending, until there is nothing more to do before guest code runs. kernel/deliver.cc.
   void deliver_signals();
   void deliver(const SignalInfo& info);

@@ -8,6 +8,7 @@
 
 #include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
+#include "sentry/vfs/special.h"
 
 namespace sentry::vfs {
 namespace {
@@ -101,6 +102,9 @@ Result<Path> make_node(const Caller& caller, std::string_view path, uint32_t mod
   return create(caller, path, mode & (S_IFMT | 07777),
                 [&](Inode& parent, std::string_view name, NewNode node) -> Result<InodeRef> {
                   if (device && !caller.credentials->capable(CAP_MKNOD)) return Errno(EPERM);
+                  constexpr unsigned kMake = 4;
+                  if (device && !DeviceRegistry::current().permits(mode & S_IFMT, rdev, kMake))
+                    return Errno(EPERM);
                   node.rdev = device ? rdev : 0;
                   return parent.create(name, node);
                 });

@@ -2,6 +2,7 @@
 
 #include "sentry/vfs/filesystem_type.h"
 
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 
 namespace sentry::vfs {
@@ -51,6 +52,8 @@ void DeviceRegistry::add_range(uint32_t type, unsigned major, unsigned first, un
 
 Result<FileRef> DeviceRegistry::open(uint32_t type, uint64_t rdev, const Path& path, const InodeRef& inode,
                                      int flags) const {
+  constexpr unsigned kAccess[] = {1, 2, 3, 0};  // of O_RDONLY, O_WRONLY, O_RDWR; 3 is for ioctl(2) alone
+  if (!permits(type, rdev, kAccess[flags & O_ACCMODE])) return Errno(EPERM);
   const unsigned number_major = major(rdev), number_minor = minor(rdev);
   auto range = ranges_.upper_bound({type, number_major, number_minor});
   if (range == ranges_.begin()) return Errno(ENXIO);
@@ -59,6 +62,10 @@ Result<FileRef> DeviceRegistry::open(uint32_t type, uint64_t rdev, const Path& p
   if (found_type != type || found_major != number_major || range->second.last < number_minor)
     return Errno(ENXIO);
   return range->second.opener(path, inode, flags);
+}
+
+bool DeviceRegistry::permits(uint32_t type, uint64_t rdev, unsigned access) const {
+  return !policy_ || policy_(type, major(rdev), minor(rdev), access);
 }
 
 void set_fifo_opener(SpecialOpener opener) { fifo_opener() = std::move(opener); }

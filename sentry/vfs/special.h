@@ -32,6 +32,12 @@ class DeviceRegistry {
   Result<FileRef> open(uint32_t type, uint64_t rdev, const Path& path, const InodeRef& inode,
                        int flags) const;
 
+  // What the container's operator allows, as the device controller of cgroups(7) would. `access` has 1 to
+  // read, 2 to write, 4 to make a node. Without a policy everything is allowed.
+  using Policy = std::function<bool(uint32_t type, unsigned major, unsigned minor, unsigned access)>;
+  void set_policy(Policy policy) { policy_ = std::move(policy); }
+  bool permits(uint32_t type, uint64_t rdev, unsigned access) const;
+
  private:
   struct Range {
     unsigned last;
@@ -39,6 +45,7 @@ class DeviceRegistry {
   };
   using Key = std::tuple<uint32_t, unsigned, unsigned>;  // type, major, first minor
   std::map<Key, Range> ranges_;
+  Policy policy_;
 };
 
 // Opens a FIFO. The opener keeps the pipe in Inode::attachment, which lives as long as the inode does. ENXIO

@@ -14,7 +14,8 @@ struct TreeOptions {
   // Only this sandbox changes the tree: names, attributes and listings are kept as long as the dentry cache
   // keeps them. Otherwise each look asks the gofer.
   bool exclusive = false;
-  std::string type = "gofer";  // for /proc/mounts
+  std::string type = "gofer";                // for /proc/mounts
+  std::weak_ptr<vfs::MountNamespace> space;  // where it will be mounted
 };
 
 // Attaches to a tree: on a fiber, since it asks the gofer. The client and kernel must outlive it.

@@ -347,8 +347,9 @@ class FileMapping final : public mm::Mappable {
   }
   Identity identity() const override {
     const uint64_t device = inode_->superblock().device();
-    const vfs::MountNamespace& space = *inode_->tree().kernel.mount_space;
-    return {space.path_text(path_, space.root()), major(device), minor(device), inode_->attr().ino};
+    const std::shared_ptr<vfs::MountNamespace> space = inode_->tree().space();
+    return {space == nullptr ? vfs::full_path(path_) : space->path_text(path_, space->root()), major(device),
+            minor(device), inode_->attr().ino};
   }
 
  private:

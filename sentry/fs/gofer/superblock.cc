@@ -69,7 +69,7 @@ void GoferSuperblock::release(const HandleRef& handle) { handles_.remove(handle)
 void GoferSuperblock::make_room() {
   drop_prefetched();
   handles_.clear();
-  if (kernel.mount_space != nullptr) kernel.mount_space->dentries().trim(kNamesAfterPressure);
+  if (const auto space = options_.space.lock()) space->dentries().trim(kNamesAfterPressure);
   client->flush();
 }
 

@@ -52,6 +52,7 @@ class GoferSuperblock final : public vfs::Superblock {
   vfs::InodeRef root() override;
   bool caches_names() const override { return options_.exclusive; }
   bool exclusive() const { return options_.exclusive; }
+  std::shared_ptr<vfs::MountNamespace> space() const { return options_.space.lock(); }
 
   kernel::Kernel& kernel;
   std::shared_ptr<Client> client;

@@ -54,8 +54,8 @@ Result<std::string> each_mount(const Snapshot& snapshot, Line line) {
   if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr) {
     space = snapshot.task->fs_context->space;
     root = snapshot.task->fs_context->root;
-  } else if (!snapshot.group->dead && snapshot.group->kernel.mount_space != nullptr) {
-    space = snapshot.group->kernel.mount_space;  // the sandbox's own init
+  } else if (!snapshot.group->dead && snapshot.group->container->mount_space != nullptr) {
+    space = snapshot.group->container->mount_space;  // the sandbox's own init
     root = space->root();
   } else {
     return Errno(EINVAL);  // a zombie has left its namespace

@@ -150,10 +150,10 @@ Result<vfs::Path> executable_of(const Snapshot& snapshot) {
 Result<vfs::Path> root_of(const Snapshot& snapshot) {
   if (snapshot.task != nullptr && snapshot.task->fs_context != nullptr)
     return snapshot.task->fs_context->root;
-  const kernel::Kernel& kernel = snapshot.group->kernel;
+  const auto& space = snapshot.group->container->mount_space;
   // The sandbox's own init is at the root of everything; a zombie has let go of it.
-  if (snapshot.group->dead || kernel.mount_space == nullptr) return Errno(ENOENT);
-  return kernel.mount_space->root();
+  if (snapshot.group->dead || space == nullptr) return Errno(ENOENT);
+  return space->root();
 }
 Result<vfs::Path> cwd_of(const Snapshot& snapshot) {
   if (snapshot.task == nullptr || snapshot.task->fs_context == nullptr) return root_of(snapshot);

@@ -76,7 +76,7 @@ TEST_F(Bundle, IdIsTakenWhileItRuns) {
   Running first = Running::start(words());
   ASSERT_EQ(first.read_line(), "ready");
   std::ifstream state(folder_ + "/state/box/state.json");
-  const json document = json::parse(state);
+  const json document = json::parse(state)["state"];
   EXPECT_EQ(document["status"], "running");
   EXPECT_EQ(document["pid"], first.pid());
   EXPECT_EQ(document["bundle"], folder_);
@@ -114,7 +114,7 @@ TEST_F(Bundle, RefusalsNameTheJsonPath) {
         Case{"/mounts/0",
              {{"destination", "/a"}, {"type", "tmpfs"}, {"options", {"size=x"}}},
              "config.json: mounts[0].options: the value in \"size=x\""},
-        Case{"/hooks/prestart/0", {{"path", "/bin/true"}}, "config.json: hooks"},
+        Case{"/hooks/prestart/0", {{"path", "/bin/false"}}, "hooks.prestart[0] (/bin/false): exit status 1"},
         Case{"/linux/namespaces/0",
              {{"type", "pid"}, {"path", "/proc/1/ns/pid"}},
              "config.json: linux.namespaces[0].path"}}) {
@@ -137,10 +137,10 @@ TEST_F(Bundle, RefusalsNameTheJsonPath) {
 }
 
 TEST_F(Bundle, WhatIsNotDoneIsNamed) {
-  config_["linux"] = {{"seccomp", {{"defaultAction", "SCMP_ACT_ALLOW"}}}};
+  config_["process"]["capabilities"] = {{"bounding", {"CAP_NO_SUCH"}}};
   const Finished warned = run_it();
   EXPECT_EQ(warned.status, 0);
-  EXPECT_EQ(warned.err, "bulkhead: config.json: linux.seccomp: not honoured by this version\n");
+  EXPECT_EQ(warned.err, "bulkhead: config.json: process.capabilities.bounding: CAP_NO_SUCH: not honoured\n");
 }
 
 TEST_F(Bundle, StateDirectoryMustBeUsable) {

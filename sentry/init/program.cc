@@ -1,4 +1,4 @@
-#include "sentry/init/first_process.h"
+#include "sentry/init/program.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -25,7 +25,7 @@ vfs::CredentialsRef credentials_of(const boot::Process& process) {
 }
 
 // What Linux gives to pid 1, where the document says nothing.
-void set_limits(kernel::ThreadGroup& group, const boot::Boot& boot) {
+void set_limits(kernel::ThreadGroup& group, const boot::Process& process) {
   const auto set = [&](int resource, rlim_t soft, rlim_t hard) {
     group.limits[static_cast<size_t>(resource)] = {soft, hard};
   };
@@ -39,7 +39,7 @@ void set_limits(kernel::ThreadGroup& group, const boot::Boot& boot) {
   set(RLIMIT_MSGQUEUE, 819200, 819200);
   set(RLIMIT_NICE, 0, 0);
   set(RLIMIT_RTPRIO, 0, 0);
-  for (const boot::Rlimit& limit : boot.process.rlimits)
+  for (const boot::Rlimit& limit : process.rlimits)
     if (limit.resource < RLIM_NLIMITS) set(static_cast<int>(limit.resource), limit.soft, limit.hard);
 }
 
@@ -59,6 +59,12 @@ Result<> install_stdio(kernel::Task& task, const boot::Process& process, fs::tty
         TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]), task.credentials));
     TRY(task.fds().install_at(number, std::move(file), false, 3));
   }
+  int number = 3;
+  for (const int32_t fd : process.more_fds) {
+    vfs::FileRef file = TRY(fs::host::make_host_file(task.loop(), Fd(fd), task.credentials));
+    TRY(task.fds().install_at(number, std::move(file), false, static_cast<uint64_t>(number) + 1));
+    ++number;
+  }
   return {};
 }
 
@@ -72,7 +78,7 @@ std::string variable(const std::vector<std::string>& env, std::string_view name)
 // The program as a shell finds it: by PATH if its name has no slash. ENOENT if nowhere; EACCES if only as
 // something that cannot be executed.
 Result<vfs::FileRef> find_program(kernel::Task& task, const boot::Process& process, std::string& path) {
-  const std::string& name = process.args.front();
+  const std::string& name = process.path.empty() ? process.args.front() : process.path;
   if (name.find('/') != std::string::npos) {
     path = name;
     return kernel::open_executable(task, task.fs().cwd, path);
@@ -94,83 +100,116 @@ Result<vfs::FileRef> find_program(kernel::Task& task, const boot::Process& proce
   return Errno(error);
 }
 
-}  // namespace
-
-std::optional<Failure> start_first_process(kernel::Kernel& kernel, const boot::Boot& boot,
-                                           fs::tty::Console* console) {
-  const boot::Process& process = boot.process;
-  if (process.args.empty()) return Failure{EINVAL, "no program is named", 125};
-  if (boot.own_init) kernel.make_own_init();
-  const pid_t id = *kernel.allocate_tid();
+// The process, with a session of its own; a pid 1 or a child of the container's own init, else without a
+// parent, as what enters a pid namespace from outside.
+std::shared_ptr<kernel::ThreadGroup> make_group(const ProgramRequest& request, pid_t id) {
+  kernel::Kernel& kernel = request.kernel;
+  kernel::Container& container = *request.container;
   auto group = std::make_shared<kernel::ThreadGroup>(kernel, id);
+  group->container = request.container;
   group->handlers = std::make_shared<kernel::SignalHandlers>();
-  group->oom_score_adj = process.oom_score_adj;
+  group->oom_score_adj = request.process.oom_score_adj;
+  group->nice = request.process.nice;
   auto session = std::make_shared<kernel::Session>();
   session->id = id;
   session->leader = group.get();
   group->process_group = kernel.make_process_group(id, session);
   group->process_group->members.insert(group.get());
-  set_limits(*group, boot);
-  if (kernel.init() != nullptr) {
-    group->parent = kernel.init();
-    group->parent->children.push_back(group.get());
-  } else {
-    kernel.set_init(*group);
+  set_limits(*group, request.process);
+  if (request.first && container.init == nullptr) {
+    container.init = group.get();
     group->protected_init = true;
+  } else if (request.first) {
+    group->parent = container.init;
+    group->parent->children.push_back(group.get());
   }
-  kernel.first = group.get();
+  if (request.first) container.first = group.get();
   kernel.add(group);
+  return group;
+}
 
-  auto task = std::make_unique<kernel::Task>(kernel, id, group);
+std::unique_ptr<kernel::Task> make_task(const ProgramRequest& request,
+                                        const std::shared_ptr<kernel::ThreadGroup>& group) {
+  const boot::Process& process = request.process;
+  auto task = std::make_unique<kernel::Task>(request.kernel, group->id, group);
   group->tasks.push_back(task.get());
   group->leader = task.get();
-  kernel.add(*task);
+  request.kernel.add(*task);
   task->credentials = credentials_of(process);
   task->fd_table = std::make_shared<vfs::FdTable>();
   task->fs_context = std::make_shared<vfs::FsContext>();
-  task->fs_context->space = kernel.mount_space;
-  task->fs_context->root = task->fs_context->cwd = kernel.mount_space->root();
+  task->fs_context->space = request.container->mount_space;
+  task->fs_context->root = task->fs_context->cwd = request.container->mount_space->root();
   task->fs_context->umask = process.umask;
-  const auto fail = [&](Errno error, std::string what) {
-    std::erase(group->tasks, task.get());
-    group->leader = nullptr;
-    kernel.remove(*task);
-    return Failure{error.value(), std::move(what), 125};
-  };
+  task->scheduling.policy = process.scheduling_policy;
+  task->scheduling.priority = process.scheduling_priority;
+  task->scheduling.io_priority = process.io_priority;
+  task->personality = process.personality;
+  return task;
+}
+
+// Takes back what make_group and make_task did.
+void discard(const ProgramRequest& request, std::unique_ptr<kernel::Task> task) {
+  const std::shared_ptr<kernel::ThreadGroup> group = task->group;
+  kernel::Container& container = *request.container;
+  std::erase(group->tasks, task.get());
+  group->leader = nullptr;
+  request.kernel.remove(*task);
+  task.reset();
+  if (container.first == group.get()) container.first = nullptr;
+  if (container.init == group.get()) container.init = nullptr;
+  group->dead = true;
+  request.kernel.reap(*group);
+}
+
+Failure load(kernel::Task& task, const ProgramRequest& request) {
+  const boot::Process& process = request.process;
   vfs::WalkOptions walk;
   walk.directory = true;
-  const auto cwd =
-      vfs::walk(*task->fs_context, *task->credentials, task->fs_context->root, process.cwd, walk);
-  if (!cwd.ok()) return fail(cwd.error(), fmt::format("working directory {}", process.cwd));
-  task->fs_context->cwd = cwd->path;
-  const Result<> stdio = install_stdio(*task, process, console);
-  if (!stdio.ok()) return fail(stdio.error(), "standard streams");
+  const auto cwd = vfs::walk(*task.fs_context, *task.credentials, task.fs_context->root, process.cwd, walk);
+  if (!cwd.ok()) return {cwd.error().value(), fmt::format("working directory {}", process.cwd)};
+  task.fs_context->cwd = cwd->path;
+  const Result<> stdio = install_stdio(task, process, request.console);
+  if (!stdio.ok()) return {stdio.error().value(), "standard streams"};
 
-  kernel::ExecRequest request;
-  auto file = find_program(*task, process, request.filename);
-  if (!file.ok()) {
-    Failure failure = fail(file.error(), process.args.front());
-    failure.status = file.is(ENOENT) || file.is(ENOTDIR) ? 127 : 126;
-    return failure;
+  kernel::ExecRequest program;
+  auto file = find_program(task, process, program.filename);
+  if (!file.ok())
+    return {file.error().value(), process.args.front(), file.is(ENOENT) || file.is(ENOTDIR) ? 127 : 126};
+  program.file = std::move(*file);
+  const std::string filename = program.filename;
+  program.args = process.args;
+  program.env = process.env;
+  const Result<> loaded = kernel::exec(task, std::move(program));
+  if (!loaded.ok())
+    return {loaded.error().value(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""),
+            126};
+  task.seccomp = request.seccomp;
+  if (task.seccomp != nullptr) task.seccomp_mode = SECCOMP_MODE_FILTER;
+  task.group->has_executed = false;
+  if (request.kernel.observer != nullptr)
+    request.kernel.observer->started(task, filename, process.args, process.env.size());
+  return {0, ""};
+}
+
+}  // namespace
+
+std::unique_ptr<kernel::Task> load_program(const ProgramRequest& request, std::optional<Failure>& failure) {
+  if (request.process.args.empty()) {
+    failure = Failure{EINVAL, "no program is named"};
+    return nullptr;
   }
-  request.file = std::move(*file);
-  const std::string program = request.filename;
-  request.args = process.args;
-  request.env = process.env;
-  const vfs::CredentialsRef wanted = task->credentials;
-  const Result<> loaded = kernel::exec(*task, std::move(request));
-  if (!loaded.ok()) {
-    Failure failure =
-        fail(loaded.error(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""));
-    failure.status = 126;
-    return failure;
+  const Result<pid_t> id = request.kernel.allocate_tid();
+  if (!id.ok()) {
+    failure = Failure{id.error().value(), "making a process"};
+    return nullptr;
   }
-  // What the document says of capabilities is what the program starts with, not what exec would make of it.
-  task->credentials = wanted;
-  group->has_executed = false;
-  if (kernel.observer != nullptr) kernel.observer->started(*task, program, process.args, process.env.size());
-  kernel.run(std::move(task));
-  return std::nullopt;
+  auto task = make_task(request, make_group(request, *id));
+  Failure result = load(*task, request);
+  if (result.error == 0) return task;
+  failure = std::move(result);
+  discard(request, std::move(task));
+  return nullptr;
 }
 
 }  // namespace sentry::init

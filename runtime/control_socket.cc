@@ -1,0 +1,155 @@
+#include "runtime/control_socket.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace runtime {
+namespace {
+
+using sentry::Fd;
+
+constexpr const char* kName = "control";
+constexpr size_t kMostText = 4096;
+constexpr size_t kMostFds = 253;  // unix(7), SCM_MAX_FD
+
+struct RequestHeader {
+  Request::Kind kind;
+  int32_t value, more;
+};
+
+struct AnswerHeader {
+  int32_t failed;
+};
+
+// sun_path is short and state directories are not: the folder by its descriptor.
+Outcome<sockaddr_un> address_of(const Fd& folder) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = fmt::format("/proc/self/fd/{}/{}", folder.get(), kName);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+Outcome<Fd> open_folder(const std::string& folder) {
+  Fd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return system_failure(errno, "cannot open {}", folder);
+  return fd;
+}
+
+Outcome<Fd> new_socket(int more) {
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | more, 0));
+  if (!socket) return system_failure(errno, "cannot make a socket");
+  return socket;
+}
+
+}  // namespace
+
+bool send_packet(int socket, const std::string& bytes, const std::vector<int>& fds) {
+  iovec vec{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int) * kMostFds)] = {};
+  msghdr message{};
+  message.msg_iov = &vec;
+  message.msg_iovlen = 1;
+  if (!fds.empty() && fds.size() <= kMostFds) {
+    message.msg_control = rights;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+    std::memcpy(CMSG_DATA(header), fds.data(), sizeof(int) * fds.size());
+  }
+  return TEMP_FAILURE_RETRY(::sendmsg(socket, &message, MSG_NOSIGNAL)) == static_cast<ssize_t>(bytes.size());
+}
+
+Outcome<ControlConnection> ControlConnection::open(const std::string& folder) {
+  const Fd directory = TRY(open_folder(folder));
+  Fd socket = TRY(new_socket(0));
+  const sockaddr_un address = TRY(address_of(directory));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == ECONNREFUSED || errno == ENOENT) return failure("container not running");
+    return system_failure(errno, "cannot connect to {}/{}", folder, kName);
+  }
+  return ControlConnection(std::move(socket));
+}
+
+Outcome<std::string> ControlConnection::ask(const Request& request) const {
+  const RequestHeader header{request.kind, request.value, request.more};
+  std::string packet(reinterpret_cast<const char*>(&header), sizeof header);
+  packet += request.text;
+  if (!send_packet(socket_.get(), packet, request.fds)) {
+    if (errno == EPIPE || errno == ECONNRESET) return failure("container not running");
+    return system_failure(errno, "cannot reach the container's supervisor");
+  }
+  std::string answer(sizeof(AnswerHeader) + kMostText, '\0');
+  const ssize_t size = TEMP_FAILURE_RETRY(::recv(socket_.get(), answer.data(), answer.size(), 0));
+  if (size < static_cast<ssize_t>(sizeof(AnswerHeader))) return failure("container not running");
+  AnswerHeader result{};
+  std::memcpy(&result, answer.data(), sizeof result);
+  answer.resize(static_cast<size_t>(size));
+  answer.erase(0, sizeof result);
+  if (result.failed != 0) return Failure{answer};
+  return answer;
+}
+
+Outcome<Fd> listen_for_commands(const std::string& folder) {
+  const Fd directory = TRY(open_folder(folder));
+  Fd socket = TRY(new_socket(SOCK_NONBLOCK));
+  const sockaddr_un address = TRY(address_of(directory));
+  ::unlinkat(directory.get(), kName, 0);
+  constexpr int kBacklog = 128;
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(socket.get(), kBacklog) != 0)
+    return system_failure(errno, "cannot listen on {}/{}", folder, kName);
+  return socket;
+}
+
+bool receive_request(int socket, ReceivedRequest& received) {
+  std::string packet(sizeof(RequestHeader) + kMostText, '\0');
+  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int) * kMostFds)];
+  iovec vec{packet.data(), packet.size()};
+  msghdr message{};
+  message.msg_iov = &vec;
+  message.msg_iovlen = 1;
+  message.msg_control = rights;
+  message.msg_controllen = sizeof rights;
+  const ssize_t size = TEMP_FAILURE_RETRY(::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+  if (size < static_cast<ssize_t>(sizeof(RequestHeader))) return false;
+  for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
+    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
+      received.fds.emplace_back(fd);
+    }
+  }
+  RequestHeader header{};
+  std::memcpy(&header, packet.data(), sizeof header);
+  received.request.kind = header.kind;
+  received.request.value = header.value;
+  received.request.more = header.more;
+  received.request.text.assign(packet, sizeof header, static_cast<size_t>(size) - sizeof header);
+  return true;
+}
+
+namespace {
+
+void answer_with(int socket, int32_t failed, const std::string& text) {
+  const AnswerHeader header{failed};
+  std::string packet(reinterpret_cast<const char*>(&header), sizeof header);
+  packet += text.substr(0, kMostText);
+  [[maybe_unused]] const ssize_t sent =
+      ::send(socket, packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+}  // namespace
+
+void answer_request(int socket, const std::string& text) { answer_with(socket, 0, text); }
+void refuse_request(int socket, const std::string& message) { answer_with(socket, 1, message); }
+
+}  // namespace runtime

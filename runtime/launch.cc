@@ -1,0 +1,418 @@
+#include "runtime/launch.h"
+
+#include <fcntl.h>
+#include <linux/ioprio.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#include "runtime/console_socket.h"
+#include "runtime/container.h"
+#include "runtime/container_cgroup.h"
+#include "runtime/control_socket.h"
+#include "runtime/exec.h"
+#include "runtime/foreground.h"
+#include "runtime/hooks.h"
+#include "runtime/host_calls.h"
+#include "runtime/report_pipe.h"
+#include "runtime/supervisor.h"
+#include "runtime/terminal.h"
+#include "runtime/text_file.h"
+#include "sentry/base/log.h"
+
+namespace runtime {
+namespace {
+
+using sentry::Fd;
+
+constexpr const char* kMemoryOption = "linux.resources.memory.limit in config.json";
+
+std::string now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  tm parts{};
+  ::gmtime_r(&time.tv_sec, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, time.tv_nsec);
+}
+
+// A container from its bundle to its end, from the point of view of whoever supervises it.
+class Launch {
+ public:
+  Launch(const GlobalOptions& globals, const CommandLog& log, const LaunchOptions& options)
+      : globals_(globals), log_(log), options_(options) {}
+  ~Launch() { undo(); }
+
+  // Everything that can be done, or refused, before there is a process.
+  Outcome<> prepare(bool detached) {
+    TRY(check_container_id(options_.id));
+    if (globals_.systemd_cgroup)
+      return failure("--systemd-cgroup: this version makes cgroups itself: use the cgroupfs driver");
+    container_.emplace(TRY(load_container(options_.bundle, options_.id)));
+    TRY(check_terminal(detached));
+    folder_.emplace(TRY(ContainerFolder::claim(globals_.root, options_.id)));
+    for (const std::string& warning : container_->warnings) log_.warn(warning);
+    for (const std::string& note : container_->notes) log_.note(note);
+    record_.detached = detached;
+    record_.sandbox = container_->sandbox_id;
+    oci::State& state = record_.state;
+    state.oci_version = container_->config.oci_version;
+    state.id = options_.id;
+    state.status = "creating";
+    state.bundle = container_->bundle;
+    state.rootfs = container_->rootfs;
+    state.created = now();
+    state.annotations = container_->config.annotations;
+    record_.poststart = container_->config.hooks.poststart;
+    record_.poststop = container_->config.hooks.poststop;
+    record_.start_container = container_->config.hooks.start_container;
+    TRY(make_cgroup(detached));
+    TRY(folder_->write_file("process", sentry::boot::encode(container_->plan.boot.process)));
+    TRY(folder_->write(record_));
+    return fill_plan();
+  }
+
+  Container& container() { return *container_; }
+  const ContainerCgroup& cgroup() const { return cgroup_; }
+  ContainerFolder& folder() { return *folder_; }
+  SandboxPlan& plan() { return container_->plan; }
+  bool has_terminal() const { return container_->config.process->terminal; }
+  const oci::Hooks& hooks() const { return container_->config.hooks; }
+
+  // What is to be so before there is a sandbox, in the supervisor.
+  Outcome<> settle(pid_t pid) {
+    record_.state.pid = pid;
+    TRY(join_network());
+    take_priorities();
+    hooks_ran_ = true;
+    TRY(run_hooks("prestart", hooks().prestart, record_.state));
+    TRY(run_hooks("createRuntime", hooks().create_runtime, record_.state));
+    if (!hooks().create_container.empty())
+      plan().before_trees = [this] {
+        return run_hooks("createContainer", hooks().create_container, record_.state);
+      };
+    return {};
+  }
+
+  // Writes down what the next command finds.
+  Outcome<> record_status(const char* status) {
+    record_.state.status = status;
+    return folder_->write(record_);
+  }
+  void record_sandbox(Sandbox& sandbox) {
+    record_.sentry = sandbox.sentry().running() ? sandbox.sentry().pid() : 0;
+    record_.gofer = sandbox.gofer().pid();
+  }
+
+  // The supervisor is another process: what it began is this one's to undo.
+  void supervised_elsewhere() { hooks_ran_ = true; }
+  // The container is `delete`'s to remove.
+  void leave() {
+    folder_->leave();
+    left_ = true;
+  }
+
+ private:
+  Outcome<> check_terminal(bool detached) const {
+    if (!detached) return {};
+    if (has_terminal_config() && options_.console_socket.empty())
+      return failure("config.json: process.terminal: a container in the background needs --console-socket");
+    if (!has_terminal_config() && !options_.console_socket.empty())
+      return failure("--console-socket: config.json has no process.terminal");
+    return {};
+  }
+  bool has_terminal_config() const { return container_->config.process->terminal; }
+
+  Outcome<> make_cgroup(bool detached) {
+    const oci::Linux& part = container_->config.linux_part;
+    if (!may_map_ids()) {
+      if (part.resources.cpu_quota_us.value_or(0) > 0)
+        return failure(
+            "config.json: linux.resources.cpu.quota: needs a cgroup, which an ordinary user cannot set up");
+      if (container_->wants_cgroup)
+        log_.warn(
+            "config.json: linux.resources: an ordinary user has no cgroups: memory and tasks are limited by "
+            "the sandbox, other limits are not in force");
+      return {};
+    }
+    if (!detached && !container_->wants_cgroup) return {};
+    cgroup_ = TRY(ContainerCgroup::create(part.cgroups_path, options_.id));
+    record_.cgroups = cgroup_.directories();
+    const Outcome<> set = cgroup_.set(part.resources, true);
+    if (!set) return failure("config.json: {}", set.error().message);
+    return {};
+  }
+
+  Outcome<> fill_plan() {
+    SandboxPlan& plan = container_->plan;
+    plan.boot.platform = options_.platform;
+    plan.boot.strace = options_.strace;
+    plan.boot.log_json = log_.json() && !globals_.log.empty();
+    plan.log_fd = log_.fd();
+    for (unsigned i = 0; i < options_.preserve_fds; ++i) {
+      const int fd = static_cast<int>(3 + i);
+      if (::fcntl(fd, F_GETFD) < 0) return failure("--preserve-fds: descriptor {} is not open", fd);
+      plan.more_fds.push_back(fd);
+    }
+    const oci::Linux& part = container_->config.linux_part;
+    if (!part.uid_mappings.empty() || !part.gid_mappings.empty()) {
+      if (may_map_ids()) plan.gofer_identity = mapped_identity(part);
+    }
+    return {};
+  }
+
+  // The gofer in the container's own user namespace: files have the ids there that the guest shall see.
+  static Identity mapped_identity(const oci::Linux& part) {
+    const auto map = [](const std::vector<oci::IdMapping>& mappings) {
+      std::string text;
+      for (const oci::IdMapping& each : mappings)
+        text += fmt::format("{} {} {}\n", each.container_id, each.host_id, each.size);
+      return text;
+    };
+    return {map(part.uid_mappings), map(part.gid_mappings), part.uid_mappings.front().container_id,
+            part.gid_mappings.front().container_id, true};
+  }
+
+  Outcome<> join_network() {
+    if (container_->network.empty()) return {};
+    const Fd space(::open(container_->network.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!space || ::setns(space.get(), CLONE_NEWNET) != 0)
+      return system_failure(errno, "config.json: linux.namespaces: cannot join the network namespace {}",
+                            container_->network);
+    return {};
+  }
+
+  // The host's share of process.oomScoreAdj, scheduler and ioPriority: inherited by all of the sandbox. The
+  // guest sees what the document says even where the host refuses it.
+  void take_priorities() {
+    const oci::Process& process = *container_->config.process;
+    const auto refused = [&](const char* what) {
+      log_.warn(fmt::format("config.json: process.{}: the host refuses it ({}); only the guest sees it", what,
+                            strerrordesc_np(errno)));
+    };
+    if (process.oom_score_adj &&
+        !write_text_file("/proc/self/oom_score_adj", std::to_string(*process.oom_score_adj)))
+      refused("oomScoreAdj");
+    if (process.io_priority != 0 &&
+        ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, process.io_priority) != 0)
+      refused("ioPriority");
+    if (!process.scheduler) return;
+    if (process.scheduler->nice != 0 && ::setpriority(PRIO_PROCESS, 0, process.scheduler->nice) != 0)
+      refused("scheduler.nice");
+    sched_param parameters{};
+    parameters.sched_priority = process.scheduler->priority;
+    if (process.scheduler->policy != SCHED_OTHER &&
+        ::sched_setscheduler(0, process.scheduler->policy, &parameters) != 0)
+      refused("scheduler.policy");
+  }
+
+  // A container that has not come to be, or a foreground one at its end.
+  void undo() {
+    if (!folder_ || left_) return;
+    if (hooks_ran_) {
+      record_.state.status = "stopped";
+      record_.state.pid = 0;
+      if (const Outcome<> done = run_hooks("poststop", record_.poststop, record_.state); !done)
+        log_.warn(done.error().message);
+    }
+    if (const Outcome<> removed = cgroup_.remove(); !removed) log_.warn(removed.error().message);
+  }
+  const GlobalOptions& globals_;
+  const CommandLog& log_;
+  const LaunchOptions& options_;
+  std::optional<Container> container_;
+  std::optional<ContainerFolder> folder_;
+  ContainerCgroup cgroup_;
+  oci::Record record_;
+  bool hooks_ran_ = false, left_ = false;
+};
+
+// The sandbox, or a place in that of the pod.
+Outcome<Sandbox> start_sandbox(const GlobalOptions& globals, Launch& launch) {
+  const std::string& pod = launch.container().sandbox_id;
+  if (pod.empty()) return Sandbox::start(std::move(launch.plan()));
+  const KnownContainer first = TRY(KnownContainer::find(globals.root, pod));
+  if (first.stopped()) return failure("the pod's sandbox \"{}\" is not running", pod);
+  const ControlConnection connection = TRY(ControlConnection::open(first.path()));
+  Sandbox::Joining joining = TRY(Sandbox::start_container(std::move(launch.plan())));
+  Request request;
+  request.kind = Request::Kind::kAddContainer;
+  request.fds = joining.fds;
+  TRY(connection.ask(request));
+  return std::move(joining.sandbox);
+}
+
+// The supervisor in the background: the container's pid as everybody else sees it.
+Outcome<int> supervise_in_background(const GlobalOptions& globals, const CommandLog& log, Launch& launch,
+                                     const LaunchOptions& options, ReportPipe& report) {
+  const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::Ignored::kTake));
+  // First of all: what is started from here is in the cgroup, too.
+  TRY(launch.cgroup().add(::getpid()));
+  TRY(launch.settle(::getpid()));
+  SandboxPlan& plan = launch.plan();
+  plan.boot.held = true;
+  plan.stdio = options.stdio;
+  Fd tty;
+  if (launch.has_terminal()) {
+    const WindowSize size{plan.boot.process.rows, plan.boot.process.columns};
+    tty = TRY(send_console(options.console_socket, size));
+    plan.stdio = {-1, -1, -1};
+  }
+  const Fd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  if (globals.log.empty()) plan.log_fd = null.get();  // standard error is the container's
+  SuperviseOptions supervision;
+  if (!may_map_ids()) supervision.memory_bytes = plan.boot.memory_limit_bytes;
+  supervision.memory_limit_text = fmt::format("{} bytes", plan.boot.memory_limit_bytes);
+  supervision.memory_option = kMemoryOption;
+  supervision.commands = TRY(listen_for_commands(launch.folder().path()));
+  Sandbox sandbox = TRY(start_sandbox(globals, launch));
+  launch.record_sandbox(sandbox);
+  std::optional<Terminal> terminal;
+  if (tty) terminal.emplace(TRY(Terminal::open(tty.get(), sandbox.take_console())));
+  supervision.status_changed = [&](const char* status) {
+    if (const Outcome<> written = launch.record_status(status); !written) log.warn(written.error().message);
+  };
+  supervision.started = [&] {
+    if (const Outcome<> written = launch.record_status("created"); !written)
+      report.fail(written.error());
+    else
+      report.succeed();
+    // A failed command kills this process.
+  };
+  let_go_of_stdio();
+  const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));
+  if (report.open()) return Failure{ending.message, ending.status == 0 ? kStatusFailure : ending.status};
+  if (!ending.message.empty() && !globals.log.empty()) log.note(ending.message);
+  return ending.status;
+}
+
+// Waits for a process that is not this one's child. `name` is its command's: a number alone may be another
+// process's by now.
+void wait_for_process(pid_t pid, std::string_view name) {
+  if (pid <= 0) return;
+  const Fd pidfd(pidfd_open(pid));
+  if (!pidfd) return;
+  const std::string comm = read_text_file(fmt::format("/proc/{}/comm", pid)).value_or("");
+  if (!comm.starts_with(name)) return;
+  pollfd wait{pidfd.get(), POLLIN, 0};
+  constexpr int kPatienceMs = 10'000;
+  TEMP_FAILURE_RETRY(::poll(&wait, 1, kPatienceMs));
+}
+
+}  // namespace
+
+Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
+                           const LaunchOptions& options) {
+  Launch launch(globals, log, options);
+  TRY(launch.prepare(true));
+  launch.supervised_elsewhere();
+  const pid_t pid = TRY(start_in_background([&](ReportPipe& report) {
+    const Outcome<int> status = supervise_in_background(globals, log, launch, options, report);
+    if (status) return *status;
+    report.fail(status.error());
+    return kStatusFailure;
+  }));
+  const Outcome<> written = write_pid_file(options.pid_file, pid);
+  if (!written) {
+    ::kill(pid, SIGKILL);
+    return written.error();
+  }
+  launch.leave();
+  return {};
+}
+
+Outcome<> start_container(const KnownContainer& container, const CommandLog& log) {
+  const oci::State state = container.state();
+  if (state.status != "created")
+    return failure("cannot start the container \"{}\": it is {}, not created", container.id(), state.status);
+  for (size_t i = 0; i < container.record().start_container.size(); ++i) {
+    const oci::Hook& hook = container.record().start_container[i];
+    const Outcome<int> status = run_guest_hook(container, hook);
+    if (status && *status == 0) continue;
+    const Outcome<> removed = delete_container(container, true, log);
+    if (!removed) log.warn(removed.error().message);
+    const std::string why = status ? fmt::format("exit status {}", *status) : status.error().message;
+    return failure("hooks.startContainer[{}] ({}): {}", i, hook.path, why);
+  }
+  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
+  Request request;
+  request.kind = Request::Kind::kStart;
+  TRY(connection.ask(request));
+  oci::State running = state;
+  running.status = "running";
+  if (const Outcome<> done = run_hooks("poststart", container.record().poststart, running); !done)
+    log.warn(done.error().message);
+  return {};
+}
+
+Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
+                           const LaunchOptions& options) {
+  Launch launch(globals, log, options);
+  TRY(launch.prepare(false));
+  TRY(launch.settle(::getpid()));
+  ForegroundOptions foreground;
+  foreground.stdio = options.stdio;
+  foreground.memory_limit_text = fmt::format("{} bytes", launch.plan().boot.memory_limit_bytes);
+  foreground.memory_option = kMemoryOption;
+  if (launch.has_terminal()) {
+    if (!same_terminal(options.stdio[0], options.stdio[1]))
+      return failure(
+          "config.json: process.terminal: true, but standard input and output are not one terminal");
+  } else {
+    foreground.console = ForegroundOptions::Console::kNever;
+  }
+  SandboxPlan& plan = launch.plan();
+  if (!may_map_ids()) plan.limits.memory_bytes = plan.boot.memory_limit_bytes;
+  plan.place = [&](pid_t pid) { return launch.cgroup().add(pid); };
+  // Hooks around the start need commands, which need this process to supervise: they come from another one.
+  const bool separate_start = !launch.hooks().start_container.empty() || !launch.hooks().poststart.empty();
+  plan.boot.held = separate_start;
+  foreground.commands = TRY(listen_for_commands(launch.folder().path()));
+  const auto status_changed = [&](const char* status) {
+    if (const Outcome<> written = launch.record_status(status); !written) log.warn(written.error().message);
+  };
+  foreground.status_changed = status_changed;
+  TRY(launch.record_status("creating"));
+  TRY(write_pid_file(options.pid_file, ::getpid()));
+  pid_t starter = 0;
+  foreground.started = [&] {
+    status_changed(separate_start ? "created" : "running");
+    if (!separate_start) return;
+    starter = ::fork();
+    if (starter != 0) return;
+    const Outcome<KnownContainer> known = KnownContainer::find(globals.root, options.id);
+    const Outcome<> done = known ? start_container(*known, log) : Outcome<>(known.error());
+    ::_exit(done ? 0 : log.report(done.error()));
+  };
+  return run_in_foreground(std::move(plan), std::move(foreground));
+}
+
+Outcome<> delete_container(const KnownContainer& container, bool force, const CommandLog& log) {
+  const oci::State state = container.state();
+  if (!container.stopped()) {
+    if (!force && state.status != "created")
+      return failure("cannot delete the container \"{}\": it is {}, not stopped (--force kills it)",
+                     container.id(), state.status);
+    const Fd pidfd(pidfd_open(state.pid));
+    if (pidfd) pidfd_send_signal(pidfd.get(), SIGKILL);
+    container.wait_for_end();
+  }
+  wait_for_process(container.record().sentry, "bulkhead-sentry");
+  wait_for_process(container.record().gofer, "bulkhead-gofer");
+  if (const Outcome<> removed = ContainerCgroup(container.record().cgroups).remove(); !removed)
+    log.warn(removed.error().message);
+  if (!container.remove()) {
+    if (force) return {};
+    return failure("the container \"{}\" does not exist", container.id());
+  }
+  if (const Outcome<> done = run_hooks("poststop", container.record().poststop, container.state()); !done)
+    log.warn(done.error().message);
+  return {};
+}
+
+}  // namespace runtime

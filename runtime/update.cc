@@ -1,0 +1,113 @@
+// bulkhead update: new limits for a container that is there.
+#include <unistd.h>
+
+#include <cmath>
+#include <iterator>
+
+#include "runtime/container_cgroup.h"
+#include "runtime/container_verb.h"
+#include "runtime/control_socket.h"
+#include "runtime/text_file.h"
+#include "runtime/verbs.h"
+
+namespace runtime {
+namespace {
+
+constexpr Manual kManual{
+    .name = "bulkhead-update",
+    .summary = "change a container's limits",
+    .synopsis = "bulkhead update [--resources FILE] [OPTION]... ID",
+    .description =
+        "Changes what is named and leaves the rest. FILE holds a \"resources\" object of config.json; "
+        "\"-\" is standard input. Of --resources and options, the options win.",
+    .exit_status = "0, or 125 if that fails.",
+    .see_also = "bulkhead(1), bulkhead-events(1)",
+};
+
+struct Options {
+  std::string resources;
+  std::optional<int64_t> memory, swap, reservation, pids, quota;
+  std::optional<uint64_t> period, shares, burst, idle;
+  std::optional<uint16_t> weight;
+  std::string cpus, mems;
+};
+
+Outcome<oci::Resources> read_resources(const Options& options) {
+  oci::Resources resources;
+  if (!options.resources.empty()) {
+    const std::string path = options.resources == "-" ? "/proc/self/fd/0" : options.resources;
+    const std::optional<std::string> text = read_text_file(path);
+    if (!text) return system_failure(errno, "--resources {}", options.resources);
+    const oci::Checked<oci::Resources> parsed = oci::parse_resources(*text);
+    if (!parsed) return failure("--resources {}: {}", options.resources, parsed.error().text());
+    resources = *parsed;
+  }
+  if (options.memory) resources.memory_limit_bytes = options.memory;
+  if (options.swap) resources.memory_swap_bytes = options.swap;
+  if (options.reservation) resources.memory_reservation_bytes = options.reservation;
+  if (options.pids) resources.pids_limit = options.pids;
+  if (options.quota) resources.cpu_quota_us = options.quota;
+  if (options.period) resources.cpu_period_us = options.period;
+  if (options.shares) resources.cpu_shares = options.shares;
+  if (options.burst) resources.cpu_burst_us = options.burst;
+  if (options.idle) resources.cpu_idle = options.idle;
+  if (options.weight) resources.blkio_weight = options.weight;
+  if (!options.cpus.empty()) resources.cpus = options.cpus;
+  if (!options.mems.empty()) resources.mems = options.mems;
+  return resources;
+}
+
+// What the guest sees of its limits.
+Outcome<> tell_sentry(const KnownContainer& container, const oci::Resources& resources) {
+  Request request;
+  request.kind = Request::Kind::kLimits;
+  request.value = resources.pids_limit.value_or(0) > 0
+                      ? static_cast<int32_t>(std::min<int64_t>(*resources.pids_limit, 4'194'304))
+                      : -1;
+  request.more = -1;
+  constexpr uint64_t kDefaultPeriodUs = 100'000;
+  if (resources.cpu_quota_us.value_or(0) > 0)
+    request.more = static_cast<int32_t>(std::ceil(
+        static_cast<double>(*resources.cpu_quota_us) /
+        static_cast<double>(std::max<uint64_t>(resources.cpu_period_us.value_or(kDefaultPeriodUs), 1))));
+  if (resources.memory_limit_bytes.value_or(0) != 0)
+    request.text = std::to_string(std::max<int64_t>(*resources.memory_limit_bytes, 0));
+  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
+  TRY(connection.ask(request));
+  return {};
+}
+
+}  // namespace
+
+int update_verb(GlobalOptions globals, const std::vector<std::string>& arguments) {
+  ContainerVerb verb(kManual, std::move(globals));
+  Options options;
+  CLI::App& parser = verb.parser;
+  parser.add_option("-r,--resources", options.resources, "Read them from FILE.")->type_name("FILE");
+  parser.add_option("--memory", options.memory, "Memory in bytes; -1: no limit.")->type_name("N");
+  parser.add_option("--memory-swap", options.swap, "Memory and swap together, in bytes.")->type_name("N");
+  parser.add_option("--memory-reservation", options.reservation, "Memory that it is not pressed for.")
+      ->type_name("N");
+  parser.add_option("--pids-limit", options.pids, "Tasks; -1: no limit.")->type_name("N");
+  parser.add_option("--cpu-quota", options.quota, "Microseconds of processor time in a period.")
+      ->type_name("N");
+  parser.add_option("--cpu-period", options.period, "The period, in microseconds.")->type_name("N");
+  parser.add_option("--cpu-share", options.shares, "Its weight among others.")->type_name("N");
+  parser.add_option("--cpu-burst", options.burst, "What it may save up, in microseconds.")->type_name("N");
+  parser.add_option("--cpu-idle", options.idle, "1: only when nobody else wants to run.")->type_name("N");
+  parser.add_option("--cpuset-cpus", options.cpus, "Which processors.")->type_name("LIST");
+  parser.add_option("--cpuset-mems", options.mems, "Which memory nodes.")->type_name("LIST");
+  parser.add_option("--blkio-weight", options.weight, "Its weight among others, 10 to 1000.")->type_name("N");
+  return verb.run_known(arguments, [&](const KnownContainer& container, const CommandLog&) -> Outcome<int> {
+    const oci::Resources resources = TRY(read_resources(options));
+    if (container.stopped())
+      return failure("cannot update the container \"{}\": container not running", container.id());
+    const ContainerCgroup cgroup(container.record().cgroups);
+    if (!cgroup.any()) return failure("the container \"{}\" has no cgroups to update", container.id());
+    TRY(cgroup.set(resources, false));
+    TRY(tell_sentry(container, resources));
+    return 0;
+  });
+}
+
+}  // namespace runtime
