@@ -27,7 +27,8 @@ class Sandbox {
  public:
   explicit Sandbox(const boot::Boot& boot)
       : platform_(platform::make_platform(boot.platform, loop_)),
-        kernel_(loop_, *platform_, memory_file_, boot.strace ? &syscalls::dispatch_traced : &syscalls::dispatch) {
+        kernel_(loop_, *platform_, memory_file_,
+                boot.strace ? &syscalls::dispatch_traced : &syscalls::dispatch) {
     loop_.set_trap_source(platform_.get());
     kernel_.hostname = boot.hostname;
     kernel_.domainname = boot.domainname.empty() ? "(none)" : boot.domainname;

@@ -58,6 +58,9 @@ bool blocked_or_awaited(const Task& task, int signo) {
   return task.mask.contains(signo) || (task.saved_mask && task.saved_mask->contains(signo));
 }
 
+// pid_namespaces(7): a pid 1 is safe from what its own container sends. The runtime's signals have no sender.
+bool from_inside(const SignalInfo& info) { return info.si_code <= 0 && info.si_pid != 0; }
+
 constexpr size_t kQueueLimit = 65'536;  // entries a process may hold, whatever RLIMIT_SIGPENDING says
 
 }  // namespace
@@ -81,6 +84,7 @@ void ThreadGroup::send(const SignalInfo& info) {
   if (dead || exiting || signo == 0) return;
   prepare(*this, signo);
   if (signo == SIGKILL) {
+    if (protected_init && from_inside(info)) return;
     exit_group(*this, SIGKILL);
     return;
   }
@@ -105,6 +109,7 @@ void Task::send(const SignalInfo& info) {
   if (exited || group->dead || group->exiting || signo == 0) return;
   prepare(*group, signo);
   if (signo == SIGKILL) {
+    if (group->protected_init && from_inside(info)) return;
     exit_group(*group, SIGKILL);
     return;
   }

@@ -157,7 +157,9 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
                   signals.blocked.bits() & kLegacySignals, signals.ignored.bits() & kLegacySignals,
                   signals.caught.bits() & kLegacySignals);
   const bool leader = task == nullptr || task->tid == group.id;
-  text += fmt::format("0 0 0 {} 0 0 0 0 0 0 ", leader ? group.exit_signal : -1);
+  const kernel::Scheduling scheduling = task != nullptr ? task->scheduling : kernel::Scheduling{};
+  text += fmt::format("0 0 0 {} 0 {} {} 0 0 0 ", leader ? group.exit_signal : -1, scheduling.priority,
+                      scheduling.policy);
   if (memory != nullptr && permitted) {
     const auto& layout = memory->layout;
     text += fmt::format("{} {} {} {} {} {} {} ", layout.data_start, layout.data_end, memory->heap_start(),

@@ -1,0 +1,341 @@
+"""The verbs as engines call them, without an engine."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+import unittest
+
+from bundle import BULKHEAD, Bundle
+from engine import cgroups, jailed, wait_for
+
+
+class Verbs(unittest.TestCase):
+    def setUp(self):
+        self.box = Bundle()
+        self.jailed = jailed()
+
+    def tearDown(self):
+        for id in self.box.command("list", "-q").stdout.split():
+            self.box.command("delete", "--force", id)
+        self.assertEqual(jailed() - self.jailed, set())
+        self.assertFalse(self.box.state.exists())
+        self.assertEqual(cgroups("bulkhead-oci-box"), [])
+        self.box.remove()
+
+    def start(self, *args):
+        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.assertEqual(self.box.create(*args), 0, self.box.output())
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+
+    def test_life(self):
+        self.assertEqual(self.box.create("sh", "-c", "echo hello; exit 7"), 0, self.box.output())
+        state = json.loads(self.box.command("state", "box").stdout)
+        self.assertEqual((state["id"], state["status"], state["pid"]), ("box", "created", self.box.pid()))
+        self.assertEqual(state["bundle"], str(self.box.folder))
+        self.assertEqual(state["rootfs"], str(self.box.rootfs))
+        self.assertEqual(self.box.output(), "")  # nothing runs before `start`
+        done = self.box.command("delete", "nosuch")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("does not exist", done.stderr)
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertEqual(self.box.output(), "hello\n")
+        self.assertEqual(json.loads(self.box.command("state", "box").stdout)["pid"], 0)
+        again = self.box.command("start", "box")
+        self.assertIn("it is stopped", again.stderr)
+        killed = self.box.command("kill", "box", "15")
+        self.assertIn("container not running", killed.stderr)
+        self.assertEqual(self.box.command("kill", "--all", "box", "9").returncode, 0)
+        self.assertIn("exists already", self.box.command("run", "box").stderr)
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
+
+    def test_supervisor_stands_for_the_container(self):
+        # Its parent after the command's end is a subreaper, as a shim is.
+        script = f"""
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+run = lambda *words: subprocess.run([{BULKHEAD!r}, "--root", {str(self.box.state)!r}, *words], check=True)
+run("create", "--pid-file", "pid", "box")
+pid = int(open("pid").read())
+run("start", "box")
+if len(sys.argv) > 1:
+    open("ready").read()
+    os.kill(pid, int(sys.argv[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+        def status(program, *signals):
+            self.box.config["process"]["args"] = ["sh", "-c", program]
+            self.box.save()
+            done = subprocess.run(
+                [sys.executable, "-c", script, *signals], cwd=self.box.folder, capture_output=True, text=True, timeout=60
+            )
+            self.assertEqual(self.box.command("delete", "box").returncode, 0, done.stderr)
+            return done.stdout.split()[-1]
+
+        ready = self.box.folder / "ready"
+        os.mkfifo(ready)
+        self.box.config["mounts"].append(
+            {"destination": "/out", "type": "bind", "source": str(self.box.folder), "options": ["rbind"]}
+        )
+        self.assertEqual(status("exit 42"), "42")
+        self.assertEqual(status("kill -9 $$; exec false"), "1")  # pid 1 is safe from its own signals
+        ready.unlink()
+        ready.write_text("")
+        self.assertEqual(status("exec sleep 100", "9"), "-9")
+
+    def test_signals_reach_the_program(self):
+        self.start("sh", "-c", "trap 'echo got; exit 3' USR1; echo up; while :; do sleep 0.05; done")
+        wait_for(lambda: "up" in self.box.output(), "the program")
+        os.kill(self.box.pid(), signal.SIGUSR1)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertIn("got", self.box.output())
+
+    def test_kill_by_name_and_number(self):
+        for number in ("TERM", "SIGTERM", "15"):
+            self.start("sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done")
+            wait_for(lambda: "up" in self.box.output(), "the program")
+            self.assertEqual(self.box.command("kill", "box", number).returncode, 0)
+            wait_for(lambda: self.box.status() == "stopped", "the end")
+            self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        self.assertIn("there is no signal", self.box.command("kill", "box", "SIGNONE").stderr)
+
+    def test_exec(self):
+        self.start("sleep", "1000")
+        box = self.box
+        self.assertEqual(box.command("exec", "box", "sh", "-c", "exit 5").returncode, 5)
+        self.assertEqual(box.command("exec", "box", "cat", input="data").stdout, "data")
+        done = box.command("exec", "-e", "A=b", "--cwd=/tmp", "--user", "5:6", "box", "sh", "-c", "echo $A $PWD $(id -u) $(id -g)")
+        self.assertEqual(done.stdout, "b /tmp 5 6\n")
+        done = box.command("exec", "box", "sh", "-c", "kill -TERM $$")
+        self.assertEqual(done.returncode, 128 + 15)
+        done = box.command("exec", "box", "nosuch")
+        self.assertEqual((done.returncode, done.stdout), (127, ""))
+        self.assertIn("nosuch", done.stderr)
+        bits = "0x" + box.command("exec", "--cap", "CAP_SYS_ADMIN", "box", "grep", "CapEff", "/proc/self/status").stdout.split()[1]
+        self.assertTrue(int(bits, 16) & 1 << 21)
+        process = dict(box.config["process"], args=["sh", "-c", "echo $X"], env=["X=y", "PATH=/bin"])
+        (box.folder / "process.json").write_text(json.dumps(process))
+        self.assertEqual(box.command("exec", "--process", "process.json", "box").stdout, "y\n")
+        words = [BULKHEAD, "--root", box.state, "exec", "--preserve-fds", "1", "box", "sh", "-c", "echo there >&3"]
+        subprocess.run(["sh", "-c", f'exec "$@" 3>{box.folder}/more', "sh", *words], check=True)
+        self.assertEqual((box.folder / "more").read_text(), "there\n")
+
+    def test_exec_in_the_background(self):
+        self.start("sleep", "1000")
+        pid_file = self.box.folder / "exec.pid"
+        # Its standard streams are the process's: not a pipe that somebody reads to the end.
+        words = [BULKHEAD, "--root", self.box.state, "exec", "--detach", "--pid-file", pid_file, "box", "sleep"]
+        subprocess.run([*words, "1001"], check=True, stdin=subprocess.DEVNULL)
+        pid = int(pid_file.read_text())
+        listed = json.loads(self.box.command("ps", "--format", "json", "box").stdout)
+        self.assertEqual(sorted(listed), sorted([self.box.pid(), pid]))
+        self.assertIn("sleep 1001", self.box.command("exec", "box", "ps").stdout)
+        # The host's process gone, so is the guest's.
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: "sleep 1001" not in self.box.command("exec", "box", "ps").stdout, "the end of an exec")
+        subprocess.run([*words, "1002"], check=True, stdin=subprocess.DEVNULL)
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: "sleep 1002" not in self.box.command("exec", "box", "ps").stdout, "the end of an exec")
+
+    def test_console_socket(self):
+        path = str(self.box.folder / "console")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+        listener.listen()
+        self.box.config["process"]["terminal"] = True
+        self.box.config["process"]["consoleSize"] = {"height": 31, "width": 97}
+        program = "stty size; test -t 0 && test -t 1 && test -t 2 && echo terminal; read line; echo got $line; stty size"
+        self.assertEqual(self.box.create("sh", "-c", program, extra=("--console-socket", path)), 0, self.box.output())
+        connection, _ = listener.accept()
+        _, fds, _, _ = socket.recv_fds(connection, 4096, 1)
+        master = fds[0]
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+        text = b""
+
+        def read_until(what):
+            nonlocal text
+            while what not in text:
+                text += os.read(master, 4096)
+
+        read_until(b"terminal\r\n")
+        self.assertIn(b"31 97\r\n", text)
+        termios.tcsetwinsize(master, (40, 100))
+        os.write(master, b"word\n")
+        read_until(b"got word\r\n")
+        read_until(b"40 100\r\n")
+        os.close(master)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        refused = self.box.create("true", id="other")
+        self.assertNotEqual(refused, 0)
+        self.assertIn("--console-socket", self.box.log_lines()[-1]["msg"])
+
+    def test_pause(self):
+        self.start("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done")
+        wait_for(lambda: len(self.box.output()) > 10, "output")
+        self.assertEqual(self.box.command("pause", "box").returncode, 0)
+        self.assertEqual(self.box.status(), "paused")
+        self.assertIn("it is paused", self.box.command("pause", "box").stderr)
+        self.assertIn("paused", self.box.command("exec", "box", "true").stderr)
+        before = self.box.output()
+        time.sleep(0.3)
+        self.assertEqual(self.box.output(), before)
+        self.assertEqual(self.box.command("resume", "box").returncode, 0)
+        wait_for(lambda: len(self.box.output()) > len(before), "more output")
+        self.assertIn("it is running", self.box.command("resume", "box").stderr)
+        self.box.command("pause", "box")
+        self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
+
+    def test_limits_and_their_update(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.box.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 50}}
+        self.start("sleep", "1000")
+        self.assertIn(str(64 << 10), self.box.command("exec", "box", "head", "-1", "/proc/meminfo").stdout)
+        text = pathlib.Path(f"/proc/{self.box.pid()}/cgroup").read_text()
+        self.assertIn("bulkhead-oci-box", text)
+        update = json.dumps({"memory": {"limit": 128 << 20}, "pids": {"limit": 60}})
+        done = self.box.command("update", "--resources", "-", "box", input=update)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(str(128 << 10), self.box.command("exec", "box", "head", "-1", "/proc/meminfo").stdout)
+        stats = json.loads(self.box.command("events", "--stats", "box").stdout)
+        self.assertEqual(stats["data"]["memory"]["usage"]["limit"], 128 << 20)
+        self.assertGreater(stats["data"]["cpu"]["usage"]["total"], 0)
+        done = self.box.command("update", "--resources", "-", "box", input='{"memory": {"limit": "x"}}')
+        self.assertIn("memory.limit: expected a whole number", done.stderr)
+
+    def test_out_of_memory(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.box.config["linux"]["resources"] = {"memory": {"limit": 32 << 20, "swap": 32 << 20}}
+        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        done = self.box.run("sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=200M count=1")
+        self.assertEqual(done.returncode, 137, done.stderr)
+
+    def test_missing_program_fails_at_create(self):
+        for args, status in ((["nosuch"], 127), (["/etc/passwd"], 126)):
+            self.assertEqual(self.box.create(*args), status)
+            line = self.box.log_lines()[-1]
+            self.assertEqual(line["level"], "error")
+            self.assertIn(args[0], line["msg"])
+            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+            self.assertFalse(self.box.state.exists())
+            self.assertFalse((self.box.folder / "pid").exists())
+
+    def test_two_deletes_at_once(self):
+        self.box.create("true")
+        deletes = [
+            subprocess.Popen([BULKHEAD, "--root", self.box.state, "delete", "box"], stderr=subprocess.DEVNULL) for _ in range(4)
+        ]
+        statuses = sorted(delete.wait(60) for delete in deletes)
+        self.assertEqual(statuses, [0, 125, 125, 125])
+
+    def test_hooks(self):
+        out = self.box.folder / "hooks"
+        hook = self.box.folder / "hook.sh"
+        hook.write_text(f'#!/bin/sh\nread -r state\necho "$1 $state" >> {out}\n')
+        hook.chmod(0o755)
+        inside = self.box.rootfs / "bin/inside"
+        inside.write_text('#!/bin/sh\nread -r state\necho "startContainer $state"  > /tmp/inside\n')
+        inside.chmod(0o755)
+        kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+        self.box.config["hooks"] = {kind: [{"path": str(hook), "args": ["hook", kind]}] for kind in kinds}
+        self.box.config["hooks"]["startContainer"] = [{"path": "/bin/inside", "env": ["PATH=/bin"]}]
+        self.assertEqual(self.box.create("cat", "/tmp/inside"), 0, self.box.output())
+        told = [line.split(" ", 1) for line in out.read_text().splitlines()]
+        self.assertEqual([kind for kind, _ in told], ["prestart", "createRuntime", "createContainer"])
+        for _, state in told:
+            state = json.loads(state)
+            self.assertEqual((state["id"], state["status"], state["pid"]), ("box", "creating", self.box.pid()))
+        done = self.box.command("start", "box")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertIn('startContainer {"ociVersion"', self.box.output())
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        told = [line.split(" ", 1)[0] for line in out.read_text().splitlines()]
+        self.assertEqual(told[3:], ["poststart", "poststop"])
+
+    def test_bad_hooks(self):
+        for hook, message in (
+            ({"path": "/bin/false"}, "exit status 1"),
+            ({"path": "/no/such"}, "cannot be executed"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "echo why; echo no >&2; exit 3"]}, "exit status 3: why no"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 1"]}, "exit status 1"),
+            ({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}, "ran longer than its timeout"),
+        ):
+            for kind in ("createRuntime", "createContainer"):
+                self.box.config["hooks"] = {kind: [hook]}
+                self.assertNotEqual(self.box.create("true"), 0)
+                line = self.box.log_lines()[-1]
+                self.assertIn(f"hooks.{kind}[0]", line["msg"])
+                self.assertIn(message, line["msg"])
+                self.assertFalse(self.box.state.exists())
+        self.box.config["hooks"] = {}
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+
+    def test_bad_ids_and_bundles(self):
+        self.box.save()
+        for id in ("a/b", "..", "x" * 1024, ""):
+            done = self.box.command("create", "--", id)
+            self.assertEqual(done.returncode, 125, id)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        for change, message in (
+            ({"ociVersion": "3.0.0"}, "ociVersion"),
+            ({"root": {"path": "../.."}}, "outside of the bundle"),
+            ({"root": {"path": "link"}}, "symbolic link"),
+            ({"process": []}, "process: expected an object"),
+        ):
+            link = self.box.folder / "link"
+            if not link.exists():
+                link.symlink_to("rootfs")
+            config = dict(self.box.config)
+            self.box.config.update(change)
+            self.assertEqual(self.box.create(), 125)
+            self.assertIn(message, self.box.log_lines()[-1]["msg"])
+            self.assertFalse(self.box.state.exists())
+            self.box.config = config
+        (self.box.folder / "config.json").write_text("{")
+        self.assertIn("not valid JSON", self.box.command("create", "box").stderr)
+        self.assertIn("cannot use the bundle", self.box.command("create", "--bundle", "/no/such", "box").stderr)
+
+    def test_spec_runs(self):
+        for rootless in ([], ["--rootless"]):
+            (self.box.folder / "config.json").unlink(missing_ok=True)
+            self.assertEqual(self.box.command("spec", *rootless).returncode, 0)
+            self.assertNotEqual(self.box.command("spec").returncode, 0)  # never over an old one
+            config = json.loads((self.box.folder / "config.json").read_text())
+            self.assertTrue(config["process"]["terminal"])
+            config["process"].update(terminal=False, args=["echo", "works"])
+            self.box.config = config
+            self.assertEqual(self.box.run().stdout, "works\n")
+
+    def test_features_and_checkpoint(self):
+        features = json.loads(self.box.command("features").stdout)
+        self.assertEqual(features["ociVersionMin"], "1.0.0")
+        self.assertEqual(len(features["hooks"]), 6)
+        self.assertIn("rbind", features["mountOptions"])
+        for words in (["checkpoint", "--help"], ["checkpoint", "--image-path", "/x", "box"], ["restore", "box"]):
+            done = self.box.command(*words)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("not supported", done.stderr)
+
+    def test_list(self):
+        self.box.create("true", id="one")
+        self.box.create("true", id="two")
+        self.assertEqual(self.box.command("list", "-q").stdout.split(), ["one", "two"])
+        self.assertEqual([each["id"] for each in json.loads(self.box.command("list", "--format", "json").stdout)], ["one", "two"])
+        lines = self.box.command("list").stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"])
+        self.assertEqual(lines[1].split()[2], "created")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,97 @@
+"""An OCI image of a static busybox, made without any registry."""
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+
+BUSYBOX = "/bin/busybox"
+
+
+def applets():
+    return subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
+
+
+def fill_root(root):
+    """A root file system below the pathlib.Path `root`: busybox and what programs expect."""
+    for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    (root / "bin/busybox").write_bytes(open(BUSYBOX, "rb").read())
+    (root / "bin/busybox").chmod(0o755)
+    for name in applets():
+        if name != "busybox" and not (root / "bin" / name).is_symlink():
+            (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+
+
+def _layer():
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+
+        def add(name, mode=0o755, content=None, link=None, kind=tarfile.REGTYPE):
+            member = tarfile.TarInfo(name)
+            member.mode, member.type = mode, kind
+            if link:
+                member.linkname = link
+            if content is not None:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content) if content is not None else None)
+
+        for folder in ("bin", "dev", "etc", "proc", "sys", "root", "run"):
+            add(folder, kind=tarfile.DIRTYPE)
+        add("tmp", 0o1777, kind=tarfile.DIRTYPE)
+        add("bin/busybox", content=open(BUSYBOX, "rb").read())
+        for name in applets():
+            if name != "busybox":
+                add("bin/" + name, link="busybox", kind=tarfile.SYMTYPE)
+        add("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+        add("etc/group", 0o644, b"root:x:0:\nuser:x:1000:\n")
+    return raw.getvalue()
+
+
+def write_archive(path, name):
+    """Writes an OCI archive (a tar of an image layout) that holds one image called `name`."""
+    blobs = {}
+
+    def blob(data):
+        digest = hashlib.sha256(data).hexdigest()
+        blobs[digest] = data
+        return {"digest": "sha256:" + digest, "size": len(data)}
+
+    layer = _layer()
+    packed = blob(gzip.compress(layer, 1))
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "WorkingDir": "/"},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
+        "history": [],
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **blob(json.dumps(config).encode())},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **packed}],
+    }
+    index = {
+        "schemaVersion": 2,
+        "manifests": [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                **blob(json.dumps(manifest).encode()),
+                "platform": {"architecture": "amd64", "os": "linux"},
+                "annotations": {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name},
+            }
+        ],
+    }
+    with tarfile.open(path, "w") as tar:
+        files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(index).encode()}
+        files.update({"blobs/sha256/" + digest: data for digest, data in blobs.items()})
+        for file, data in files.items():
+            member = tarfile.TarInfo(file)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
