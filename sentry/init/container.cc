@@ -72,6 +72,7 @@ GuestContainer::GuestContainer(kernel::Kernel& kernel, std::shared_ptr<kernel::C
 
 void GuestContainer::start() {
   if (auto failure = prepare()) return first_.fail(*failure);
+  if (boot_.own_init) kernel_.make_own_init();
   GuestProcess::Start start{.container = container_, .devpts = devpts_, .process = boot_.process};
   start.seccomp = seccomp_;
   start.first = true;
