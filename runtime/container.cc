@@ -159,8 +159,8 @@ class ContainerPlanner {
                      options.unknown.front());
     sentry::boot::Mount* mount = nullptr;
     const std::string type = TRY(type_of(wanted, path));
-    if (options.copy_up && type == "tmpfs") {
-      mount = TRY(add_copied_tree(wanted, path));
+    if (options.copy_up && type == "tmpfs") mount = add_copied_tree(wanted);
+    if (mount != nullptr) {
       mount->read_only = options.read_only;
     } else if (type == "bind") {
       mount = TRY(add_bind(wanted, options, path));
@@ -207,14 +207,14 @@ class ContainerPlanner {
     return {};
   }
 
-  // tmpcopyup: what the root has there shows through, and what is written stays in memory.
-  Outcome<sentry::boot::Mount*> add_copied_tree(const oci::Mount& wanted, const std::string& path) {
+  // tmpcopyup: what the root has there shows through, and what is written stays in memory. Null where the
+  // root has nothing to show.
+  sentry::boot::Mount* add_copied_tree(const oci::Mount& wanted) {
     const std::optional<std::string> real = real_path(container_.rootfs + wanted.destination);
     struct stat status {};
     if (!real || !is_within(*real, container_.rootfs) || ::stat(real->c_str(), &status) != 0 ||
         !S_ISDIR(status.st_mode))
-      return failure("config.json: {}.options: tmpcopyup: the root has no directory {}", path,
-                     wanted.destination);
+      return nullptr;
     sentry::boot::Mount& mount =
         add_gofer_mount(wanted.destination, {*real, false, kernel_mounts_below(*real)});
     mount.overlay = true;

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import json
+import pathlib
+import shutil
 import subprocess
 import tarfile
 
@@ -19,7 +21,7 @@ def fill_root(root):
     for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
-    (root / "bin/busybox").write_bytes(open(BUSYBOX, "rb").read())
+    shutil.copyfile(BUSYBOX, root / "bin/busybox")
     (root / "bin/busybox").chmod(0o755)
     for name in applets():
         if name != "busybox" and not (root / "bin" / name).is_symlink():
@@ -44,7 +46,7 @@ def _layer():
         for folder in ("bin", "dev", "etc", "proc", "sys", "root", "run"):
             add(folder, kind=tarfile.DIRTYPE)
         add("tmp", 0o1777, kind=tarfile.DIRTYPE)
-        add("bin/busybox", content=open(BUSYBOX, "rb").read())
+        add("bin/busybox", content=pathlib.Path(BUSYBOX).read_bytes())
         for name in applets():
             if name != "busybox":
                 add("bin/" + name, link="busybox", kind=tarfile.SYMTYPE)
@@ -53,7 +55,7 @@ def _layer():
     return raw.getvalue()
 
 
-def write_archive(path, name):
+def write_archive(path, name, command=("sh",)):
     """Writes an OCI archive (a tar of an image layout) that holds one image called `name`."""
     blobs = {}
 
@@ -67,7 +69,7 @@ def write_archive(path, name):
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "WorkingDir": "/"},
+        "config": {"Env": ["PATH=/bin"], "Cmd": list(command), "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
         "history": [],
     }
