@@ -18,7 +18,7 @@ struct PathArgument {
   vfs::Caller caller;
 };
 Result<PathArgument> read_argument(Task& task, int directory, GuestPath path) {
-  std::string text = TRY(read_path(task, path));
+  std::string text = TRY(read_named_path(task, path));
   vfs::Caller caller = TRY(caller_at(task, directory, text));
   return PathArgument{std::move(text), std::move(caller)};
 }
@@ -40,25 +40,43 @@ Result<> do_rmdir(Task& task, int directory, GuestPath path) {
 
 Result<> do_rename(Task& task, int old_directory, GuestPath old_path, int new_directory, GuestPath new_path,
                    unsigned flags) {
-  const PathArgument from = TRY(read_argument(task, old_directory, old_path));
-  const PathArgument to = TRY(read_argument(task, new_directory, new_path));
-  return vfs::rename(from.caller, from.text, to.caller, to.text, flags);
+  // Linux looks at the flags first, and reads both names before it looks at the descriptors.
+  if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Errno(EINVAL);
+  const std::string from = TRY(read_named_path(task, old_path)), to = TRY(read_named_path(task, new_path));
+  const vfs::Caller at = TRY(caller_at(task, old_directory, from));
+  return vfs::rename(at, from, TRY(caller_at(task, new_directory, to)), to, flags);
 }
 
 Result<> do_link(Task& task, int old_directory, GuestPath old_path, int new_directory, GuestPath new_path,
                  int flags) {
-  const PathArgument from = TRY(read_argument(task, old_directory, old_path));
-  const PathArgument to = TRY(read_argument(task, new_directory, new_path));
-  return vfs::link(from.caller, from.text, to.caller, to.text, flags);
+  if ((flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) != 0) return Errno(EINVAL);
+  const std::string from =
+      TRY((flags & AT_EMPTY_PATH) != 0 ? read_path(task, old_path) : read_named_path(task, old_path));
+  const std::string to = TRY(read_named_path(task, new_path));
+  const vfs::Caller at = TRY(caller_at(task, old_directory, from));
+  return vfs::link(at, from, TRY(caller_at(task, new_directory, to)), to, flags);
 }
 
 Result<> do_symlink(Task& task, GuestPath target, int directory, GuestPath path) {
-  const std::string text = TRY(read_path(task, target));
+  const std::string text = TRY(read_named_path(task, target));
   const PathArgument argument = TRY(read_argument(task, directory, path));
   return vfs::symlink(argument.caller, text, argument.text);
 }
 
 Result<> do_mknod(Task& task, int directory, GuestPath path, unsigned mode, unsigned device) {
+  switch (mode & S_IFMT) {
+    case 0:
+    case S_IFREG:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK:
+      break;
+    case S_IFDIR:
+      return Errno(EPERM);
+    default:
+      return Errno(EINVAL);
+  }
   const PathArgument argument = TRY(read_argument(task, directory, path));
   return vfs::mknod(argument.caller, argument.text, mode, device);
 }

@@ -116,6 +116,10 @@ Result<int> sys_inotify_init1(Task& task, int flags) {
 Result<int> sys_inotify_init(Task& task) { return sys_inotify_init1(task, 0); }
 
 Result<int> sys_inotify_add_watch(Task& task, FdNumber fd, GuestPath path, uint32_t mask) {
+  constexpr uint32_t kKnown = IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED | IN_ONLYDIR |
+                              IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_CREATE | IN_MASK_ADD | IN_ISDIR |
+                              IN_ONESHOT;
+  if ((mask & kKnown) == 0 || (mask & ~kKnown) != 0) return Errno(EINVAL);
   const auto file = TRY(inotify_at(task, fd));
   const vfs::Path place = TRY(find_place(task, AT_FDCWD, path, 0, (mask & IN_DONT_FOLLOW) == 0));
   const vfs::InodeRef inode = place.dentry->inode();

@@ -18,8 +18,9 @@ Result<Address> sys_mmap(Task& task, GuestPtr<void> hint, uint64_t length, Flags
   const uint64_t address = hint.address();
   constexpr int kTypeMask = 0xf, kSharedValidate = 3;
   const int type = flags & kTypeMask;
-  if (type != MAP_SHARED && type != MAP_PRIVATE && type != kSharedValidate) return Errno(EINVAL);
   if (offset % kPageSize != 0) return Errno(EINVAL);
+  if ((flags & MAP_ANONYMOUS) == 0) TRY(task.fds().get_io(fd.value));
+  if (type != MAP_SHARED && type != MAP_PRIVATE && type != kSharedValidate) return Errno(EINVAL);
   if ((flags & MAP_HUGETLB) != 0)
     return Errno(length == 0 ? EINVAL : ENOMEM);  // no huge pages are reserved here
   const bool shared = type != MAP_PRIVATE;
@@ -97,18 +98,25 @@ Result<> sys_mincore(Task& task, GuestPtr<void> address, uint64_t length, GuestP
   return {};
 }
 
+Result<> lock_memory(Task& task, GuestPtr<void> address, uint64_t length, bool lock) {
+  if (lock && length > task.memory().limits().memlock) return Errno(ENOMEM);
+  const uint64_t start = mm::page_floor(address.address());
+  if (start + mm::page_ceil(length + (address.address() - start)) < start) return Errno(EINVAL);
+  return task.memory().mlock(address.address(), length, lock);
+}
 Result<> sys_mlock(Task& task, GuestPtr<void> address, uint64_t length) {
-  return task.memory().mlock(address.address(), length, true);
+  return lock_memory(task, address, length, true);
 }
 Result<> sys_mlock2(Task& task, GuestPtr<void> address, uint64_t length, unsigned flags) {
   if ((flags & ~1u) != 0) return Errno(EINVAL);
-  return task.memory().mlock(address.address(), length, true);
+  return lock_memory(task, address, length, true);
 }
 Result<> sys_munlock(Task& task, GuestPtr<void> address, uint64_t length) {
-  return task.memory().mlock(address.address(), length, false);
+  return lock_memory(task, address, length, false);
 }
 Result<> sys_mlockall(Task& task, int flags) {
-  if (flags == 0 || (flags & ~7) != 0) return Errno(EINVAL);
+  constexpr int kOnFault = 4;  // MCL_ONFAULT: only with one of the others
+  if (flags == 0 || flags == kOnFault || (flags & ~7) != 0) return Errno(EINVAL);
   (void)task;
   return {};
 }
@@ -125,20 +133,48 @@ Result<int> sys_membarrier(Task&, int command, unsigned, int) {
 }
 
 Result<int> sys_get_mempolicy(Task& task, GuestPtr<int> mode, GuestPtr<uint64_t> mask, uint64_t nodes,
-                              GuestPtr<void>, uint64_t flags) {
-  if ((flags & ~7ull) != 0) return Errno(EINVAL);
+                              GuestPtr<void> address, uint64_t flags) {
+  constexpr uint64_t kAddress = 2, kAllowed = 4;  // MPOL_F_*
+  if ((flags & ~7ull) != 0 || (mask && nodes < 1)) return Errno(EINVAL);
+  if ((flags & kAllowed) != 0 && (flags & ~kAllowed) != 0) return Errno(EINVAL);
+  if ((flags & kAddress) == 0 && (address || (flags & 1) != 0)) return Errno(EINVAL);
   if (mode) TRY(task.memory().write(mode, 0));  // MPOL_DEFAULT
   if (mask && nodes > 0) TRY(task.memory().write(mask, uint64_t{(flags & 4) != 0 ? 1u : 0u}));
   return 0;
 }
-Result<> sys_set_mempolicy(Task&, int mode, GuestPtr<const uint64_t>, uint64_t) {
-  if ((mode & 0xfff) > 5) return Errno(EINVAL);
+// The mode with its flags (MPOL_F_*), and the nodes that it needs or must not have: of the one that there is.
+Result<> check_policy(Task& task, int mode, GuestPtr<const uint64_t> mask, uint64_t bits) {
+  constexpr int kStatic = 1 << 15, kRelative = 1 << 14, kBalancing = 1 << 13;
+  constexpr int kDefault = 0, kPreferred = 1, kLocal = 4, kModes = 7;
+  const int flags = mode & (kStatic | kRelative | kBalancing);
+  const int policy = mode & ~flags;
+  if (policy < 0 || policy >= kModes || (flags & (kStatic | kRelative)) == (kStatic | kRelative))
+    return Errno(EINVAL);
+  uint64_t nodes = 0;
+  if (mask && bits > 1) {
+    if (bits > mm::kPageSize * 8) return Errno(EINVAL);
+    for (uint64_t word = 0; word * 64 < bits - 1; ++word) {
+      uint64_t value = TRY(task.memory().read(mask.at(word)));
+      const uint64_t left = bits - 1 - word * 64;
+      if (left < 64) value &= (uint64_t{1} << left) - 1;
+      if (word == 0) nodes = value;
+      if ((word == 0 ? value & ~uint64_t{1} : value) != 0) return Errno(EINVAL);  // nodes that are not there
+    }
+  }
+  const bool none_wanted = policy == kDefault || policy == kLocal;
+  if (none_wanted ? nodes != 0 || (policy == kDefault && flags != 0) : nodes == 0 && policy != kPreferred)
+    return Errno(EINVAL);
   return {};
 }
-Result<> sys_mbind(Task&, GuestPtr<void> address, uint64_t, int mode, GuestPtr<const uint64_t>, uint64_t,
-                   unsigned) {
-  if (address.address() % kPageSize != 0 || (mode & 0xfff) > 5) return Errno(EINVAL);
-  return {};
+
+Result<> sys_set_mempolicy(Task& task, int mode, GuestPtr<const uint64_t> mask, uint64_t bits) {
+  return check_policy(task, mode, mask, bits);
+}
+Result<> sys_mbind(Task& task, GuestPtr<void> address, uint64_t, int mode, GuestPtr<const uint64_t> mask,
+                   uint64_t bits, unsigned flags) {
+  constexpr unsigned kFlags = 7;  // MPOL_MF_*
+  if (address.address() % kPageSize != 0 || (flags & ~kFlags) != 0) return Errno(EINVAL);
+  return check_policy(task, mode, mask, bits);
 }
 
 constexpr Entry kCalls[] = {

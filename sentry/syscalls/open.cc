@@ -20,7 +20,7 @@ constexpr uint64_t kResolveFlags = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RES
                                    RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED;
 
 Result<int> do_open(Task& task, int directory, GuestPath path, int flags, unsigned mode, uint64_t resolve) {
-  const std::string text = TRY(read_path(task, path));
+  const std::string text = TRY(read_named_path(task, path));
   // Linux takes the descriptor before it opens: nothing is created where none is left.
   TRY(task.fds().check_room(task.group->limit(RLIMIT_NOFILE)));
   // RESOLVE_IN_ROOT: the directory is where absolute paths begin as well.

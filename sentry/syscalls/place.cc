@@ -8,6 +8,12 @@ Result<std::string> read_path(Task& task, GuestPath path) {
   return task.memory().read_string(path.address, vfs::kPathMax);
 }
 
+Result<std::string> read_named_path(Task& task, GuestPath path) {
+  std::string text = TRY(read_path(task, path));
+  if (text.empty()) return Errno(ENOENT);
+  return text;
+}
+
 Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path) {
   vfs::FsContext& fs = task.fs();
   if (directory == AT_FDCWD || path.starts_with('/')) return vfs::Caller{fs, task.credentials, fs.cwd};
@@ -17,7 +23,10 @@ Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path) 
 
 Result<vfs::Path> find_place(Task& task, int directory, GuestPath path, int at_flags, bool follow) {
   std::string text;
-  if (path.address != 0 || (at_flags & AT_EMPTY_PATH) == 0) text = TRY(read_path(task, path));
+  if ((at_flags & AT_EMPTY_PATH) == 0)
+    text = TRY(read_named_path(task, path));
+  else if (path.address != 0)
+    text = TRY(read_path(task, path));
   const vfs::Caller caller = TRY(caller_at(task, directory, text));
   vfs::WalkOptions options;
   options.follow = (at_flags & AT_SYMLINK_NOFOLLOW) == 0 && (follow || (at_flags & AT_SYMLINK_FOLLOW) != 0);

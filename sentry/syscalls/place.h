@@ -11,6 +11,10 @@ namespace sentry::syscalls {
 // The path string: EFAULT, ENAMETOOLONG from PATH_MAX on.
 Result<std::string> read_path(Task& task, GuestPath path);
 
+// The same of a call without AT_EMPTY_PATH: ENOENT for an empty one, before anything else is looked at
+// (getname).
+Result<std::string> read_named_path(Task& task, GuestPath path);
+
 // What vfs operations need to know of the task. `start` is where `path` begins if it is relative: EBADF for a
 // descriptor that is not open, unless the path is absolute.
 Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path);

@@ -251,6 +251,7 @@ Result<std::shared_ptr<fs::epoll::EpollFile>> epoll_at(Task& task, FdNumber fd) 
 
 Result<int> epoll_wait(Task& task, FdNumber fd, GuestPtr<epoll_event> place, int limit,
                        const Timeout& timeout) {
+  TRY(task.fds().get_io(fd.value));
   if (limit <= 0 || limit > INT_MAX / static_cast<int>(sizeof(epoll_event))) return Errno(EINVAL);
   const auto epoll = TRY(epoll_at(task, fd));
   const std::vector<epoll_event> events =

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 
 #include "sentry/kernel/clone.h"
 #include "sentry/kernel/exec.h"
@@ -18,6 +19,7 @@
 #include "sentry/syscalls/debug.h"
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/names.h"
+#include "sentry/syscalls/place.h"
 #include "sentry/syscalls/process_vm.h"
 #include "sentry/syscalls/table.h"
 
@@ -135,11 +137,11 @@ Result<> sys_execve(Task& task, GuestPath path, ArgumentStrings argv, Environmen
 Result<> sys_execveat(Task& task, FdNumber dirfd, GuestPath path, ArgumentStrings argv,
                       EnvironmentStrings envp, Flags<kAtNames> flags) {
   vfs::Path start = task.fs().cwd;
+  const std::string text = TRY(read_path(task, path));
+  if (text.empty() && (flags & AT_EMPTY_PATH) == 0) return Errno(ENOENT);
+  if ((flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) != 0) return Errno(EINVAL);
   if (dirfd.value != AT_FDCWD) {
-    const Result<vfs::FileRef> directory = task.fds().get(dirfd.value);
-    const Result<std::string> name = task.memory().read_string(path.address, 4096);
-    const bool absolute = name.ok() && !name->empty() && name->front() == '/';
-    if (!absolute) start = TRY(task.fds().get(dirfd.value))->path();
+    if (!text.starts_with('/')) start = TRY(task.fds().get(dirfd.value))->path();
   }
   return execute(task, start, path, argv, envp, dirfd.value, flags);
 }
@@ -178,11 +180,20 @@ Result<pid_t> sys_wait4(Task& task, pid_t pid, OutWaitStatus status, Flags<kWait
   return answer.pid;
 }
 
+// waitid(2) that has nothing to tell: Linux clears what it would have told in, and says EFAULT where it
+// cannot.
+Result<> unanswered(Task& task, GuestPtr<kernel::SignalInfo> info, Errno error) {
+  constexpr size_t kTold = 28;  // up to si_status
+  const std::array<std::byte, kTold> nothing{};
+  if (info && error.value() < kErestartSys) TRY(task.memory().write(info.address(), nothing.data(), kTold));
+  return error;
+}
+
 Result<> sys_waitid(Task& task, Choice<kWaitIdNames> type, pid_t id, GuestPtr<kernel::SignalInfo> info,
                     Flags<kWaitNames> options, GuestPtr<rusage> usage) {
   constexpr int kWanted = WEXITED | WSTOPPED | WCONTINUED;
   constexpr int kAllowed = WNOHANG | WNOWAIT | kWanted | static_cast<int>(__WCLONE) | __WALL | __WNOTHREAD;
-  if ((options & ~kAllowed) != 0 || (options & kWanted) == 0) return Errno(EINVAL);
+  if ((options & ~kAllowed) != 0 || (options & kWanted) == 0) return unanswered(task, info, Errno(EINVAL));
   kernel::WaitRequest request;
   request.options = options;
   request.id = id;
@@ -192,11 +203,11 @@ Result<> sys_waitid(Task& task, Choice<kWaitIdNames> type, pid_t id, GuestPtr<ke
       request.which = Which::kAny;
       break;
     case P_PID:
-      if (id <= 0) return Errno(EINVAL);
+      if (id <= 0) return unanswered(task, info, Errno(EINVAL));
       request.which = Which::kPid;
       break;
     case P_PGID:
-      if (id < 0) return Errno(EINVAL);
+      if (id < 0) return unanswered(task, info, Errno(EINVAL));
       request.which = id == 0 ? Which::kSelfGroup : Which::kGroup;
       break;
     case P_PIDFD: {
@@ -209,9 +220,11 @@ Result<> sys_waitid(Task& task, Choice<kWaitIdNames> type, pid_t id, GuestPtr<ke
       break;
     }
     default:
-      return Errno(EINVAL);
+      return unanswered(task, info, Errno(EINVAL));
   }
-  const kernel::WaitAnswer answer = TRY(kernel::wait_for_child(task, request));
+  const Result<kernel::WaitAnswer> waited = kernel::wait_for_child(task, request);
+  if (!waited.ok()) return unanswered(task, info, waited.error());
+  const kernel::WaitAnswer& answer = *waited;
   if (answer.pid == 0 && type == P_PIDFD && (options & WNOHANG) == 0) return Errno(EAGAIN);
   if (info) {
     kernel::SignalInfo out = kernel::make_signal(0, 0);
@@ -334,12 +347,12 @@ Result<> sys_getrlimit(Task& task, Choice<kLimitNames> resource, GuestPtr<rlimit
   return task.memory().write(out, task.group->limits[static_cast<size_t>(resource)]);
 }
 Result<> sys_setrlimit(Task& task, Choice<kLimitNames> resource, GuestPtr<const rlimit> in) {
+  const rlimit wanted = TRY(task.memory().read(in));
   if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
-  return set_limit(task, *task.group, resource, TRY(task.memory().read(in)));
+  return set_limit(task, *task.group, resource, wanted);
 }
 Result<> sys_prlimit64(Task& task, pid_t pid, Choice<kLimitNames> resource, GuestPtr<const rlimit> in,
                        GuestPtr<rlimit> out) {
-  if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
   rlimit wanted{};
   if (in) wanted = TRY(task.memory().read(in));
   ThreadGroup* group = TRY(group_of(task, pid));
@@ -351,6 +364,7 @@ Result<> sys_prlimit64(Task& task, pid_t pid, Choice<kLimitNames> resource, Gues
         mine.gid != its.egid || mine.gid != its.sgid)
       return Errno(EPERM);
   }
+  if (resource < 0 || resource >= RLIM_NLIMITS) return Errno(EINVAL);
   const rlimit old = group->limits[static_cast<size_t>(resource)];
   if (in) TRY(set_limit(task, *group, resource, wanted));
   if (out) TRY(task.memory().write(out, old));
@@ -564,8 +578,9 @@ Result<> sys_unshare(Task& task, Flags<kCloneNames> flags) {
   constexpr int kAllowed = CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
   constexpr unsigned kNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
                                    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | 0x80u;
+  if ((static_cast<unsigned>(flags.value) & ~(kNamespaces | static_cast<unsigned>(kAllowed))) != 0)
+    return Errno(EINVAL);
   if ((static_cast<unsigned>(flags.value) & kNamespaces) != 0) return Errno(EPERM);
-  if ((flags & ~kAllowed) != 0) return Errno(EINVAL);
   if ((flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)) != 0 && task.group->tasks.size() > 1)
     return Errno(EINVAL);
   if ((flags & CLONE_FS) != 0) task.fs_context = std::make_shared<vfs::FsContext>(task.fs());

@@ -43,6 +43,7 @@ Result<Pieces> gather(Task& task, pid_t pid, GuestPtr<const iovec> local, uint64
   if (flags != 0) return Errno(EINVAL);
   Pieces pieces;
   pieces.local = TRY(read_iovec(task, local, local_count));
+  if (pieces.local.empty()) return pieces;  // nothing to move: nobody is looked for
   pieces.remote = TRY(read_iovec(task, remote, remote_count));
   const Task* target = task.kernel.find_task(pid);
   if (target == nullptr || target->memory_map == nullptr) return Errno(ESRCH);
@@ -57,6 +58,7 @@ Result<uint64_t> sys_process_vm_readv(Task& task, pid_t pid, GuestPtr<const iove
                                       uint64_t local_count, GuestPtr<const iovec> remote,
                                       uint64_t remote_count, uint64_t flags) {
   Pieces pieces = TRY(gather(task, pid, local, local_count, remote, remote_count, flags));
+  if (pieces.memory == nullptr) return uint64_t{0};
   return transfer(*pieces.memory, std::move(pieces.remote), task.memory(), std::move(pieces.local));
 }
 
@@ -64,6 +66,7 @@ Result<uint64_t> sys_process_vm_writev(Task& task, pid_t pid, GuestPtr<const iov
                                        uint64_t local_count, GuestPtr<const iovec> remote,
                                        uint64_t remote_count, uint64_t flags) {
   Pieces pieces = TRY(gather(task, pid, local, local_count, remote, remote_count, flags));
+  if (pieces.memory == nullptr) return uint64_t{0};
   return transfer(task.memory(), std::move(pieces.local), *pieces.memory, std::move(pieces.remote));
 }
 

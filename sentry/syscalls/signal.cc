@@ -136,17 +136,20 @@ Result<int> sys_rt_sigtimedwait(Task& task, InSignalSet set, GuestPtr<SignalInfo
 Result<> sys_kill(Task& task, pid_t pid, SignalNumber signo) { return kernel::kill(task, pid, signo); }
 
 Result<> send_to_thread(Task& task, pid_t tgid, pid_t tid, int signo, const SignalInfo& info) {
-  if (tid <= 0 || signo < 0 || signo > kSignals) return Errno(EINVAL);
+  if (tid <= 0) return Errno(EINVAL);
+  const bool valid = signo >= 0 && signo <= kSignals;  // looked at once there is somebody to send it to
   Task* target = task.kernel.find_task(tid);
   if (target == nullptr || (tgid != 0 && target->group->id != tgid)) {
     // The leader's id stays valid while its process does.
     kernel::ThreadGroup* group = task.kernel.find_group(tid);
     if (target == nullptr && group != nullptr && (tgid == 0 || tgid == tid)) {
+      if (!valid) return Errno(EINVAL);
       if (!kernel::may_signal(task, *group, signo)) return Errno(EPERM);
       return {};
     }
     return Errno(ESRCH);
   }
+  if (!valid) return Errno(EINVAL);
   if (!kernel::may_signal(task, *target->group, signo)) return Errno(EPERM);
   if (signo != 0) target->send(info);
   return {};

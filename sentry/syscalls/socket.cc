@@ -79,6 +79,9 @@ Result<> sys_socketpair(Task& task, Choice<kAddressFamilyNames> family, Flags<kS
                         SocketProtocol protocol, OutFdPair out) {
   const int flags = type & ~kTypeMask;
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
+  // Linux tells the descriptors before it makes the sockets.
+  const int none[2] = {-1, -1};
+  TRY(task.memory().write(out.address(), none, sizeof none));
   const Actor actor(task);
   const net::Pair pair =
       TRY(net::make_socket_pair(family, type & kTypeMask, protocol, flags & SOCK_NONBLOCK, actor.caller));
@@ -109,13 +112,15 @@ Result<> sys_listen(Task& task, FdNumber fd, int backlog) {
 }
 
 Result<> sys_connect(Task& task, FdNumber fd, InAddress place, int length) {
-  const SocketRef socket = TRY(socket_at(task, fd));
+  TRY(task.fds().get_io(fd.value));
   const Address address = TRY(read_address(task, place, length));
+  const SocketRef socket = TRY(socket_at(task, fd));
   return socket->connect(address, Actor(task).caller, false);
 }
 
 Result<int> sys_accept4(Task& task, FdNumber fd, OutAddress place, OutLength length,
                         Flags<kSocketFlagNames> flags) {
+  TRY(task.fds().get_io(fd.value));
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return Errno(EINVAL);
   const SocketRef listener = TRY(socket_at(task, fd));
   // No connection may be lost because there is no descriptor for it: EMFILE comes first.
@@ -148,8 +153,8 @@ Result<> sys_getpeername(Task& task, FdNumber fd, OutAddress place, OutLength le
 
 Result<> sys_setsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, int option,
                         GuestPtr<const std::byte> place, int length) {
-  if (length < 0) return Errno(EINVAL);
   const SocketRef socket = TRY(socket_at(task, fd));
+  if (length < 0) return Errno(EINVAL);
   if (static_cast<size_t>(length) > kControlMaximum) return Errno(ENOBUFS);
   const std::vector<std::byte> value = TRY(task.memory().read_array(place, static_cast<size_t>(length)));
   return socket->set_option(level, option, value, Actor(task).caller);
@@ -265,13 +270,22 @@ Result<size_t> send_message(Task& task, Socket& socket, GuestPtr<const msghdr> p
   return send(task, socket, source, request);
 }
 
+// MSG_CMSG_COMPAT is the kernel's own mark of 32-bit callers.
+Result<> check_message_flags(int flags) {
+  constexpr uint32_t kCompatible = 0x80000000;
+  if ((static_cast<uint32_t>(flags) & kCompatible) != 0) return Errno(EINVAL);
+  return {};
+}
+
 Result<size_t> sys_sendmsg(Task& task, FdNumber fd, InMessage message, MessageFlags flags) {
+  TRY(check_message_flags(flags));
   return send_message(task, *TRY(socket_at(task, fd)), message, flags);
 }
 
 // sendmmsg(2): an error counts only if nothing was sent.
 Result<unsigned> sys_sendmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count,
                               MessageFlags flags) {
+  TRY(check_message_flags(flags));
   const SocketRef socket = TRY(socket_at(task, fd));
   count = std::min<unsigned>(count, IOV_MAX);
   for (unsigned i = 0; i < count; ++i) {
@@ -398,12 +412,14 @@ Result<size_t> receive_message(Task& task, Socket& socket, GuestPtr<msghdr> plac
 }
 
 Result<size_t> sys_recvmsg(Task& task, FdNumber fd, OutMessage message, MessageFlags flags) {
+  TRY(check_message_flags(flags));
   return receive_message(task, *TRY(socket_at(task, fd)), message, flags);
 }
 
 // recvmmsg(2). The timeout is looked at after each message, as its BUGS section says.
 Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> messages, unsigned count,
                               MessageFlags flag_bits, GuestPtr<timespec> timeout_place) {
+  TRY(check_message_flags(flag_bits));
   Deadline deadline;
   if (timeout_place) {
     const timespec timeout = TRY(task.memory().read(timeout_place));

@@ -30,6 +30,8 @@ Result<> sys_sync_file_range(Task& task, FdNumber fd, int64_t offset, int64_t le
 }
 
 Result<> sys_flock(Task& task, FdNumber fd, int operation) {
+  constexpr int kMandatory = 32;  // LOCK_MAND, which Linux ignores since 5.17
+  if ((operation & kMandatory) != 0) return {};
   const int kind = operation & ~LOCK_NB;
   if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) return Errno(EINVAL);
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));

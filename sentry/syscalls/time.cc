@@ -122,6 +122,7 @@ Result<int> adjust(Task& task, GuestPtr<timex> place) {
 Result<int> sys_adjtimex(Task& task, GuestPtr<timex> place) { return adjust(task, place); }
 
 Result<int> sys_clock_adjtime(Task& task, Clock clock, GuestPtr<timex> place) {
+  TRY(task.memory().read(place));
   if (clock != CLOCK_REALTIME) {
     TRY(kernel::read_guest_clock(task, clock));
     return Errno(EOPNOTSUPP);

@@ -57,8 +57,8 @@ Result<size_t> copy_out(Task& task, std::string_view bytes, GuestPtr<void> targe
   return bytes.size();
 }
 
-Result<size_t> do_get(Task& task, const vfs::Path& place, GuestPath name, GuestPtr<void> value, size_t size) {
-  const std::string text = TRY(read_name(task, name));
+Result<size_t> do_get(Task& task, const vfs::Path& place, const std::string& text, GuestPtr<void> value,
+                      size_t size) {
   TRY(check_name(task, place, text, R_OK));
   return copy_out(task, TRY(place.dentry->inode()->getxattr(text)), value, size);
 }
@@ -100,13 +100,16 @@ Result<> do_remove(Task& task, const vfs::Path& place, const std::string& name) 
 }  // namespace
 
 Result<size_t> sys_getxattr(Task& task, GuestPath path, GuestPath name, OutBuffer value, size_t size) {
-  return do_get(task, TRY(find_place(task, AT_FDCWD, path, 0)), name, value, size);
+  const std::string text = TRY(read_name(task, name));
+  return do_get(task, TRY(find_place(task, AT_FDCWD, path, 0)), text, value, size);
 }
 Result<size_t> sys_lgetxattr(Task& task, GuestPath path, GuestPath name, OutBuffer value, size_t size) {
-  return do_get(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), name, value, size);
+  const std::string text = TRY(read_name(task, name));
+  return do_get(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), text, value, size);
 }
 Result<size_t> sys_fgetxattr(Task& task, FdNumber fd, GuestPath name, OutBuffer value, size_t size) {
-  return do_get(task, TRY(place_of_fd(task, fd)), name, value, size);
+  const std::string text = TRY(read_name(task, name));
+  return do_get(task, TRY(place_of_fd(task, fd)), text, value, size);
 }
 
 Result<> sys_setxattr(Task& task, GuestPath path, GuestPath name, InBuffer value, size_t size, int flags) {
@@ -118,8 +121,8 @@ Result<> sys_lsetxattr(Task& task, GuestPath path, GuestPath name, InBuffer valu
   return do_set(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), change);
 }
 Result<> sys_fsetxattr(Task& task, FdNumber fd, GuestPath name, InBuffer value, size_t size, int flags) {
-  const vfs::Path place = TRY(place_of_fd(task, fd));
-  return do_set(task, place, TRY(read_change(task, name, value, size, flags)));
+  const Change change = TRY(read_change(task, name, value, size, flags));
+  return do_set(task, TRY(place_of_fd(task, fd)), change);
 }
 
 Result<size_t> sys_listxattr(Task& task, GuestPath path, OutBuffer list, size_t size) {
@@ -141,8 +144,8 @@ Result<> sys_lremovexattr(Task& task, GuestPath path, GuestPath name) {
   return do_remove(task, TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)), text);
 }
 Result<> sys_fremovexattr(Task& task, FdNumber fd, GuestPath name) {
-  const vfs::Path place = TRY(place_of_fd(task, fd));
-  return do_remove(task, place, TRY(read_name(task, name)));
+  const std::string text = TRY(read_name(task, name));
+  return do_remove(task, TRY(place_of_fd(task, fd)), text);
 }
 
 }  // namespace sentry::syscalls

@@ -1,0 +1,156 @@
+// Every system call with bad arguments: prints "NUMBER VECTOR OUTCOME" for each pair, an outcome being "ok", an
+// errno's name, "killed N" or "blocks". sweep.py runs it natively and in a sandbox, and compares.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr long kNumbers = 463;
+
+// Not called: what ends or hangs the caller as it should, what leaves no address space to come back to, and
+// what would signal everybody.
+const long kExcluded[] = {SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_fork, SYS_vfork, SYS_clone,
+                          SYS_pause, SYS_kill, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_brk, SYS_vhangup,
+                          SYS_reboot, SYS_restart_syscall, SYS_rt_sigsuspend, SYS_arch_prctl, SYS_select,
+                          SYS_pselect6, SYS_rt_sigtimedwait, SYS_seccomp, SYS_setsid};
+
+struct Vector {
+  std::string name;
+  uint64_t args[6];
+};
+
+std::vector<Vector> vectors() {
+  const size_t page = 4096;
+  // A fixed place: what the low half of an address means as an int must not differ from run to run.
+  char* place = static_cast<char*>(mmap(reinterpret_cast<void*>(0x30000000), 3 * page, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+  const auto zeros = reinterpret_cast<uint64_t>(place);
+  const auto edge = reinterpret_cast<uint64_t>(place + 3 * page - 2);
+  strcpy(place + page, "file");
+  strcpy(place + page + 512, "missing/file");
+  strcpy(place + page + 1024, "folder");
+  const uint64_t path = zeros + page, missing = path + 512, folder = path + 1024;
+  char* constant = static_cast<char*>(mmap(reinterpret_cast<void*>(0x38000000), page, PROT_READ,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+  const uint64_t readonly = reinterpret_cast<uint64_t>(constant);
+  const uint64_t bad = 0x10, kernel = 0xffff800000000000, huge = uint64_t{1} << 40;
+  const uint64_t file = 3, pipe_end = 4, socket_fd = 6, directory = 7, closed = 99;  // main() opens them
+  std::vector<Vector> all;
+  const auto same = [&](const char* name, uint64_t value) {
+    all.push_back({std::string("all-") + name, {value, value, value, value, value, value}});
+  };
+  same("0", 0), same("-1", ~0ull), same("1", 1), same("bad", bad), same("kernel", kernel), same("zeros", zeros);
+  same("edge", edge), same("odd", zeros + 1), same("int-max", 0x7fffffff), same("int-min", 0x80000000);
+  same("huge", huge), same("readonly", readonly);
+  const std::pair<const char*, uint64_t> firsts[] = {
+      {"file", file}, {"pipe", pipe_end}, {"socket", socket_fd}, {"directory", directory}, {"closed", closed},
+      {"cwd", static_cast<uint64_t>(static_cast<int64_t>(AT_FDCWD))}, {"path", path}, {"missing", missing},
+      {"folder", folder}};
+  const std::pair<const char*, uint64_t> rests[] = {
+      {"0", 0}, {"-1", ~0ull}, {"1", 1}, {"bad", bad}, {"zeros", zeros}, {"edge", edge}, {"path", path}};
+  for (const auto& [first_name, first] : firsts)
+    for (const auto& [rest_name, rest] : rests)
+      all.push_back({std::string(first_name) + "-" + rest_name, {first, rest, rest, rest, rest, rest}});
+  // A descriptor and a path, with what follows.
+  for (const auto& [rest_name, rest] : rests)
+    all.push_back({std::string("cwd-path-") + rest_name,
+                   {static_cast<uint64_t>(static_cast<int64_t>(AT_FDCWD)), path, rest, rest, rest, rest}});
+  // One bad pointer among good ones, and lengths of every kind with it.
+  for (int at = 0; at < 6; ++at) {
+    Vector vector{"one-bad-" + std::to_string(at), {zeros, zeros, zeros, zeros, zeros, zeros}};
+    vector.args[at] = bad;
+    all.push_back(vector);
+  }
+  const std::pair<const char*, uint64_t> lengths[] = {
+      {"0", 0}, {"1", 1}, {"4096", 4096}, {"int-max", 0x7fffffff}, {"-1", ~0ull}, {"huge", huge}};
+  for (const auto& [name, length] : lengths)
+    for (const uint64_t pointer : {zeros, bad})
+      all.push_back({std::string(pointer == bad ? "bad" : "good") + "-length-" + name,
+                     {file, pointer, length, 0, 0, 0}});
+  return all;
+}
+
+// What a child tells: 0 for success, or the errno.
+std::string attempt(long number, const Vector& vector) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const itimerval limit{{0, 0}, {0, 400'000}};
+    setitimer(ITIMER_REAL, &limit, nullptr);
+    errno = 0;
+    const long value = syscall(number, vector.args[0], vector.args[1], vector.args[2], vector.args[3],
+                               vector.args[4], vector.args[5]);
+    const int error = value == -1 ? errno : 0;
+    syscall(SYS_exit_group, error);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) != pid) {
+  }
+  if (WIFSIGNALED(status)) {
+    if (WTERMSIG(status) == SIGALRM) return "blocks";
+    return "killed " + std::to_string(WTERMSIG(status));
+  }
+  const int error = WEXITSTATUS(status);
+  if (error == 0) return "ok";
+  const char* name = strerrorname_np(error);
+  return name == nullptr ? std::to_string(error) : name;
+}
+
+// One call with every vector, in a folder and with descriptors of its own: the process ends with it.
+void sweep(long number, const std::vector<Vector>& all) {
+  const char* scratch = getenv("TMPDIR");
+  std::string work = std::string(scratch == nullptr ? "/tmp" : scratch) + "/sweep-XXXXXX";
+  int pair[2];
+  if (mkdtemp(work.data()) == nullptr || chdir(work.c_str()) != 0 || mkdir("folder", 0700) != 0 ||
+      open("file", O_RDWR | O_CREAT, 0600) != 3 || write(3, "content", 7) != 7 || pipe2(pair, O_NONBLOCK) != 0 ||
+      socket(AF_UNIX, SOCK_STREAM, 0) != 6 || open("folder", O_RDONLY | O_DIRECTORY) != 7) {
+    perror(work.c_str());
+    _exit(2);
+  }
+  int blocked = 0;
+  for (const Vector& vector : all) {
+    // A call that waits, waits: no need to see that of each vector.
+    const std::string outcome = blocked < 3 ? attempt(number, vector) : "blocks";
+    blocked += blocked < 3 && outcome == "blocks";
+    printf("%ld %s %s\n", number, vector.name.c_str(), outcome.c_str());
+  }
+  fflush(stdout);
+  const bool cleaned = chdir("/") == 0 && system(("rm -rf " + work).c_str()) == 0;
+  _exit(cleaned ? 0 : 2);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int fd = 3; fd < 200; ++fd) close(fd);
+  const std::vector<Vector> all = vectors();
+  const long from = argc > 1 ? atol(argv[1]) : 0, to = argc > 2 ? atol(argv[2]) : kNumbers;
+  for (long number = from; number < to; ++number) {
+    if (std::find(std::begin(kExcluded), std::end(kExcluded), number) != std::end(kExcluded)) continue;
+    if (number > 334 && number < 424) continue;  // no such numbers
+    const pid_t pid = fork();
+    if (pid == 0) sweep(number, all);
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid || status != 0) {
+      fprintf(stderr, "call %ld: status %#x\n", number, status);
+      return 2;
+    }
+  }
+}
