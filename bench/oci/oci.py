@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""bulkhead as an OCI runtime beside runc, crun and runsc: cold run, exec, idle memory, `ctr run`.
+
+Interleaved: each round runs every runtime once, so that what else the machine does hits all alike.
+Usage: oci.py [--rounds N] [--bulkhead PATH]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+os.environ.setdefault("BULKHEAD", str(HERE.parent.parent / "build/bin/bulkhead"))
+sys.path.insert(0, str(HERE.parent.parent / "tests/oci"))
+import engine  # noqa: E402
+import image  # noqa: E402
+
+CONFIG = {
+    "ociVersion": "1.0.2",
+    "process": {"args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+    "root": {"path": "rootfs"},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+    ],
+    "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]},
+}
+
+
+class Runtime:
+    def __init__(self, name, program, folder, extra=()):
+        self.name, self.folder = name, folder / name
+        self.words = [program, "--root", str(self.folder / "state"), *extra]
+        image.fill_root(self.folder / "rootfs")
+
+    def config(self, *args):
+        (self.folder / "config.json").write_text(json.dumps({**CONFIG, "process": {**CONFIG["process"], "args": args}}))
+
+    def __call__(self, *words, check=True):
+        return subprocess.run(
+            [*self.words, *words], cwd=self.folder, check=check, timeout=60,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+
+
+def timed(action):
+    start = time.perf_counter()
+    action()
+    return (time.perf_counter() - start) * 1000
+
+
+def row(name, times):
+    times = sorted(times)
+    p90 = times[min(len(times) - 1, len(times) * 9 // 10)]
+    print(f"  {name:10} {times[0]:8.1f} {statistics.median(times):8.1f} {p90:8.1f}")
+
+
+def interleaved(title, runtimes, rounds, action):
+    print(f"\n{title}, ms\n  {'':10} {'least':>8} {'median':>8} {'p90':>8}")
+    times = {runtime.name: [] for runtime in runtimes}
+    for round_ in range(rounds + 1):
+        for runtime in runtimes:
+            spent = timed(lambda: action(runtime))
+            if round_ > 0:  # the first one warms caches
+                times[runtime.name].append(spent)
+    for name, each in times.items():
+        row(name, each)
+
+
+def tree(pid):
+    """A process and all below it."""
+    found, todo = [], [pid]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+            todo += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def pss_kib(pids):
+    total = 0
+    for pid in pids:
+        for line in open(f"/proc/{pid}/smaps_rollup"):
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total
+
+
+def idle(runtimes):
+    print(f"\nidle containers, PSS of all their processes, KiB each\n  {'':10} {'one':>8} {'of 20':>8}")
+    for runtime in runtimes:
+        runtime.config("/bin/sleep", "1000")
+        try:
+            sums = {}
+            for count in (1, 20):
+                for i in range(0 if count == 1 else 1, count):
+                    runtime("run", "--detach", "--pid-file", f"{runtime.folder}/pid{i}", f"idle{i}")
+                time.sleep(1)  # what drops clean pages before it waits has done so
+                pids = [pid for i in range(count) for pid in tree(int((runtime.folder / f"pid{i}").read_text()))]
+                sums[count] = pss_kib(pids) / count
+            print(f"  {runtime.name:10} {sums[1]:8.0f} {sums[20]:8.0f}")
+        finally:
+            for i in range(20):
+                runtime("delete", "--force", f"idle{i}", check=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--no-ctr", action="store_true")
+    options = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="bulkhead-bench-oci-"))
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    runtimes = [Runtime("bulkhead", os.environ["BULKHEAD"], folder)]
+    for name, extra in (("runc", ()), ("crun", ()), ("runsc", ("--platform=ptrace", "--network=none"))):
+        program = shutil.which(name)
+        if program:
+            runtimes.append(Runtime(name, program, folder, extra))
+    try:
+        working = []
+        for runtime in runtimes:
+            runtime.config("/bin/true")
+            done = runtime("run", "try", check=False)
+            if done.returncode == 0:
+                working.append(runtime)
+            else:
+                print(f"{runtime.name} does not run on this host")
+        interleaved("cold `run` of /bin/true", working, options.rounds, lambda runtime: runtime("run", "cold"))
+        for runtime in working:
+            runtime.config("/bin/sleep", "1000")
+            runtime("run", "--detach", "box")
+        try:
+            interleaved("`exec` of true", working, options.rounds, lambda runtime: runtime("exec", "box", "/bin/true"))
+        finally:
+            for runtime in working:
+                runtime("delete", "--force", "box", check=False)
+        idle([runtime for runtime in working if runtime.name in ("bulkhead", "runsc")])
+        if shutil.which("containerd") and not options.no_ctr:
+            ctr_runs(working, max(5, options.rounds // 3))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def ctr_runs(runtimes, rounds):
+    containerd = engine.Containerd()
+    try:
+
+        def once(runtime):
+            done = containerd.ctr("run", "--rm", "--runc-binary", runtime.words[0], engine.IMAGE, "bench", "true")
+            assert done.returncode == 0, done.stderr
+
+        interleaved("`ctr run --rm` of true", [each for each in runtimes if each.name != "runsc"], rounds, once)
+    finally:
+        containerd.stop()
+
+
+if __name__ == "__main__":
+    main()
