@@ -1,7 +1,6 @@
 #include "runtime/launch.h"
 
 #include <fcntl.h>
-#include <linux/ioprio.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -30,6 +29,7 @@ namespace {
 
 using sentry::Fd;
 
+constexpr int kIoprioWhoProcess = 1;  // ioprio_set(2); newer <linux/ioprio.h> are not C++
 constexpr const char* kMemoryOption = "linux.resources.memory.limit in config.json";
 
 std::string now() {
@@ -160,10 +160,29 @@ class Launch {
       plan.more_fds.push_back(fd);
     }
     const oci::Linux& part = container_->config.linux_part;
-    if (!part.uid_mappings.empty() || !part.gid_mappings.empty()) {
-      if (may_map_ids()) plan.gofer_identity = mapped_identity(part);
+    if (!may_map_ids()) {
+      plan.gofer_identity = own_identity(part, *container_->config.process);
+    } else if (!part.uid_mappings.empty() || !part.gid_mappings.empty()) {
+      if (part.uid_mappings.empty() || part.gid_mappings.empty())
+        return failure("config.json: linux.{}: required, since the other kind of ids is mapped",
+                       part.uid_mappings.empty() ? "uidMappings" : "gidMappings");
+      plan.gofer_identity = mapped_identity(part);
     }
     return {};
+  }
+
+  // An ordinary user has one id to map: what the container says it is, or its first process's.
+  static Identity own_identity(const oci::Linux& part, const oci::Process& process) {
+    const auto inside = [](const std::vector<oci::IdMapping>& mappings, uint32_t own, uint32_t otherwise) {
+      for (const oci::IdMapping& each : mappings)
+        if (own >= each.host_id && own - each.host_id < each.size)
+          return each.container_id + (own - each.host_id);
+      return otherwise;
+    };
+    const uid_t uid = inside(part.uid_mappings, ::geteuid(), process.uid);
+    const gid_t gid = inside(part.gid_mappings, ::getegid(), process.gid);
+    return {fmt::format("{} {} 1\n", uid, ::geteuid()), fmt::format("{} {} 1\n", gid, ::getegid()), uid, gid,
+            false};
   }
 
   // The gofer in the container's own user namespace: files have the ids there that the guest shall see.
@@ -198,8 +217,7 @@ class Launch {
     if (process.oom_score_adj &&
         !write_text_file("/proc/self/oom_score_adj", std::to_string(*process.oom_score_adj)))
       refused("oomScoreAdj");
-    if (process.io_priority != 0 &&
-        ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, process.io_priority) != 0)
+    if (process.io_priority != 0 && ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, process.io_priority) != 0)
       refused("ioPriority");
     if (!process.scheduler) return;
     if (process.scheduler->nice != 0 && ::setpriority(PRIO_PROCESS, 0, process.scheduler->nice) != 0)

@@ -70,7 +70,7 @@ int dispatch(std::vector<std::string> arguments) {
   const std::string& first = arguments[0];
   if (first == "--help" || first == "-h" || first == "help") return print_help();
   if (first == "--version" || first == "-v") {
-    std::puts("bulkhead " BULKHEAD_VERSION);
+    std::puts("bulkhead version " BULKHEAD_VERSION "\nspec: 1.2.1");
     return finish_output();
   }
   if (first == "checkpoint" || first == "restore") return refuse_checkpoint(*globals, first);

@@ -44,10 +44,12 @@ class Runtime:
         (self.folder / "config.json").write_text(json.dumps({**CONFIG, "process": {**CONFIG["process"], "args": args}}))
 
     def __call__(self, *words, check=True):
-        return subprocess.run(
-            [*self.words, *words], cwd=self.folder, check=check, timeout=60,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
+        # Not /dev/null: runsc gives its standard streams to another user, and so takes it from the host.
+        with open(self.folder / "streams", "a+") as streams:
+            return subprocess.run(
+                [*self.words, *words], cwd=self.folder, check=check, timeout=60,
+                stdin=streams, stdout=streams, stderr=streams,
+            )
 
 
 def timed(action):
