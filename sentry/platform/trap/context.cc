@@ -36,8 +36,8 @@ TrapContext::~TrapContext() {
   // Other threads go on: this one alone leaves, and what it should still have done is left to them.
   thread.consents = {{60 /* exit(2) */, {}, 0}};
   thread.consented = 0;
+  thread.space = nullptr;
   platform_.give_turn(thread, Command::kExit, Thread::State::kDead);
-  space->idle_.push_back(thread.slot);
 }
 
 Trap TrapContext::run(Registers& registers) {

@@ -325,7 +325,12 @@ void TrapPlatform::notified() {
       ++thread->consented;
       --expected_notifications_;
       answer(request.id, true);
-      if (thread->state == Thread::State::kDead) forget(thread);
+      if (thread->state == Thread::State::kDead) {
+        // On its way out, and not to look at its area again.
+        const auto alive = spaces_.find(thread->process);
+        if (alive != spaces_.end()) alive->second->idle_.push_back(thread->slot);
+        forget(thread);
+      }
       return;
     }
   }
