@@ -43,6 +43,7 @@ class Sandbox {
     kernel_.gid_mappings = boot.gid_mappings;
     kernel_.sysctl = boot.sysctl;
     fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot.memory_limit_bytes;
+    platform_->allow_local_answers(!boot.strace);
     if (boot.strace) kernel_.observer = syscalls::make_strace();
     fs::pidfd::serve_clone();
     vfs::set_fifo_opener(fs::pipe::open_fifo);

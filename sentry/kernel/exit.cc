@@ -114,6 +114,7 @@ void give_away_children(ThreadGroup& group) {
     for (Task* task : child->tasks)
       if (task->parent_death_signal != 0)
         task->group->send(make_signal(task->parent_death_signal, SI_USER, group.id));
+    for (Task* task : child->tasks) task->kick();  // who answers getppid(2) for it must hear
     if (reaper != nullptr) child->exit_signal = SIGCHLD;
     if (child->dead) {
       announce_death(*child);

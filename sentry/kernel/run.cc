@@ -20,6 +20,17 @@ constexpr uint64_t kTrapFlag = 0x100;  // EFLAGS.TF: a trap after each instructi
 
 }  // namespace
 
+platform::Context::Identity Task::identity() const {
+  return {group->id,
+          tid,
+          group->parent != nullptr ? group->parent->id : 0,
+          credentials->uid,
+          credentials->euid,
+          credentials->gid,
+          credentials->egid,
+          traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED};
+}
+
 void Task::run_loop() {
   for (;;) {
     deliver_signals();
@@ -32,10 +43,14 @@ void Task::run_loop() {
     const bool step = traced != nullptr && traced->step;
     const uint64_t own_trap_flag = registers.eflags & kTrapFlag;
     if (step) registers.eflags |= kTrapFlag;
+    context->set_identity(identity());
     const platform::Trap trap = context->run(registers);
     if (step && own_trap_flag == 0) registers.eflags &= ~kTrapFlag;
     switch (trap.kind) {
       case platform::Trap::Kind::kSyscall:
+        if (trap.costly)
+          if (platform::SitePatcher* const patcher = kernel.platform.site_patcher(); patcher != nullptr)
+            memory().note_costly_call(registers.rip - 2, *patcher);
         handle_syscall(trap.foreign);
         break;
       case platform::Trap::Kind::kFault:

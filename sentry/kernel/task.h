@@ -201,6 +201,7 @@ class Task {
   Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
 
  private:
+  platform::Context::Identity identity() const;
   void handle_syscall(bool foreign);
   // What a debugger and filters make of a call; nothing if it is not to be carried out.
   std::optional<uint32_t> admit(uint32_t number);

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "sentry/base/log.h"
+#include "sentry/mm/text_image.h"
 
 namespace sentry::mm {
 namespace {
@@ -42,6 +43,9 @@ bool mergeable(const Vma& left, uint64_t left_start, const Vma& right, uint64_t 
 }
 
 }  // namespace
+
+Mappable::Mappable() = default;
+Mappable::~Mappable() = default;
 
 void Mappable::invalidate(uint64_t offset, uint64_t length) {
   std::vector<AddressSpaceMap*> maps(maps_.begin(), maps_.end());
@@ -184,8 +188,11 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
         {from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
   while (from < to) {
     const uint64_t offset = vma.offset + (from - start);
-    Mappable::Backing backing =
-        TRY(vma.file->backing(offset, to - from, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
+    TextImage* const image = image_for(vma);
+    const Mappable::Backing backing =
+        image != nullptr
+            ? TRY(image->backing(*vma.file, offset, to - from))
+            : TRY(vma.file->backing(offset, to - from, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
     const uint64_t length = std::min(backing.length, to - from);
     if (length == 0 || length % kPageSize != 0) return Errno(EIO);
     if (backing.host_fd < 0) {
@@ -240,6 +247,9 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
 
   TRY(split_at(start));
   TRY(split_at(start + length));
+  if (TextImage* const image = text_image(vma);
+      image != nullptr && length <= TextImage::kLargestText && reach_trampolines(*image, start - vma.offset))
+    image->mapped(*vma.file, vma.offset, length);
   const Result<> mapped = host_map(start, vma, start, vma.end);
   if (!mapped.ok()) {
     // What was there may be gone in part: take the whole range away, so that map and host agree.
@@ -252,6 +262,71 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   if ((request.flags & (MAP_POPULATE | MAP_LOCKED)) != 0 && (request.flags & MAP_NONBLOCK) == 0)
     (void)populate(start, start + length);
   return start;
+}
+
+// The image of text that is mapped so, if there is one; and the same if it can be used here.
+TextImage* AddressSpaceMap::text_image(const Vma& vma) {
+  if (vma.file == nullptr || vma.shared || (vma.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC) return nullptr;
+  return vma.file->text_image().get();
+}
+TextImage* AddressSpaceMap::image_for(const Vma& vma) {
+  TextImage* const image = text_image(vma);
+  return image != nullptr && images_.contains(image->id()) ? image : nullptr;
+}
+
+// Maps an image's trampolines where text whose offset 0 would be at `base` expects them. Whether they are
+// there.
+bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
+  const auto known = images_.find(image.id());
+  if (known != images_.end()) return known->second == base;
+  const uint64_t start = base + static_cast<uint64_t>(image.distance());
+  if (start < kGuestStart || start > kGuestEnd - TextImage::kTrampolines) return false;
+  MmapRequest request;
+  request.address = start;
+  request.length = TextImage::kTrampolines;
+  request.prot = PROT_READ | PROT_EXEC;
+  request.max_prot = PROT_READ | PROT_EXEC;
+  request.flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
+  request.file = image.trampolines();
+  request.name = "[trampolines]";
+  if (!mmap(request).ok()) return false;
+  images_.emplace(image.id(), base);
+  return true;
+}
+
+void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& patcher) {
+  constexpr uint8_t kOften = 2;
+  constexpr size_t kSites = 4096;  // that are counted
+  if (costly_.size() >= kSites && !costly_.contains(site)) return;
+  uint8_t& count = costly_[site];
+  if (count >= kOften || ++count < kOften) return;
+  const auto above = vmas_.upper_bound(site);
+  if (above == vmas_.begin()) return;
+  const uint64_t start = std::prev(above)->first;
+  const Vma vma = std::prev(above)->second;  // others may change the map while we read
+  if (site + 2 > vma.end || vma.file == nullptr || !vma.file->stable() || vma.shared ||
+      (vma.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC)
+    return;
+  std::unique_ptr<TextImage>& image = vma.file->text_image();
+  if (image == nullptr) {
+    auto made = TextImage::create(memory_file_, patcher);
+    if (!made.ok()) return;
+    image = std::move(*made);
+  }
+  const uint64_t page = page_floor(site), page_offset = vma.offset + (page - start);
+  (void)image->patch(*vma.file, page_offset + (site - page));
+  const std::byte* const original = image->original(page_offset);
+  if (original == nullptr || !reach_trampolines(*image, start - vma.offset)) return;
+  // What this process has changed in the page must stay. Earlier versions of the image are no change, and are
+  // seen by what they share with the file.
+  std::byte here[kPageSize];
+  if (!rewritten_.contains(page)) {
+    if (!read(page, here, sizeof here).ok() || std::memcmp(here, original, sizeof here) != 0) return;
+    const Vma* const now = find(page);
+    if (now == nullptr || now->file != vma.file || now->prot != vma.prot) return;
+    rewritten_.insert(page);
+  }
+  (void)host_map(start, vma, page, page + kPageSize);
 }
 
 // A piece at a time: the sentry waits for each, and others want to be served in between.
@@ -614,6 +689,8 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   child->vmas_ = std::move(vmas);
   for (auto& [start, vma] : child->vmas_) child->attach(vma);
   child->mapped_bytes_ = mapped_bytes;
+  child->images_ = images_;
+  child->rewritten_ = rewritten_;
   child->heap_start_ = heap_start_;
   child->heap_end_ = heap_end;
   child->mmap_top_ = mmap_top_;

@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "sentry/base/result.h"
@@ -124,7 +126,6 @@ class AddressSpaceMap {
   }
   // As much as can be copied; EFAULT if nothing could.
   Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
-  size_t writable(uint64_t address, size_t size);
   Result<size_t> write_some(uint64_t address, const void* data, size_t size);
   // As a debugger reads and writes: whatever the protection says, but for writes to shared memory.
   Result<size_t> read_forced(uint64_t address, void* buffer, size_t size);
@@ -153,7 +154,15 @@ class AddressSpaceMap {
   std::shared_ptr<void> executable;  // the vfs path of /proc/PID/exe, kept opaque here; see kernel/exec.h
   bool dumpable = true;
 
+  // A call came from the `syscall` instruction at this address by an entry that costs more than it would have
+  // to (platform::Trap::costly). Often enough, and the file's text is mapped with the site rewritten.
+  void note_costly_call(uint64_t site, platform::SitePatcher& patcher);
+
  private:
+  size_t writable(uint64_t address, size_t size);
+  static TextImage* text_image(const Vma& vma);
+  TextImage* image_for(const Vma& vma);
+  bool reach_trampolines(TextImage& image, uint64_t base);
   friend class Mappable;
   using Iterator = std::map<uint64_t, Vma>::iterator;
   // Room for `length` bytes below `top`, at `hint` if it is free.
@@ -173,6 +182,9 @@ class AddressSpaceMap {
   Result<> populate(uint64_t start, uint64_t end, bool write = false);
 
   std::unique_ptr<platform::AddressSpace> space_;
+  std::map<uint64_t, uint64_t> images_;  // by id: those whose trampolines are mapped, for text with this base
+  std::unordered_map<uint64_t, uint8_t> costly_;
+  std::set<uint64_t> rewritten_;  // pages that are an image's
   MemoryFile& memory_file_;
   std::map<uint64_t, Vma> vmas_;
   uint64_t mapped_bytes_ = 0;

@@ -11,11 +11,13 @@
 namespace sentry::mm {
 
 class AddressSpaceMap;
+class TextImage;
 
 // Implemented by files' inodes. Kept alive by the mappings.
 class Mappable {
  public:
-  virtual ~Mappable() = default;
+  Mappable();
+  virtual ~Mappable();
 
   // The host memory behind [offset, offset + length), page-aligned, for a mapping that is shared and may be
   // written
@@ -28,6 +30,10 @@ class Mappable {
     uint64_t length;
   };
   virtual Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) = 0;
+
+  // What is in it does not change while it is mapped, as far as anybody in the sandbox can tell: its text may
+  // be mapped from a TextImage.
+  virtual bool stable() const { return false; }
 
   // msync(2) MS_SYNC.
   virtual Result<> sync(uint64_t, uint64_t) { return {}; }
@@ -45,9 +51,11 @@ class Mappable {
   void invalidate(uint64_t offset, uint64_t length);
   bool mapped() const { return !maps_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces
+  std::unique_ptr<TextImage>& text_image() { return text_image_; }
 
  private:
   friend class AddressSpaceMap;
+  std::unique_ptr<TextImage> text_image_;
   std::multiset<AddressSpaceMap*> maps_;  // one entry a VMA
 };
 

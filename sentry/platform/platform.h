@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "sentry/base/event_loop.h"
 #include "sentry/base/result.h"
@@ -35,6 +37,27 @@ struct Trap {
   Kind kind;
   siginfo_t info{};      // kFault: si_signo, si_code, si_addr as the host reports them
   bool foreign = false;  // kSyscall: by an entry that is not x86-64's (int 0x80)
+  bool costly =
+      false;  // kSyscall: by an entry that rewriting the call site would make cheaper, see SitePatcher
+};
+
+// Makes call sites in program text cheaper. The text is a file's, shared by whoever maps it, so what is
+// written must not depend on where it is mapped.
+class SitePatcher {
+ public:
+  virtual ~SitePatcher() = default;
+  struct Patch {
+    size_t offset;                   // in the text, where it goes
+    std::vector<std::byte> code;     // what replaces as many bytes there
+    std::vector<std::byte> outside;  // what goes to the trampolines
+  };
+  // `site` is the offset in `text` of a `syscall` instruction that has been executed; `distance` how far
+  // behind the text's start the place for trampoline code is, `base_distance` the start of that whole region.
+  // nullopt: the site stays as it is.
+  virtual std::optional<Patch> patch(std::span<const std::byte> text, size_t site, int64_t distance,
+                                     int64_t base_distance) = 0;
+  // What the region begins with, once.
+  virtual std::vector<std::byte> region_header() = 0;
 };
 
 // One mapping to make: always at a fixed place, replacing what is there.
@@ -95,6 +118,15 @@ class Context {
   // Runs guest code with these registers until it traps; parks the current fiber meanwhile. The registers are
   // then those of the guest.
   virtual Trap run(Registers& registers) = 0;
+  // What getpid(2) and its like would answer for this thread, for platforms that answer them in the guest.
+  // Takes effect at the next run().
+  struct Identity {
+    pid_t pid = 0, tid = 0, parent = 0;
+    uid_t uid = 0, euid = 0;
+    gid_t gid = 0, egid = 0;
+    bool may_answer = false;  // nobody watches or filters the thread's calls
+  };
+  virtual void set_identity(const Identity&) {}
   // CPU time that the host has accounted to this thread.
   virtual Nanoseconds cpu_time() const = 0;
 
@@ -112,6 +144,11 @@ class Platform : public TrapSource {
   // A pristine address space: nothing mapped in the guest's range.
   virtual Result<AddressSpace::Forked> new_address_space() = 0;
   virtual size_t fpstate_size() const = 0;
+  // Whether calls may be answered without the sentry (--strace wants to see them all). Before the first
+  // run().
+  virtual void allow_local_answers(bool) {}
+  // Null where call sites are all the same.
+  virtual SitePatcher* site_patcher() { return nullptr; }
   // Runs `action` once no host process can reach any more what has been unmapped or killed up to now: memory
   // and descriptors may get another owner then. At once where that is so already.
   virtual void when_let_go(std::function<void()> action) { action(); }

@@ -29,6 +29,9 @@ class LowerMapping final : public mm::Mappable {
   Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override {
     return lower_->backing(offset, length, shared_write);
   }
+  bool stable() const override {
+    return true;
+  }  // nobody else uses the lower tree, and writes here go elsewhere
   Identity identity() const override { return {vfs::full_path(path_), major(device_), minor(device_), ino_}; }
 
  private:

@@ -225,6 +225,8 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   child->mode = Mode::kFrame;
   if (pristine) {
     child->frame = make_frame(area, child->slot.address(), 0);
+  } else if (parent.mode == Mode::kJump) {
+    child->mode = Mode::kJump;  // its vector state is live, and the child's will be
   } else {
     child->frame = parent.frame;
     copy_frame(*parent.area, area, parent.slot.address(), parent.frame);

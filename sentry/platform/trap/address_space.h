@@ -72,6 +72,7 @@ class TrapContext final : public Context {
   ~TrapContext() override;
 
   Trap run(Registers& registers) override;
+  void set_identity(const Identity& identity) override { identity_ = identity; }
   Nanoseconds cpu_time() const override;
   void interrupt() override;
   void read_fpstate(std::span<std::byte> state) override;
@@ -83,6 +84,7 @@ class TrapContext final : public Context {
  private:
   TrapPlatform& platform_;
   std::shared_ptr<Thread> thread_;
+  Identity identity_;
 };
 
 }  // namespace sentry::platform::trap

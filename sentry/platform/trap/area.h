@@ -72,6 +72,12 @@ enum class Mode : uint32_t {
   kJump,   // from a patched call site: vector state is live
 };
 
+// What the shim answers by itself, for the process alone would suffer from a lie.
+struct LocalAnswers {
+  int32_t pid, tid, parent;
+  uint32_t uid, euid, gid, egid;
+};
+
 struct FaultInfo {
   int32_t signo, code;
   uint64_t address;
@@ -98,7 +104,9 @@ struct Area {
   uint32_t save_state;  // a new thread: XSAVE the inherited state into the frame first
   uint64_t frame;       // address of the signal frame's ucontext
   FaultInfo fault;
-  Registers registers;
+  LocalAnswers local;
+  uint32_t local_calls;  // how many the shim has answered since the last report
+  alignas(64) Registers registers;
   Operation operations[kOperations];
 };
 static_assert(sizeof(Area) <= Area::kStack);
@@ -111,9 +119,10 @@ struct Process {
 
 // kNoticePage.
 struct Notice {
-  uint32_t awake;     // the sentry looks at the areas; else it must be rung for
-  uint32_t spins;     // how often to look for the turn before going to sleep; 0 on one processor
-  uint32_t fsgsbase;  // the CPU has the instructions and the host lets programs use them
+  uint32_t awake;          // the sentry looks at the areas; else it must be rung for
+  uint32_t spins;          // how often to look for the turn before going to sleep; 0 on one processor
+  uint32_t local;          // the shim answers what it can
+  uint64_t clock_gettime;  // address of the vDSO's function here; 0: there is none
 };
 
 // The start of the shim's image.
@@ -122,6 +131,7 @@ struct ShimHeader {
   uint64_t signal_handler;  // addresses
   uint64_t restorer;
   uint64_t start;  // of the first stub: see shim.cc
+  uint64_t jump;   // where trampolines go
   uint64_t end;
 };
 inline constexpr uint64_t kShimMagic = 0x6d69'6873'6b6c'7562;

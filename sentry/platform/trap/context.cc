@@ -57,7 +57,14 @@ Trap TrapContext::run(Registers& registers) {
   registers.eflags = (registers.eflags & kUserFlags) | 0x202;
   area.registers = registers;
   area.mode = static_cast<uint32_t>(thread.mode);
+  // Back to guest code with a GS of its own: the jump's way needs it for itself.
+  if (thread.mode == Mode::kJump && registers.gs_base != 0) {
+    thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
+    area.save_state = 1;
+  }
   area.frame = thread.frame;
+  area.local = {identity_.pid,  identity_.tid, identity_.parent, identity_.uid,
+                identity_.euid, identity_.gid, identity_.egid};
   platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
   platform_.wait_while(thread, Thread::State::kRunning);
@@ -71,7 +78,9 @@ Trap TrapContext::run(Registers& registers) {
     case Report::kForeignCall:
       thread.interrupt = false;
       registers.orig_rax = registers.orig_rax & 0xffffffff;
-      return {.kind = Trap::Kind::kSyscall, .foreign = thread.report == Report::kForeignCall};
+      return {.kind = Trap::Kind::kSyscall,
+              .foreign = thread.report == Report::kForeignCall,
+              .costly = thread.mode == Mode::kFrame && thread.report == Report::kCall};
     case Report::kFault: {
       Trap trap{Trap::Kind::kFault};
       trap.info.si_signo = thread.fault.signo;

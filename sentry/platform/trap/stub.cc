@@ -28,7 +28,7 @@ constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 constexpr uint64_t kSaRestorer = 0x04000000;
 
 // How the child tells why it could not get ready: statuses of _exit(2).
-enum class Step : int { kOrphan = 1, kRoom, kText, kNotice, kArea, kProcess, kStack, kSignal, kFilter };
+enum class Step : int { kOrphan = 1, kRoom, kText, kNotice, kArea, kProcess, kStack, kSignal, kVdso };
 
 [[noreturn]] void give_up(Step step) { ::_exit(static_cast<int>(step)); }
 
@@ -92,6 +92,17 @@ void install_handlers() {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 
+  // The vDSO's parts keep their distances. Not everywhere may they be moved; then the sentry reads the
+  // clocks.
+  uint64_t vdso_end = kVdso;
+  for (const VdsoPart& part : spec.vdso->parts) {
+    const uint64_t to = kVdso + (part.start - spec.vdso->parts.front().start);
+    if (::mremap(reinterpret_cast<void*>(part.start), part.length, part.length, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 reinterpret_cast<void*>(to)) == MAP_FAILED)
+      give_up(Step::kVdso);
+    vdso_end = to + part.length;
+  }
+
   // Memory goes by the shim's own munmap calls, which the filter allows it.
   auto& area = *reinterpret_cast<Area*>(kAreas);
   const auto unmap = [&](uint64_t from, uint64_t to) {
@@ -101,7 +112,8 @@ void install_handlers() {
   unmap(0, kShimText);
   unmap(kShimText + kShimTextSize, kProcessPage);
   unmap(kProcessPage + kPageSize, kNoticePage);
-  unmap(kNoticePage + kPageSize, kAreas);
+  unmap(kNoticePage + kPageSize, kVdso);
+  unmap(vdso_end, kAreas);
   unmap(kAreas + kAreaSize, kUserEnd);
   area.command = static_cast<uint32_t>(Command::kServe);
   area.sequence = area.wait_for = 0;
@@ -138,8 +150,8 @@ const char* describe(int status) {
       return "no alternate signal stack";
     case Step::kSignal:
       return "no signal handlers";
-    case Step::kFilter:
-      break;
+    case Step::kVdso:
+      return "the vDSO cannot be moved";
   }
   return "for an unknown reason";
 }

@@ -81,11 +81,14 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   }
   told_->spins = spins_;
   told_->awake = 1;
+  told_->local = 1;
 
   zygote_thread_ = std::make_shared<Thread>();
   zygote_thread_->slot = take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
-  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area});
+  const Vdso vdso = find_vdso();
+  if (vdso.clock_gettime_offset != 0) told_->clock_gettime = kVdso + vdso.clock_gettime_offset;
+  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area, &vdso});
   listener_ = Fd(zygote.listener);
   zygote_thread_->tid = zygote_thread_->process = zygote.pid;
   zygote_thread_->state = Thread::State::kStopped;

@@ -11,6 +11,7 @@
 
 #include "sentry/base/fd.h"
 #include "sentry/platform/platform.h"
+#include "sentry/platform/trap/patch.h"
 #include "sentry/platform/trap/thread.h"
 
 namespace sentry::platform::trap {
@@ -22,6 +23,8 @@ class TrapPlatform final : public Platform {
 
   Result<AddressSpace::Forked> new_address_space() override;
   size_t fpstate_size() const override { return fpstate_size_; }
+  SitePatcher* site_patcher() override { return &patcher_; }
+  void allow_local_answers(bool allowed) override { told_->local = allowed ? 1 : 0; }
   void when_let_go(std::function<void()> action) override;
 
   bool collect() override;
@@ -67,6 +70,7 @@ class TrapPlatform final : public Platform {
   };
 
   EventLoop& loop_;
+  CallSitePatcher patcher_;
   Fd areas_, notice_, listener_;
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;

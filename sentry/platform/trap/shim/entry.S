@@ -8,6 +8,7 @@ shim_header:
   .quad shim_signal_entry
   .quad shim_restorer
   .quad shim_start_first
+  .quad shim_jump_entry
   .quad shim_end
 
   .text
@@ -36,6 +37,93 @@ shim_sigreturn:
   mov %rdi, %rsp
   mov $15, %eax
   syscall
+  ud2
+
+// From a patched call site, by its trampoline: r11 points at the distance from there to the return address; rcx is the
+// call's to clobber, all else is the guest's, flags too. GS is the shim's unless the guest has set it: an address
+// behind the guest's range tells, and is looked at without touching the flags.
+  .globl shim_jump_entry
+shim_jump_entry:
+  endbr64
+  rdgsbase %rcx
+  rorx $32, %rcx, %rcx
+  lea -0x7fff(%rcx), %ecx
+  jrcxz 1f
+  jmp shim_slow_call
+1:
+  rdgsbase %rcx
+  mov %r15, AREA_R15(%rcx)
+  mov %r14, AREA_R14(%rcx)
+  mov %r13, AREA_R13(%rcx)
+  mov %r12, AREA_R12(%rcx)
+  mov %rbp, AREA_RBP(%rcx)
+  mov %rbx, AREA_RBX(%rcx)
+  mov %r10, AREA_R10(%rcx)
+  mov %r9, AREA_R9(%rcx)
+  mov %r8, AREA_R8(%rcx)
+  mov %rax, AREA_RAX(%rcx)
+  mov %rdx, AREA_RDX(%rcx)
+  mov %rsi, AREA_RSI(%rcx)
+  mov %rdi, AREA_RDI(%rcx)
+  mov %rsp, AREA_RSP(%rcx)
+  lea KSTACK_TOP(%rcx), %rsp
+  pushfq
+  pop %rdx
+  mov %rdx, AREA_EFLAGS(%rcx)
+  mov %rdx, AREA_R11(%rcx)
+  movslq (%r11), %rdx
+  add %r11, %rdx
+  mov %rdx, AREA_RIP(%rcx)
+  mov %rdx, AREA_RCX(%rcx)
+  cld
+  mov %rcx, %rdi
+  call shim_jump
+  ud2
+
+// void shim_leave(area): into guest code with the area's registers. A kick that comes in here starts it over, at
+// shim_interrupted; before, it has set `interrupted`.
+  .globl shim_leave
+  .globl shim_leave_end
+shim_leave:
+  cmpl $0, AREA_INTERRUPTED(%rdi)
+  jne shim_interrupted
+  lea KSTACK_TOP(%rdi), %rsp
+  pushq AREA_EFLAGS(%rdi)
+  mov AREA_R15(%rdi), %r15
+  mov AREA_R14(%rdi), %r14
+  mov AREA_R13(%rdi), %r13
+  mov AREA_R12(%rdi), %r12
+  mov AREA_RBP(%rdi), %rbp
+  mov AREA_RBX(%rdi), %rbx
+  mov AREA_R11(%rdi), %r11
+  mov AREA_R10(%rdi), %r10
+  mov AREA_R9(%rdi), %r9
+  mov AREA_R8(%rdi), %r8
+  mov AREA_RAX(%rdi), %rax
+  mov AREA_RCX(%rdi), %rcx
+  mov AREA_RDX(%rdi), %rdx
+  mov AREA_RSI(%rdi), %rsi
+  mov AREA_RDI(%rdi), %rdi
+  popfq
+  mov %gs:AREA_RSP, %rsp
+  jmp *%gs:AREA_RIP
+shim_leave_end:
+  ud2
+
+// A kick on the way out, or before: rdi the area.
+  .globl shim_interrupted
+shim_interrupted:
+  lea KSTACK_TOP(%rdi), %rsp
+  call shim_jump_interrupted
+  ud2
+
+// The guest has a GS of its own: its call goes by signal, and the handler finds the trampoline below the red zone.
+  .globl shim_slow_call
+  .globl shim_slow_return
+shim_slow_call:
+  mov %r11, -136(%rsp)
+  syscall
+shim_slow_return:
   ud2
 
 // long shim_call(number, const uint64_t arguments[6])

@@ -8,12 +8,20 @@
 using namespace sentry::platform;
 using namespace sentry::platform::trap;
 
+static_assert(AREA_INTERRUPTED == offsetof(Area, interrupted) && AREA_REGISTERS == offsetof(Area, registers));
+static_assert(AREA_R15 == offsetof(Area, registers.r15) && AREA_RAX == offsetof(Area, registers.rax));
+static_assert(AREA_RIP == offsetof(Area, registers.rip) && AREA_RSP == offsetof(Area, registers.rsp));
+static_assert(AREA_EFLAGS == offsetof(Area, registers.eflags) && AREA_RDI == offsetof(Area, registers.rdi));
 static_assert(KAREA_SIZE == kAreaSize && KSTACK_TOP == Area::kStack + Area::kStackSize);
 
 extern "C" {
 long shim_call(uint64_t number, const uint64_t* arguments);
 uint64_t shim_copy(void* to, const void* from, uint64_t count);
 extern const char shim_copy_instruction[], shim_copy_end[], shim_end[];
+extern const char shim_leave_end[], shim_interrupted[], shim_slow_return[];
+[[noreturn]] void shim_leave(Area* area);
+[[noreturn]] void shim_jump(Area* area);
+[[noreturn]] void shim_jump_interrupted(Area* area);
 long shim_fork(uint64_t flags, uint64_t area, uint64_t descriptor, uint64_t offset);
 long shim_thread(uint64_t flags, uint64_t area, uint64_t nonce);
 [[noreturn]] void shim_sigreturn(uint64_t ucontext);
@@ -78,6 +86,7 @@ constexpr auto kTurnGuest = static_cast<uint32_t>(Turn::kGuest),
 // Gives the sentry the turn and waits to get it back.
 void hand_over(Area& area, Report report) {
   area.report = static_cast<uint32_t>(report);
+  area.interrupted = 0;
   area.taken = 0;
   store(area.turn, kTurnSentry);
   fence();
@@ -182,6 +191,22 @@ void serve(Area& area) {
   }
 }
 
+struct Timespec {
+  int64_t seconds, nanoseconds;
+};
+
+// clock_gettime(2) by the host's vDSO, for the clocks that it knows. False: the sentry shall answer.
+bool read_clock(uint64_t clock, uint64_t place) {
+  constexpr uint32_t kKnown =
+      1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7;  // CLOCK_REALTIME to CLOCK_BOOTTIME
+  const uint64_t function = notice().clock_gettime;
+  if (function == 0 || static_cast<uint32_t>(clock) > 7 || (kKnown >> clock & 1) == 0) return false;
+  Timespec time;
+  if (reinterpret_cast<int (*)(int, Timespec*)>(function)(static_cast<int>(clock), &time) != 0) return false;
+  // A bad address is the sentry's to judge.
+  return shim_copy(reinterpret_cast<void*>(place), &time, sizeof time) == 0;
+}
+
 uint64_t read_fs() {
   uint64_t base;
   asm volatile("rdfsbase %0" : "=r"(base));
@@ -193,6 +218,18 @@ uint64_t read_gs() {
   return base;
 }
 
+// GS is the shim's as long as the guest has not set it: then it counts as 0 there.
+uint64_t guest_gs(const Area& area) {
+  const uint64_t base = read_gs();
+  return base == reinterpret_cast<uint64_t>(&area) ? 0 : base;
+}
+void put_bases(const Area& area) {
+  const Registers& from = area.registers;
+  const uint64_t gs = from.gs_base != 0 ? from.gs_base : reinterpret_cast<uint64_t>(&area);
+  if (from.fs_base != read_fs()) asm volatile("wrfsbase %0" : : "r"(from.fs_base));
+  if (gs != read_gs()) asm volatile("wrgsbase %0" : : "r"(gs));
+}
+
 void take_registers(Area& area, const SigContext& from) {
   Registers& to = area.registers;
   to.r8 = from.r8, to.r9 = from.r9, to.r10 = from.r10, to.r11 = from.r11;
@@ -200,7 +237,7 @@ void take_registers(Area& area, const SigContext& from) {
   to.rdi = from.rdi, to.rsi = from.rsi, to.rbp = from.rbp, to.rbx = from.rbx;
   to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
   to.rip = from.rip, to.eflags = from.eflags, to.cs = from.cs, to.ss = from.ss;
-  to.fs_base = read_fs(), to.gs_base = read_gs();
+  to.fs_base = read_fs();
 }
 
 void put_registers(const Registers& from, SigContext& to) {
@@ -210,15 +247,56 @@ void put_registers(const Registers& from, SigContext& to) {
   to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
   to.rip = from.rip, to.eflags = from.eflags;
   to.cs = 0x33, to.ss = 0x2b;
-  if (from.fs_base != read_fs()) asm volatile("wrfsbase %0" : : "r"(from.fs_base));
-  if (from.gs_base != read_gs()) asm volatile("wrgsbase %0" : : "r"(from.gs_base));
 }
 
-// A thread that the sentry has just made: it has the turn already.
-[[noreturn]] void begin(Area& area) {
+// Calls that concern nobody else. Whether this was one.
+bool answer(Area& area) {
+  Registers& registers = area.registers;
+  const LocalAnswers& local = area.local;
+  uint64_t result = 0;
+  switch (static_cast<uint32_t>(registers.rax)) {
+    case 39:  // getpid
+      result = static_cast<uint64_t>(local.pid);
+      break;
+    case 186:  // gettid
+      result = static_cast<uint64_t>(local.tid);
+      break;
+    case 110:  // getppid
+      result = static_cast<uint64_t>(local.parent);
+      break;
+    case 102:  // getuid
+      result = local.uid;
+      break;
+    case 104:  // getgid
+      result = local.gid;
+      break;
+    case 107:  // geteuid
+      result = local.euid;
+      break;
+    case 108:  // getegid
+      result = local.egid;
+      break;
+    case 228:  // clock_gettime
+      if (!read_clock(registers.rdi, registers.rsi)) return false;
+      break;
+    default:
+      return false;
+  }
+  registers.rax = result;
+  ++area.local_calls;
+  return true;
+}
+
+// Into guest code, once the sentry says so, by a frame unless it can be left by a jump.
+[[noreturn]] void go_back(Area& area) {
   serve(area);
+  put_bases(area);
+  if (area.mode == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0) shim_leave(&area);
   auto& context = *reinterpret_cast<UContext*>(area.frame);
-  if (area.save_state != 0) shim_save_state(context.context.fpstate);
+  if (area.save_state != 0) {
+    area.save_state = 0;
+    shim_save_state(context.context.fpstate);
+  }
   put_registers(area.registers, context.context);
   shim_sigreturn(area.frame);
 }
@@ -231,10 +309,17 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
   SigContext& state = context.context;
   // The alternate stack lies in the area.
   Area& area = *reinterpret_cast<Area*>(reinterpret_cast<uint64_t>(raw_context) & ~(kAreaSize - 1));
-  const bool inside = state.rip >= kShimText && state.rip < kShimText + kShimTextSize;
+  const bool slow_call = signo == kSigsys && state.rip == reinterpret_cast<uint64_t>(shim_slow_return);
+  const bool inside = !slow_call && state.rip >= kShimText && state.rip < kShimText + kShimTextSize;
   if (inside) {
     if (signo == kKick) {
       store(area.interrupted, 1);
+      const auto leave = reinterpret_cast<uint64_t>(&shim_leave);
+      if (state.rip >= leave && state.rip < reinterpret_cast<uint64_t>(shim_leave_end)) {
+        state.rip = reinterpret_cast<uint64_t>(shim_interrupted);
+        state.rdi = reinterpret_cast<uint64_t>(&area);
+        state.eflags &= ~uint64_t{0x500};  // trap and direction flag: they may have been the guest's already
+      }
       return;
     }
     if ((signo == kSigsegv || signo == kSigbus) &&
@@ -244,6 +329,7 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
     }
   }
   take_registers(area, state);
+  area.registers.gs_base = guest_gs(area);
   area.frame = reinterpret_cast<uint64_t>(raw_context);
   area.mode = static_cast<uint32_t>(Mode::kFrame);
   Report report = Report::kFault;
@@ -257,17 +343,42 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
     area.registers.orig_rax = static_cast<uint64_t>(static_cast<int64_t>(info.number));
     report = info.arch == kArchX86_64 ? Report::kCall : Report::kForeignCall;
   }
+  if (slow_call) {
+    const uint64_t place = *reinterpret_cast<const uint64_t*>(state.rsp - 136);
+    area.registers.rip = area.registers.rcx =
+        place + static_cast<uint64_t>(*reinterpret_cast<const int32_t*>(place));
+  }
   hand_over(area, report);
   serve(area);
+  put_bases(area);
   put_registers(area.registers, state);
 }
 
-void shim_born(Area* area) { begin(*area); }
+void shim_jump(Area* area) {
+  if (notice().local == 0 || !answer(*area)) {
+    area->registers.fs_base = read_fs();
+    area->registers.gs_base = 0;
+    area->mode = static_cast<uint32_t>(Mode::kJump);
+    hand_over(*area, Report::kCall);
+    go_back(*area);
+  }
+  shim_leave(area);
+}
+
+void shim_jump_interrupted(Area* area) {
+  area->registers.fs_base = read_fs();
+  area->registers.gs_base = 0;
+  area->mode = static_cast<uint32_t>(Mode::kJump);
+  hand_over(*area, Report::kInterrupted);
+  go_back(*area);
+}
+
+void shim_born(Area* area) { go_back(*area); }
 
 void shim_born_thread(Area* area, uint64_t nonce) {
   do call(kDoorbell, reinterpret_cast<uint64_t>(area), nonce);
   while (load(area->turn) != kTurnGuest);
-  begin(*area);
+  go_back(*area);
 }
 
 // The first stub has nothing to run. It serves, and that is forking.

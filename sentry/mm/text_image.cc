@@ -1,0 +1,132 @@
+#include "sentry/mm/text_image.h"
+
+#include <sys/random.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace sentry::mm {
+namespace {
+
+using platform::kPageSize;
+
+// Reads a run of the file's pages without waiting: what is being executed is in the host's cache. False otherwise.
+bool read_pages(Mappable& file, uint64_t offset, std::span<std::byte> to) {
+  while (!to.empty()) {
+    const Result<Mappable::Backing> backing = file.backing(offset, to.size(), false);
+    if (!backing.ok() || backing->host_fd < 0) return false;
+    const size_t want = static_cast<size_t>(std::min<uint64_t>(to.size(), backing->length));
+    const iovec piece{to.data(), want};
+    const ssize_t got = ::preadv2(backing->host_fd, &piece, 1, static_cast<off_t>(backing->host_offset), RWF_NOWAIT);
+    if (got <= 0) return false;
+    offset += static_cast<uint64_t>(got);
+    to = to.subspan(static_cast<size_t>(got));
+    // The file's last page ends in zeros.
+    if (offset % kPageSize != 0 && to.size() < kPageSize && static_cast<size_t>(got) < want) {
+      std::memset(to.data(), 0, to.size());
+      return true;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+uint64_t TextImage::last_id_ = 0;
+
+class TextImage::Trampolines final : public Mappable {
+ public:
+  explicit Trampolines(std::unique_ptr<MemorySlice> slice) : slice_(std::move(slice)) {}
+  Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
+    if (offset >= kTrampolines) return Backing{-1, 0, length};
+    return Backing{slice_->host_fd(), slice_->host_offset(offset), std::min(length, kTrampolines - offset)};
+  }
+  Identity identity() const override { return {"[trampolines]", 0, 0, 0}; }
+  MemorySlice& slice() { return *slice_; }
+
+ private:
+  std::unique_ptr<MemorySlice> slice_;
+};
+
+Result<std::unique_ptr<TextImage>> TextImage::create(MemoryFile& memory, platform::SitePatcher& patcher) {
+  std::unique_ptr<TextImage> image(new TextImage(memory, patcher));
+  auto trampolines = std::make_shared<Trampolines>(TRY(memory.allocate(kTrampolines)));
+  const std::vector<std::byte> header = patcher.region_header();
+  TRY(trampolines->slice().write(0, header.data(), header.size()));
+  image->trampolines_used_ = header.size();
+  image->trampoline_memory_ = &trampolines->slice();
+  image->trampolines_ = std::move(trampolines);
+  // Somewhere 256 to 512 MiB below: within a jump's reach, and rarely where another file's are.
+  uint32_t random = 0;
+  if (::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
+  image->distance_ = -static_cast<int64_t>((uint64_t{256} << 20) + (random % 0x1000) * kTrampolines);
+  return image;
+}
+
+bool TextImage::patch(Mappable& file, uint64_t site) {
+  if (!tried_.insert(site).second) return false;
+  const uint64_t page = site & ~(kPageSize - 1);
+  const auto known = pages_.find(page);
+  Page fresh;
+  Page* state = &fresh;
+  if (known != pages_.end()) {
+    state = &known->second;
+  } else {
+    fresh.original.resize(kPageSize);
+    if (!read_pages(file, page, fresh.original)) return false;
+    fresh.current = fresh.original;
+  }
+  const auto patch = patcher_.patch(state->current, static_cast<size_t>(site - page),
+                                    distance_ + static_cast<int64_t>(trampolines_used_) - static_cast<int64_t>(page),
+                                    distance_ - static_cast<int64_t>(page));
+  if (!patch || trampolines_used_ + patch->outside.size() > kTrampolines) return false;
+  auto slice = memory_.allocate(kPageSize);
+  if (!slice.ok()) return false;
+  if (!trampoline_memory_->write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok()) return false;
+  std::vector<std::byte> next = state->current;
+  std::copy(patch->code.begin(), patch->code.end(), next.begin() + static_cast<ptrdiff_t>(patch->offset));
+  if (!(*slice)->write(0, next.data(), next.size()).ok()) return false;
+  trampolines_used_ = (trampolines_used_ + patch->outside.size() + 7) & ~uint64_t{7};
+  state->current = std::move(next);
+  state->versions.push_back(std::move(*slice));
+  if (state == &fresh) pages_.emplace(page, std::move(fresh));
+  ++patches_;
+  return true;
+}
+
+const std::byte* TextImage::original(uint64_t page) const {
+  const auto found = pages_.find(page);
+  return found == pages_.end() ? nullptr : found->second.original.data();
+}
+
+Result<Mappable::Backing> TextImage::backing(Mappable& file, uint64_t offset, uint64_t length) {
+  if (!wholes_.empty()) {
+    const Whole& whole = wholes_.back();
+    if (whole.patches == patches_ && offset >= whole.offset && offset + length <= whole.offset + whole.length)
+      return Mappable::Backing{whole.slice->host_fd(), whole.slice->host_offset(offset - whole.offset), length};
+  }
+  const auto next = pages_.lower_bound(offset);
+  if (next == pages_.end() || next->first >= offset + length) return file.backing(offset, length, false);
+  if (next->first > offset) return file.backing(offset, next->first - offset, false);
+  const MemorySlice& slice = *next->second.versions.back();
+  return Mappable::Backing{slice.host_fd(), slice.host_offset(0), kPageSize};
+}
+
+void TextImage::mapped(Mappable& file, uint64_t offset, uint64_t length) {
+  constexpr size_t kWorthIt = 6;
+  if (++mapped_ < kWorthIt || patches_ == 0 || length > kLargestText / 4) return;
+  const size_t have = wholes_.empty() ? 0 : wholes_.back().patches;
+  // A page or two more than there were are not worth another copy.
+  if (have != 0 && (patches_ == have || (mapped_ % 32 != 0 && patches_ < have + have / 4 + 4))) return;
+  std::vector<std::byte> text(length);
+  if (!read_pages(file, offset, text)) return;
+  for (const auto& [page, state] : pages_)
+    if (page >= offset && page + kPageSize <= offset + length)
+      std::copy(state.current.begin(), state.current.end(), text.begin() + static_cast<ptrdiff_t>(page - offset));
+  auto slice = memory_.allocate(length);
+  if (!slice.ok() || !(*slice)->write(0, text.data(), text.size()).ok()) return;
+  wholes_.push_back({offset, length, patches_, std::move(*slice)});
+}
+
+}  // namespace sentry::mm

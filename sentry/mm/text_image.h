@@ -1,0 +1,76 @@
+// Program text with cheaper call sites, for platforms that make them so (platform::SitePatcher).
+//
+// An image belongs to a file. Its pages are the file's with some call sites rewritten; they and the trampolines that the
+// sites jump to are the sandbox's own memory, shared by every process that maps the file. A page that is mapped
+// anywhere never changes: one more site makes another version of it. What a process itself has written into its text
+// never gets into an image.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "sentry/mm/mappable.h"
+#include "sentry/mm/memory_file.h"
+#include "sentry/platform/platform.h"
+
+namespace sentry::mm {
+
+class TextImage {
+ public:
+  static constexpr uint64_t kTrampolines = 0x10000;  // bytes
+  static constexpr uint64_t kLargestText = 64 << 20;  // that is mapped from an image
+
+  // ENOSPC where there is no memory for the trampolines.
+  static Result<std::unique_ptr<TextImage>> create(MemoryFile& memory, platform::SitePatcher& patcher);
+
+  // Unlike a pointer never used again.
+  uint64_t id() const { return id_; }
+  // How far the trampolines are from where the file's offset 0 would be mapped; negative: below it.
+  int64_t distance() const { return distance_; }
+  const std::shared_ptr<Mappable>& trampolines() const { return trampolines_; }
+
+  // Rewrites the site of the `syscall` instruction at this offset of the file, which has been executed. Whether there is
+  // a new version of its page. Each site is tried once.
+  bool patch(Mappable& file, uint64_t site);
+
+  // The page at this offset as it was read from the file; null if the image does not have it.
+  const std::byte* original(uint64_t page) const;
+
+  // Where to map [offset, offset + length) from: the image's memory or, where it has none, the file's.
+  Result<Mappable::Backing> backing(Mappable& file, uint64_t offset, uint64_t length);
+  // The text is being mapped once more; from some number of times on one run of memory for all of it is worth having.
+  void mapped(Mappable& file, uint64_t offset, uint64_t length);
+
+ private:
+  class Trampolines;
+  struct Page {
+    std::vector<std::byte> original, current;
+    std::vector<std::unique_ptr<MemorySlice>> versions;
+  };
+  struct Whole {
+    uint64_t offset = 0, length = 0;
+    size_t patches = 0;
+    std::unique_ptr<MemorySlice> slice;
+  };
+
+  TextImage(MemoryFile& memory, platform::SitePatcher& patcher) : memory_(memory), patcher_(patcher) {}
+
+  static uint64_t last_id_;
+  const uint64_t id_ = ++last_id_;
+  MemoryFile& memory_;
+  platform::SitePatcher& patcher_;
+  int64_t distance_ = 0;
+  std::shared_ptr<Mappable> trampolines_;
+  MemorySlice* trampoline_memory_ = nullptr;
+  uint64_t trampolines_used_ = 0;
+  std::map<uint64_t, Page> pages_;
+  std::set<uint64_t> tried_;
+  size_t patches_ = 0;
+  size_t mapped_ = 0;
+  std::vector<Whole> wholes_;  // the last is the one in use; earlier ones may still be mapped
+};
+
+}  // namespace sentry::mm

@@ -1,0 +1,151 @@
+#include "sentry/platform/trap/patch.h"
+
+#include <capstone/capstone.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+
+#include "sentry/base/log.h"
+#include "sentry/platform/trap/stub.h"
+
+// Capstone's static library refers to every architecture that it knows; only x86's is wanted in the program.
+#define NO_ARCHITECTURE(name)                                                                   \
+  extern "C" cs_err name##_global_init(void*);                                                  \
+  extern "C" cs_err name##_option(void*, cs_opt_type, size_t);                                  \
+  extern "C" cs_err name##_global_init(void*) { return CS_ERR_ARCH; }                           \
+  extern "C" cs_err name##_option(void*, cs_opt_type, size_t) { return CS_ERR_ARCH; }
+NO_ARCHITECTURE(ARM)
+NO_ARCHITECTURE(AArch64)
+NO_ARCHITECTURE(Mips)
+NO_ARCHITECTURE(PPC)
+NO_ARCHITECTURE(Sparc)
+NO_ARCHITECTURE(SystemZ)
+NO_ARCHITECTURE(XCore)
+NO_ARCHITECTURE(M68K)
+NO_ARCHITECTURE(TMS320C64x)
+NO_ARCHITECTURE(M680X)
+NO_ARCHITECTURE(EVM)
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr size_t kJumpLength = 5;  // jmp rel32
+constexpr size_t kLongest = 15;    // of an x86 instruction
+constexpr size_t kBefore = 64;     // where decoding starts
+
+class Code {
+ public:
+  void byte(uint8_t value) { bytes_.push_back(static_cast<std::byte>(value)); }
+  void word(int64_t value) {
+    const auto narrow = static_cast<int32_t>(value);
+    for (int i = 0; i < 4; ++i) byte(static_cast<uint8_t>(static_cast<uint32_t>(narrow) >> (8 * i)));
+  }
+  void bytes(std::span<const std::byte> more) { bytes_.insert(bytes_.end(), more.begin(), more.end()); }
+  int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
+  std::vector<std::byte> take() { return std::move(bytes_); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+bool fits(int64_t distance) { return distance == static_cast<int32_t>(distance); }
+
+bool movable(const cs_insn& instruction) {
+  const cs_detail& detail = *instruction.detail;
+  for (uint8_t i = 0; i < detail.groups_count; ++i) {
+    switch (detail.groups[i]) {
+      case CS_GRP_JUMP:
+      case CS_GRP_CALL:
+      case CS_GRP_RET:
+      case CS_GRP_INT:
+      case CS_GRP_IRET:
+      case CS_GRP_BRANCH_RELATIVE:
+        return false;
+      default:
+        break;
+    }
+  }
+  const cs_x86& x86 = detail.x86;
+  for (uint8_t i = 0; i < x86.op_count; ++i)
+    if (x86.operands[i].type == X86_OP_MEM && x86.operands[i].mem.base == X86_REG_RIP) return false;
+  return true;
+}
+
+}  // namespace
+
+CallSitePatcher::~CallSitePatcher() {
+  if (decoder_ == 0) return;
+  cs_free(static_cast<cs_insn*>(instruction_), 1);
+  cs_close(&decoder_);
+}
+
+// x86 code can only be read forwards. From several places before the site on, decoding soon falls into step with the
+// real instructions; what nearly all agree on is what ends at the site.
+std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte> text, size_t site) {
+  if (decoder_ == 0) {
+    if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return std::nullopt;
+    cs_option(decoder_, CS_OPT_DETAIL, CS_OPT_ON);
+    instruction_ = cs_malloc(decoder_);
+  }
+  auto* const instruction = static_cast<cs_insn*>(instruction_);
+  std::map<size_t, int> votes;
+  std::map<size_t, bool> may_move;
+  int cast = 0;
+  const size_t first = site > kBefore ? site - kBefore : 0;
+  for (size_t start = first; start + kLongest < site; ++start) {
+    const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + start;
+    size_t left = site - start;
+    uint64_t address = start;
+    ++cast;
+    while (left > 0 && cs_disasm_iter(decoder_, &code, &left, &address, instruction)) {
+      if (address != site) continue;
+      ++votes[instruction->size];
+      may_move[instruction->size] = movable(*instruction);
+    }
+  }
+  const auto best = std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (cast < 8 || best == votes.end() || best->second * 10 < cast * 8) return std::nullopt;
+  if (best->first < kJumpLength || !may_move[best->first]) return std::nullopt;
+  return best->first;
+}
+
+std::vector<std::byte> CallSitePatcher::region_header() {
+  const uint64_t entry = shim_header().jump;
+  std::vector<std::byte> header(sizeof entry);
+  std::memcpy(header.data(), &entry, sizeof entry);
+  return header;
+}
+
+std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t site, int64_t distance,
+                                                         int64_t base_distance) {
+  const std::optional<size_t> length = movable_before(text, site);
+  if (!length) return std::nullopt;
+  const size_t start = site - *length;
+  const auto displaced = text.subspan(start, *length);
+
+  Patch patch;
+  patch.offset = start;
+  const int64_t jump = distance - static_cast<int64_t>(start + kJumpLength);
+  if (!fits(jump) || !fits(distance - static_cast<int64_t>(site))) return std::nullopt;
+  Code in_place;
+  in_place.byte(0xe9);  // jmp rel32
+  in_place.word(jump);
+  while (in_place.size() < static_cast<int64_t>(*length)) in_place.byte(0xcc);
+  patch.code = in_place.take();
+
+  // The displaced instruction; lea data(%rip), %r11; jmp *header(%rip); data: from here to behind the site.
+  Code outside;
+  outside.bytes(displaced);
+  for (const uint8_t byte : std::initializer_list<uint8_t>{0x4c, 0x8d, 0x1d}) outside.byte(byte);
+  outside.word(6);
+  for (const uint8_t byte : std::initializer_list<uint8_t>{0xff, 0x25}) outside.byte(byte);
+  outside.word(base_distance - (distance + outside.size() + 4));
+  const int64_t data = distance + outside.size();
+  outside.word(static_cast<int64_t>(site) + 2 - data);
+  patch.outside = outside.take();
+  return patch;
+}
+
+}  // namespace sentry::platform::trap
