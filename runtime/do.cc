@@ -79,7 +79,7 @@ struct Options {
   std::string cwd, hostname = "bulkhead";
   std::string memory, pids, cpus, timeout;
   bool writable = false, home = false, strace = false;
-  std::string log, platform = "ptrace";
+  std::string log, platform = "trap";
   std::vector<std::string> program;
 };
 
@@ -361,7 +361,7 @@ void declare(CLI::App& parser, Options& options) {
       .add_option("--log", options.log,
                   "Append messages and --strace's output to FILE instead of standard error.")
       ->type_name("FILE");
-  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: ptrace.")
+  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: trap.")
       ->type_name("NAME");
 }
 

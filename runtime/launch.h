@@ -12,7 +12,7 @@
 namespace runtime {
 
 struct LaunchOptions {
-  std::string bundle = ".", id, pid_file, console_socket, platform = "ptrace";
+  std::string bundle = ".", id, pid_file, console_socket, platform = "trap";
   unsigned preserve_fds = 0;
   bool strace = false;
   std::array<int, 3> stdio{0, 1, 2};  // the container's; -1: closed

@@ -60,7 +60,7 @@ int run_verb(GlobalOptions globals, const std::vector<std::string>& arguments) {
   parser.add_flag("--no-new-keyring", ignored, "Accepted: guests have no keys of the host's.");
   parser.add_flag("--no-subreaper", ignored, "Accepted: there is nothing to reap.");
   parser.add_flag("--strace", options.strace, "Print the container's system calls as strace(1) does.");
-  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: ptrace.")
+  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: trap.")
       ->type_name("NAME");
   parser.add_option("ID", options.id, "The container's name.")->required();
   return verb.run(arguments, [&](const CommandLog& log) -> Outcome<int> {

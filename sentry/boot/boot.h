@@ -100,7 +100,7 @@ struct DeviceRule {
 struct Boot {
   uint32_t version = kBootVersion;
   std::string id;  // of the container
-  std::string platform = "ptrace";
+  std::string platform = "trap";
   std::string hostname, domainname;
   Process process;
   std::vector<Mount> mounts;  // in order; the first is "/"

@@ -11,14 +11,16 @@ namespace {
 
 using platform::kPageSize;
 
-// Reads a run of the file's pages without waiting: what is being executed is in the host's cache. False otherwise.
+// Reads a run of the file's pages without waiting: what is being executed is in the host's cache. False
+// otherwise.
 bool read_pages(Mappable& file, uint64_t offset, std::span<std::byte> to) {
   while (!to.empty()) {
     const Result<Mappable::Backing> backing = file.backing(offset, to.size(), false);
     if (!backing.ok() || backing->host_fd < 0) return false;
     const size_t want = static_cast<size_t>(std::min<uint64_t>(to.size(), backing->length));
     const iovec piece{to.data(), want};
-    const ssize_t got = ::preadv2(backing->host_fd, &piece, 1, static_cast<off_t>(backing->host_offset), RWF_NOWAIT);
+    const ssize_t got =
+        ::preadv2(backing->host_fd, &piece, 1, static_cast<off_t>(backing->host_offset), RWF_NOWAIT);
     if (got <= 0) return false;
     offset += static_cast<uint64_t>(got);
     to = to.subspan(static_cast<size_t>(got));
@@ -77,13 +79,15 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
     if (!read_pages(file, page, fresh.original)) return false;
     fresh.current = fresh.original;
   }
-  const auto patch = patcher_.patch(state->current, static_cast<size_t>(site - page),
-                                    distance_ + static_cast<int64_t>(trampolines_used_) - static_cast<int64_t>(page),
-                                    distance_ - static_cast<int64_t>(page));
+  const auto patch =
+      patcher_.patch(state->current, static_cast<size_t>(site - page),
+                     distance_ + static_cast<int64_t>(trampolines_used_) - static_cast<int64_t>(page),
+                     distance_ - static_cast<int64_t>(page));
   if (!patch || trampolines_used_ + patch->outside.size() > kTrampolines) return false;
   auto slice = memory_.allocate(kPageSize);
   if (!slice.ok()) return false;
-  if (!trampoline_memory_->write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok()) return false;
+  if (!trampoline_memory_->write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok())
+    return false;
   std::vector<std::byte> next = state->current;
   std::copy(patch->code.begin(), patch->code.end(), next.begin() + static_cast<ptrdiff_t>(patch->offset));
   if (!(*slice)->write(0, next.data(), next.size()).ok()) return false;
@@ -104,7 +108,8 @@ Result<Mappable::Backing> TextImage::backing(Mappable& file, uint64_t offset, ui
   if (!wholes_.empty()) {
     const Whole& whole = wholes_.back();
     if (whole.patches == patches_ && offset >= whole.offset && offset + length <= whole.offset + whole.length)
-      return Mappable::Backing{whole.slice->host_fd(), whole.slice->host_offset(offset - whole.offset), length};
+      return Mappable::Backing{whole.slice->host_fd(), whole.slice->host_offset(offset - whole.offset),
+                               length};
   }
   const auto next = pages_.lower_bound(offset);
   if (next == pages_.end() || next->first >= offset + length) return file.backing(offset, length, false);
@@ -123,7 +128,8 @@ void TextImage::mapped(Mappable& file, uint64_t offset, uint64_t length) {
   if (!read_pages(file, offset, text)) return;
   for (const auto& [page, state] : pages_)
     if (page >= offset && page + kPageSize <= offset + length)
-      std::copy(state.current.begin(), state.current.end(), text.begin() + static_cast<ptrdiff_t>(page - offset));
+      std::copy(state.current.begin(), state.current.end(),
+                text.begin() + static_cast<ptrdiff_t>(page - offset));
   auto slice = memory_.allocate(length);
   if (!slice.ok() || !(*slice)->write(0, text.data(), text.size()).ok()) return;
   wholes_.push_back({offset, length, patches_, std::move(*slice)});

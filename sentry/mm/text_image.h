@@ -1,9 +1,9 @@
 // Program text with cheaper call sites, for platforms that make them so (platform::SitePatcher).
 //
-// An image belongs to a file. Its pages are the file's with some call sites rewritten; they and the trampolines that the
-// sites jump to are the sandbox's own memory, shared by every process that maps the file. A page that is mapped
-// anywhere never changes: one more site makes another version of it. What a process itself has written into its text
-// never gets into an image.
+// An image belongs to a file. Its pages are the file's with some call sites rewritten; they and the
+// trampolines that the sites jump to are the sandbox's own memory, shared by every process that maps the
+// file. A page that is mapped anywhere never changes: one more site makes another version of it. What a
+// process itself has written into its text never gets into an image.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ namespace sentry::mm {
 
 class TextImage {
  public:
-  static constexpr uint64_t kTrampolines = 0x10000;  // bytes
+  static constexpr uint64_t kTrampolines = 0x10000;   // bytes
   static constexpr uint64_t kLargestText = 64 << 20;  // that is mapped from an image
 
   // ENOSPC where there is no memory for the trampolines.
@@ -32,8 +32,8 @@ class TextImage {
   int64_t distance() const { return distance_; }
   const std::shared_ptr<Mappable>& trampolines() const { return trampolines_; }
 
-  // Rewrites the site of the `syscall` instruction at this offset of the file, which has been executed. Whether there is
-  // a new version of its page. Each site is tried once.
+  // Rewrites the site of the `syscall` instruction at this offset of the file, which has been executed.
+  // Whether there is a new version of its page. Each site is tried once.
   bool patch(Mappable& file, uint64_t site);
 
   // The page at this offset as it was read from the file; null if the image does not have it.
@@ -41,7 +41,8 @@ class TextImage {
 
   // Where to map [offset, offset + length) from: the image's memory or, where it has none, the file's.
   Result<Mappable::Backing> backing(Mappable& file, uint64_t offset, uint64_t length);
-  // The text is being mapped once more; from some number of times on one run of memory for all of it is worth having.
+  // The text is being mapped once more; from some number of times on one run of memory for all of it is worth
+  // having.
   void mapped(Mappable& file, uint64_t offset, uint64_t length);
 
  private:

@@ -13,11 +13,13 @@ namespace sentry::platform::trap {
 
 // In every stub, and in no guest mapping:
 inline constexpr uint64_t kShimText = 0x7fff'1000'0000;  // the shim, never writable
-inline constexpr uint64_t kShimTextSize = 0x10000;
+inline constexpr uint64_t kShimTextSize = 0x4000;
+inline constexpr uint64_t kShimCalls = 0x3000;  // only from its first part may host calls come
 inline constexpr uint64_t kProcessPage =
     0x7fff'1100'0000;  // private memory of the process, for its shim alone
 inline constexpr uint64_t kNoticePage =
-    0x7fff'1200'0000;                                 // what the sentry tells every shim; not writable here
+    0x7fff'1200'0000;  // what the sentry tells every shim; not writable here
+inline constexpr uint64_t kVdsoRoom = 0x20000;
 inline constexpr uint64_t kVdso = 0x7fff'1300'0000;   // the host's vvar and vDSO pages
 inline constexpr uint64_t kAreas = 0x7fff'4000'0000;  // one area a host thread
 inline constexpr uint64_t kAreaSize = 0x20000;

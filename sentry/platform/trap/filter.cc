@@ -124,7 +124,7 @@ std::vector<sock_filter> filter_program() {
   program.answer(SECCOMP_RET_TRAP);
   program.load(kPointer);
   program.unless_at_least_skip(static_cast<uint32_t>(kShimText), 1);
-  program.unless_at_least_skip(static_cast<uint32_t>(kShimText + kShimTextSize), 1);
+  program.unless_at_least_skip(static_cast<uint32_t>(kShimText + kShimCalls), 1);
   program.answer(SECCOMP_RET_TRAP);
   for (const HostCall& call : direct_calls()) program.append(match(call, SECCOMP_RET_ALLOW));
   for (const HostCall& call : consented_calls()) program.append(match(call, SECCOMP_RET_USER_NOTIF));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
@@ -11,10 +12,10 @@
 #include "sentry/platform/trap/stub.h"
 
 // Capstone's static library refers to every architecture that it knows; only x86's is wanted in the program.
-#define NO_ARCHITECTURE(name)                                                                   \
-  extern "C" cs_err name##_global_init(void*);                                                  \
-  extern "C" cs_err name##_option(void*, cs_opt_type, size_t);                                  \
-  extern "C" cs_err name##_global_init(void*) { return CS_ERR_ARCH; }                           \
+#define NO_ARCHITECTURE(name)                                         \
+  extern "C" cs_err name##_global_init(void*);                        \
+  extern "C" cs_err name##_option(void*, cs_opt_type, size_t);        \
+  extern "C" cs_err name##_global_init(void*) { return CS_ERR_ARCH; } \
   extern "C" cs_err name##_option(void*, cs_opt_type, size_t) { return CS_ERR_ARCH; }
 NO_ARCHITECTURE(ARM)
 NO_ARCHITECTURE(AArch64)
@@ -34,6 +35,7 @@ namespace {
 constexpr size_t kJumpLength = 5;  // jmp rel32
 constexpr size_t kLongest = 15;    // of an x86 instruction
 constexpr size_t kBefore = 64;     // where decoding starts
+constexpr int kVotes = 16;
 
 class Code {
  public:
@@ -81,8 +83,8 @@ CallSitePatcher::~CallSitePatcher() {
   cs_close(&decoder_);
 }
 
-// x86 code can only be read forwards. From several places before the site on, decoding soon falls into step with the
-// real instructions; what nearly all agree on is what ends at the site.
+// x86 code can only be read forwards. From several places before the site on, decoding soon falls into step
+// with the real instructions; what nearly all agree on is what ends at the site.
 std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte> text, size_t site) {
   if (decoder_ == 0) {
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return std::nullopt;
@@ -92,7 +94,7 @@ std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte>
   auto* const instruction = static_cast<cs_insn*>(instruction_);
   std::map<size_t, int> votes;
   std::map<size_t, bool> may_move;
-  int cast = 0;
+  int cast = 0, counted = 0;
   const size_t first = site > kBefore ? site - kBefore : 0;
   for (size_t start = first; start + kLongest < site; ++start) {
     const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + start;
@@ -101,14 +103,27 @@ std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte>
     ++cast;
     while (left > 0 && cs_disasm_iter(decoder_, &code, &left, &address, instruction)) {
       if (address != site) continue;
+      ++counted;
       ++votes[instruction->size];
       may_move[instruction->size] = movable(*instruction);
     }
   }
-  const auto best = std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (cast < 8 || best == votes.end() || best->second * 10 < cast * 8) return std::nullopt;
+  const auto best = std::max_element(votes.begin(), votes.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  // Starts that run into bytes which are no instructions say nothing.
+  if (cast < kVotes || counted * 5 < cast * 2 || best == votes.end() || best->second * 10 < counted * 9)
+    return std::nullopt;
   if (best->first < kJumpLength || !may_move[best->first]) return std::nullopt;
   return best->first;
+}
+
+CallSitePatcher::CallSitePatcher() {
+  // Capstone sorts, and the first time that glibc sorts much it asks how much memory the host has,
+  // sysinfo(2).
+  std::array<int, 1024> numbers{};
+  std::qsort(numbers.data(), numbers.size(), sizeof(int), [](const void* a, const void* b) {
+    return *static_cast<const int*>(a) - *static_cast<const int*>(b);
+  });
 }
 
 std::vector<std::byte> CallSitePatcher::region_header() {
@@ -118,8 +133,8 @@ std::vector<std::byte> CallSitePatcher::region_header() {
   return header;
 }
 
-std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t site, int64_t distance,
-                                                         int64_t base_distance) {
+std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t site,
+                                                         int64_t distance, int64_t base_distance) {
   const std::optional<size_t> length = movable_before(text, site);
   if (!length) return std::nullopt;
   const size_t start = site - *length;

@@ -1,8 +1,9 @@
 // Call sites become jumps into the shim.
 //
-// The instruction before `syscall`, at least five bytes long, gives way to a jump to a trampoline that carries it out
-// and goes on in the shim; `syscall` itself stays. A thread that stands at it, or jumps to it, does what it always did:
-// it traps. So nothing that can be jumped to changes but the start of one instruction, which does the same as before.
+// The instruction before `syscall`, at least five bytes long, gives way to a jump to a trampoline that
+// carries it out and goes on in the shim; `syscall` itself stays. A thread that stands at it, or jumps to it,
+// does what it always did: it traps. So nothing that can be jumped to changes but the start of one
+// instruction, which does the same as before.
 #pragma once
 
 #include "sentry/platform/platform.h"
@@ -11,7 +12,8 @@ namespace sentry::platform::trap {
 
 class CallSitePatcher final : public SitePatcher {
  public:
-  CallSitePatcher() = default;
+  // Before the sentry enters its surface.
+  CallSitePatcher();
   ~CallSitePatcher() override;
   std::optional<Patch> patch(std::span<const std::byte> text, size_t site, int64_t distance,
                              int64_t base_distance) override;

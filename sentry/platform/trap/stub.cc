@@ -17,6 +17,7 @@
 
 #include "sentry/base/log.h"
 #include "sentry/platform/trap/filter.h"
+#include "sentry/platform/trap/vdso.h"
 
 extern "C" const std::byte bulkhead_shim_image[], bulkhead_shim_image_end[];
 
@@ -92,16 +93,7 @@ void install_handlers() {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 
-  // The vDSO's parts keep their distances. Not everywhere may they be moved; then the sentry reads the
-  // clocks.
-  uint64_t vdso_end = kVdso;
-  for (const VdsoPart& part : spec.vdso->parts) {
-    const uint64_t to = kVdso + (part.start - spec.vdso->parts.front().start);
-    if (::mremap(reinterpret_cast<void*>(part.start), part.length, part.length, MREMAP_MAYMOVE | MREMAP_FIXED,
-                 reinterpret_cast<void*>(to)) == MAP_FAILED)
-      give_up(Step::kVdso);
-    vdso_end = to + part.length;
-  }
+  if (spec.with_vdso && !move_vdso(kVdso + kVdsoRoom / 2)) give_up(Step::kVdso);
 
   // Memory goes by the shim's own munmap calls, which the filter allows it.
   auto& area = *reinterpret_cast<Area*>(kAreas);
@@ -113,7 +105,7 @@ void install_handlers() {
   unmap(kShimText + kShimTextSize, kProcessPage);
   unmap(kProcessPage + kPageSize, kNoticePage);
   unmap(kNoticePage + kPageSize, kVdso);
-  unmap(vdso_end, kAreas);
+  unmap(kVdso + kVdsoRoom, kAreas);
   unmap(kAreas + kAreaSize, kUserEnd);
   area.command = static_cast<uint32_t>(Command::kServe);
   area.sequence = area.wait_for = 0;

@@ -10,7 +10,6 @@
 
 #include "sentry/platform/platform.h"
 #include "sentry/platform/trap/area.h"
-#include "sentry/platform/trap/vdso.h"
 
 namespace sentry::platform::trap {
 
@@ -21,7 +20,7 @@ struct ZygoteSpec {
   int areas;   // the memfd of the areas; the zygote's is the first
   int notice;  // the page of kNoticePage
   Area* area;  // the zygote's, as the sentry sees it
-  const Vdso* vdso;
+  bool with_vdso;
 };
 struct Zygote {
   pid_t pid;

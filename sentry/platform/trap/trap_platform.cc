@@ -22,6 +22,7 @@
 #include "sentry/platform/trap/address_space.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/trap/stub.h"
+#include "sentry/platform/trap/vdso.h"
 
 namespace sentry::platform::trap {
 namespace {
@@ -86,9 +87,9 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   zygote_thread_ = std::make_shared<Thread>();
   zygote_thread_->slot = take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
-  const Vdso vdso = find_vdso();
-  if (vdso.clock_gettime_offset != 0) told_->clock_gettime = kVdso + vdso.clock_gettime_offset;
-  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area, &vdso});
+  const uint64_t clock = find_vdso_clock();
+  if (clock != 0) told_->clock_gettime = kVdso + kVdsoRoom / 2 + clock;
+  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area, clock != 0});
   listener_ = Fd(zygote.listener);
   zygote_thread_->tid = zygote_thread_->process = zygote.pid;
   zygote_thread_->state = Thread::State::kStopped;
@@ -337,8 +338,8 @@ void TrapPlatform::notified() {
       return;
     }
   }
-  log("stub {} asks for host call {} without an order; its process is ended", thread->process,
-      request.data.nr);
+  log("stub {} asks for host call {}({:#x}, {:#x}, {:#x}, {:#x}) without an order; its process is ended",
+      thread->process, request.data.nr, arguments[0], arguments[1], arguments[2], arguments[3]);
   kill_process(thread->process);
 }
 

@@ -2,22 +2,27 @@
 
 #include <elf.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 
-#include <cstdio>
+#include <cerrno>
 #include <cstring>
-#include <memory>
 #include <string_view>
+
+#include "sentry/platform/platform.h"
 
 namespace sentry::platform::trap {
 namespace {
 
-// The value of a function symbol; 0 if there is none of this name. The image is the host kernel's and trusted.
+constexpr uint64_t kMostPages = 16;  // of one part
+
+// The value of a function symbol; 0 if there is none of this name. The image is the host kernel's and
+// trusted.
 uint64_t find_symbol(const unsigned char* image, std::string_view wanted) {
   Elf64_Ehdr header;
   std::memcpy(&header, image, sizeof header);
-  for (int i = 0; i < header.e_shnum; ++i) {
+  for (size_t i = 0; i < header.e_shnum; ++i) {
     Elf64_Shdr section;
-    std::memcpy(&section, image + header.e_shoff + static_cast<size_t>(i) * sizeof section, sizeof section);
+    std::memcpy(&section, image + header.e_shoff + i * sizeof section, sizeof section);
     if (section.sh_type != SHT_DYNSYM) continue;
     Elf64_Shdr strings;
     std::memcpy(&strings, image + header.e_shoff + section.sh_link * sizeof strings, sizeof strings);
@@ -31,23 +36,40 @@ uint64_t find_symbol(const unsigned char* image, std::string_view wanted) {
   return 0;
 }
 
+void* pointer(uint64_t address) { return reinterpret_cast<void*>(address); }
+
+// Moves the part that starts at `start` (or ends at `end`), whose length nothing tells without /proc: the
+// host splits none of these mappings, so only the right length moves. The length; 0 if none did.
+uint64_t move_part(uint64_t start, uint64_t end, uint64_t to, uint64_t to_end) {
+  for (uint64_t pages = 1; pages <= kMostPages; ++pages) {
+    const uint64_t length = pages * kPageSize;
+    const uint64_t from = start != 0 ? start : end - length, target = start != 0 ? to : to_end - length;
+    if (::mremap(pointer(from), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(target)) != MAP_FAILED)
+      return length;
+  }
+  return 0;
+}
+
+// The vDSO's data pages are device memory to the host, which cannot be cold.
+bool is_data(uint64_t page) { return ::madvise(pointer(page), kPageSize, MADV_COLD) != 0 && errno == EINVAL; }
+
 }  // namespace
 
-Vdso find_vdso() {
-  Vdso vdso;
+uint64_t find_vdso_clock() {
   const uint64_t image = ::getauxval(AT_SYSINFO_EHDR);
-  const std::unique_ptr<FILE, int (*)(FILE*)> maps(std::fopen("/proc/self/maps", "re"), std::fclose);
-  if (image == 0 || maps == nullptr) return vdso;
-  char line[512];
-  while (std::fgets(line, sizeof line, maps.get()) != nullptr) {
-    unsigned long start = 0, end = 0;
-    const bool ours = std::strstr(line, "[vvar") != nullptr || std::strstr(line, "[vdso]") != nullptr;
-    if (ours && std::sscanf(line, "%lx-%lx", &start, &end) == 2) vdso.parts.push_back({start, end - start});
+  return image == 0 ? 0 : find_symbol(reinterpret_cast<const unsigned char*>(image), "__vdso_clock_gettime");
+}
+
+bool move_vdso(uint64_t to) {
+  uint64_t end = ::getauxval(AT_SYSINFO_EHDR);
+  if (move_part(end, 0, to, 0) == 0) return false;
+  while (is_data(end - kPageSize)) {
+    const uint64_t length = move_part(0, end, 0, to);
+    if (length == 0) return false;
+    end -= length;
+    to -= length;
   }
-  const uint64_t function = find_symbol(reinterpret_cast<const unsigned char*>(image), "__vdso_clock_gettime");
-  if (vdso.parts.empty() || function == 0 || image < vdso.parts.front().start) return {};
-  vdso.clock_gettime_offset = image - vdso.parts.front().start + function;
-  return vdso;
+  return true;
 }
 
 }  // namespace sentry::platform::trap

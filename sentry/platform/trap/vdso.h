@@ -2,21 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 namespace sentry::platform::trap {
 
-// A mapping of the vDSO or of its data in this process.
-struct VdsoPart {
-  uint64_t start, length;
-};
-struct Vdso {
-  std::vector<VdsoPart> parts;         // in order of their addresses; empty where there is none
-  uint64_t clock_gettime_offset = 0;   // of its function from the first part's start; 0: there is none
+// Offset of its clock_gettime function from its start; 0 where there is none.
+uint64_t find_vdso_clock();
 
-  uint64_t length() const { return parts.empty() ? 0 : parts.back().start + parts.back().length - parts.front().start; }
-};
-// As /proc/self/maps and the ELF image in memory tell.
-Vdso find_vdso();
+// Moves this process's vDSO to `to` and its data pages to the same distances below. False if the host does
+// not let them be moved; then the process can no longer use them.
+bool move_vdso(uint64_t to);
 
 }  // namespace sentry::platform::trap

@@ -117,7 +117,9 @@ shim_interrupted:
   call shim_jump_interrupted
   ud2
 
-// The guest has a GS of its own: its call goes by signal, and the handler finds the trampoline below the red zone.
+// The guest has a GS of its own: its call goes by signal, from where no host call is let through, and the handler finds
+// the trampoline below the red zone.
+  .section .trapping, "ax"
   .globl shim_slow_call
   .globl shim_slow_return
 shim_slow_call:
@@ -125,6 +127,7 @@ shim_slow_call:
   syscall
 shim_slow_return:
   ud2
+  .text
 
 // long shim_call(number, const uint64_t arguments[6])
   .globl shim_call

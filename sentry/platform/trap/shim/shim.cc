@@ -356,6 +356,7 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
 
 void shim_jump(Area* area) {
   if (notice().local == 0 || !answer(*area)) {
+    area->registers.orig_rax = area->registers.rax;
     area->registers.fs_base = read_fs();
     area->registers.gs_base = 0;
     area->mode = static_cast<uint32_t>(Mode::kJump);
