@@ -76,6 +76,7 @@ enum class Mode : uint32_t {
 
 // What the shim answers by itself, for the process alone would suffer from a lie.
 struct LocalAnswers {
+  uint32_t enabled;
   int32_t pid, tid, parent;
   uint32_t uid, euid, gid, egid;
 };
@@ -107,6 +108,7 @@ struct Area {
   uint64_t frame;       // address of the signal frame's ucontext
   FaultInfo fault;
   LocalAnswers local;
+  uint32_t stepping;     // by the shim's signal handler: the guest's trap flag was set when it came in
   uint32_t local_calls;  // how many the shim has answered since the last report
   alignas(64) Registers registers;
   Operation operations[kOperations];

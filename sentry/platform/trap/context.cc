@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
 // What the guest may have set of its flags when it goes on: the rest is the CPU's and the host's.
+constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
 
 // XSTATE_BV 0 is every component in its initial state; fcw and mxcsr stand in the legacy area all the same.
@@ -57,13 +58,13 @@ Trap TrapContext::run(Registers& registers) {
   registers.eflags = (registers.eflags & kUserFlags) | 0x202;
   area.registers = registers;
   area.mode = static_cast<uint32_t>(thread.mode);
-  // Back to guest code with a GS of its own: the jump's way needs it for itself.
-  if (thread.mode == Mode::kJump && registers.gs_base != 0) {
+  // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
+  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
     thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
     area.save_state = 1;
   }
   area.frame = thread.frame;
-  area.local = {identity_.pid,  identity_.tid, identity_.parent, identity_.uid,
+  area.local = {identity_.may_answer ? 1u : 0u, identity_.pid,  identity_.tid, identity_.parent, identity_.uid,
                 identity_.euid, identity_.gid, identity_.egid};
   platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();

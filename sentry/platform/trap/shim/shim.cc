@@ -38,6 +38,8 @@ namespace {
 constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
+constexpr int kSigtrap = 5;
+constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint32_t kArchX86_64 = 0xc000003e;
 
 // struct sigcontext and struct ucontext, arch/x86/include/uapi/asm.
@@ -291,7 +293,9 @@ bool answer(Area& area) {
 [[noreturn]] void go_back(Area& area) {
   serve(area);
   put_bases(area);
-  if (area.mode == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0) shim_leave(&area);
+  if (area.mode == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
+      (area.registers.eflags & kTrapFlag) == 0)
+    shim_leave(&area);
   auto& context = *reinterpret_cast<UContext*>(area.frame);
   if (area.save_state != 0) {
     area.save_state = 0;
@@ -320,6 +324,12 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
         state.rdi = reinterpret_cast<uint64_t>(&area);
         state.eflags &= ~uint64_t{0x500};  // trap and direction flag: they may have been the guest's already
       }
+      return;
+    }
+    if (signo == kSigtrap && (state.eflags & kTrapFlag) != 0) {
+      // A step into the shim. It is over when guest code goes on.
+      area.stepping = 1;
+      state.eflags &= ~kTrapFlag;
       return;
     }
     if ((signo == kSigsegv || signo == kSigbus) &&
@@ -355,7 +365,12 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
 }
 
 void shim_jump(Area* area) {
-  if (notice().local == 0 || !answer(*area)) {
+  if (area->stepping != 0) {
+    area->stepping = 0;
+    area->registers.eflags |= kTrapFlag;
+  }
+  const bool alone = notice().local != 0 && area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0;
+  if (!alone || !answer(*area)) {
     area->registers.orig_rax = area->registers.rax;
     area->registers.fs_base = read_fs();
     area->registers.gs_base = 0;
