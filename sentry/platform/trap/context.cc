@@ -64,8 +64,14 @@ Trap TrapContext::run(Registers& registers) {
     area.save_state = 1;
   }
   area.frame = thread.frame;
-  area.local = {identity_.may_answer ? 1u : 0u, identity_.pid,  identity_.tid, identity_.parent, identity_.uid,
-                identity_.euid, identity_.gid, identity_.egid};
+  area.local = {identity_.may_answer ? 1u : 0u,
+                identity_.pid,
+                identity_.tid,
+                identity_.parent,
+                identity_.uid,
+                identity_.euid,
+                identity_.gid,
+                identity_.egid};
   platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
   platform_.wait_while(thread, Thread::State::kRunning);

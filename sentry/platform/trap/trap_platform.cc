@@ -372,7 +372,11 @@ void TrapPlatform::reap() {
     int status = 0;
     const pid_t pid = ::wait4(-1, &status, __WALL | WNOHANG, nullptr);
     if (pid <= 0) return;
-    BULKHEAD_CHECK(pid != zygote_thread_->tid, "the first stub was killed");
+    if (pid == zygote_thread_->tid) {
+      // Somebody outside did it, and nothing can be started without it.
+      log("the first stub was killed (signal 9), and the sandbox with it");
+      ::_exit(128 + SIGKILL);
+    }
     const auto alive = spaces_.find(pid);
     if (alive != spaces_.end()) {
       // Killed from outside, or by a fault that nothing could take. The address space still stands above.

@@ -369,7 +369,8 @@ void shim_jump(Area* area) {
     area->stepping = 0;
     area->registers.eflags |= kTrapFlag;
   }
-  const bool alone = notice().local != 0 && area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0;
+  const bool alone =
+      notice().local != 0 && area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0;
   if (!alone || !answer(*area)) {
     area->registers.orig_rax = area->registers.rax;
     area->registers.fs_base = read_fs();
