@@ -22,6 +22,7 @@
 #include "runtime/supervisor.h"
 #include "runtime/terminal.h"
 #include "runtime/text_file.h"
+#include "sentry/abi/ioprio.h"
 #include "sentry/base/log.h"
 
 namespace runtime {

@@ -1,7 +1,6 @@
 // Scheduling: policies, priorities, affinity. Kept as asked for and answered as kept: the host schedules the
 // sandbox's threads, and a tenant's wishes must not reach its scheduler. sched(7).
 #include <linux/capability.h>
-#include <linux/ioprio.h>
 #include <linux/sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -10,6 +9,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "sentry/abi/ioprio.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/table.h"
 

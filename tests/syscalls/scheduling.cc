@@ -1,6 +1,5 @@
 // Scheduling attributes, I/O priorities, interval timers: what is kept, inherited and refused. sched(7),
 // setitimer(2).
-#include <linux/ioprio.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "sentry/abi/ioprio.h"
 #include "tests/syscalls/check.h"
 
 namespace {
