@@ -35,6 +35,7 @@ void shim_signal(int signo, const void* info, void* context);
 
 namespace {
 
+constexpr uint32_t kSpinsOnceTaken = 60;
 constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
@@ -92,8 +93,16 @@ void hand_over(Area& area, Report report) {
   area.taken = 0;
   store(area.turn, kTurnSentry);
   fence();
-  for (uint32_t i = load(notice().awake) != 0 ? notice().spins : 0; i != 0; --i) {
+  uint32_t left = load(notice().awake) != 0 ? notice().spins : 0;
+  bool taken = false;
+  while (left != 0) {
     if (load(area.turn) == kTurnGuest) return;
+    if (!taken && load(area.taken) != 0) {
+      // Most answers come soon after the sentry has seen the call; what waits for something can sleep.
+      taken = true;
+      left = left < kSpinsOnceTaken ? left : kSpinsOnceTaken;
+    }
+    --left;
     __builtin_ia32_pause();
   }
   while (load(area.turn) != kTurnGuest) {
