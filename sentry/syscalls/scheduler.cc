@@ -16,6 +16,11 @@
 namespace sentry::syscalls {
 namespace {
 
+// ioprio_set(2). Not from linux/ioprio.h: newer ones are no C++.
+enum { IOPRIO_CLASS_NONE, IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE };
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER };
+constexpr int kClassShift = 13;
+
 using kernel::Scheduling;
 using kernel::ThreadGroup;
 
@@ -355,9 +360,7 @@ Result<Which> io_priority_which(int which) {
 Result<int> sys_ioprio_get(Task& task, int which, int who) {
   const std::vector<Task*> targets = select(task, TRY(io_priority_which(which)), who);
   if (targets.empty()) return Errno(ESRCH);
-  const auto rank = [](int value) {
-    return IOPRIO_PRIO_CLASS(value) == IOPRIO_CLASS_NONE ? INT32_MAX : value;
-  };
+  const auto rank = [](int value) { return (value >> kClassShift) == IOPRIO_CLASS_NONE ? INT32_MAX : value; };
   int best = 0;
   for (const Task* target : targets)
     if (rank(target->scheduling.io_priority) < rank(best)) best = target->scheduling.io_priority;
@@ -367,7 +370,7 @@ Result<int> sys_ioprio_get(Task& task, int which, int who) {
 Result<> sys_ioprio_set(Task& task, int which, int who, int value) {
   constexpr int kLevels = 8;
   const int level = value & 0x1fff;
-  switch (value >> IOPRIO_CLASS_SHIFT) {
+  switch (value >> kClassShift) {
     case IOPRIO_CLASS_RT:
       if (!task.credentials->capable(CAP_SYS_ADMIN) && !task.credentials->capable(CAP_SYS_NICE))
         return Errno(EPERM);

@@ -13,6 +13,11 @@
 
 namespace {
 
+// ioprio_set(2). Not from linux/ioprio.h: newer ones are no C++.
+enum { IOPRIO_CLASS_NONE, IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE };
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER };
+constexpr int IOPRIO_PRIO_VALUE(int kind, int level) { return kind << 13 | level; }
+
 // struct sched_attr; its header cannot be included beside <sched.h>.
 struct Attributes {
   uint32_t size = 48, policy = 0;
