@@ -179,8 +179,7 @@ Outcome<int> supervise_process(const KnownContainer& container, sentry::boot::Pr
   }
   const Ending ending =
       supervise(std::move(guest.sandbox), signals, std::move(terminal), std::move(supervision));
-  if (report != nullptr && report->open())
-    return Failure{ending.message, ending.status == 0 ? kStatusFailure : ending.status};
+  if (report != nullptr && report->open()) return start_failure(ending);
   if (report == nullptr && !ending.message.empty()) return Failure{ending.message, ending.status};
   return ending.status;
 }

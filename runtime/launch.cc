@@ -305,7 +305,7 @@ Outcome<int> supervise_in_background(const GlobalOptions& globals, const Command
   };
   let_go_of_stdio();
   const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));
-  if (report.open()) return Failure{ending.message, ending.status == 0 ? kStatusFailure : ending.status};
+  if (report.open()) return start_failure(ending);
   if (!ending.message.empty() && !globals.log.empty()) log.note(ending.message);
   return ending.status;
 }

@@ -479,6 +479,14 @@ Outcome<ForwardedSignals> ForwardedSignals::take(Ignored ignored) {
   return signals;
 }
 
+Failure start_failure(const Ending& ending) {
+  Failure failed{ending.message, ending.status == 0 ? kStatusFailure : ending.status};
+  if (ending.status == kStatusNotFound) failed.message += " (executable file not found)";
+  if (ending.status == kStatusNotExecutable && ending.message.ends_with("Permission denied"))
+    failed.message += " (permission denied)";
+  return failed;
+}
+
 Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
                  SuperviseOptions options) {
   Ending ending = Supervision(sandbox, signals, terminal, options).run();

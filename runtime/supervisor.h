@@ -48,6 +48,9 @@ struct Ending {
   std::string message;  // for the operator; empty if there is nothing to say
 };
 
+// A program that did not start, in the words that engines look for to choose their own exit status: runc's.
+Failure start_failure(const Ending& ending);
+
 // Returns when the sandbox has ended and all its processes are reaped.
 Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
                  SuperviseOptions options);

@@ -154,10 +154,11 @@ std::vector<std::string> find_mounts(const std::string& source, Wanted wanted) {
     if (!wanted(type)) continue;
     if (!point.starts_with(prefix) || point == source) continue;
     // What lies below another such mount is covered with it.
+    const std::string name = point.substr(prefix.size());
     const bool below_another = std::any_of(paths.begin(), paths.end(), [&](const std::string& upper) {
-      return (prefix + point.substr(prefix.size())).starts_with(prefix + upper.substr(1) + "/");
+      return name.starts_with(upper.substr(1) + "/");
     });
-    if (!below_another) paths.push_back(fmt::format("/{}", point.substr(prefix.size())));
+    if (!below_another) paths.push_back("/" + name);
   }
   return paths;
 }

@@ -18,6 +18,7 @@ from engine import cgroups, jailed, wait_for
 class Verbs(unittest.TestCase):
     def setUp(self):
         self.box = Bundle()
+        self.addCleanup(self.box.remove)
         self.jailed = jailed()
 
     def tearDown(self):
@@ -26,7 +27,6 @@ class Verbs(unittest.TestCase):
         self.assertEqual(jailed() - self.jailed, set())
         self.assertFalse(self.box.state.exists())
         self.assertEqual(cgroups("bulkhead-oci-box"), [])
-        self.box.remove()
 
     def start(self, *args):
         self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
@@ -305,6 +305,53 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         (self.box.folder / "config.json").write_text("{")
         self.assertIn("not valid JSON", self.box.command("create", "box").stderr)
         self.assertIn("cannot use the bundle", self.box.command("create", "--bundle", "/no/such", "box").stderr)
+
+    def test_full_disk(self):
+        if os.geteuid() != 0:
+            self.skipTest("making a small file system takes root")
+        self.box.save()
+        script = f"""
+mount -t tmpfs -o size=4k,nr_inodes=8 tmpfs small || exit 99
+{BULKHEAD} --root "$PWD/small/state" create --pid-file pid box 2>err && exit 98
+test "$(wc -l <err)" = 1 || exit 97
+test -z "$(ls small)" || exit 96
+"""
+        (self.box.folder / "small").mkdir()
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=self.box.folder, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("No space left on device", (self.box.folder / "err").read_text())
+
+    def test_dead_sandbox(self):
+        # Whoever kills a supervisor leaves a container that has stopped, and only that.
+        self.assertEqual(self.box.create("sleep", "1000"), 0, self.box.output())
+        os.kill(self.box.pid(), signal.SIGKILL)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertIn("has ended", self.box.command("create", "box").stderr)
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+
+    def test_state_of_others(self):
+        if os.geteuid() != 0:
+            self.skipTest("giving a directory away takes root")
+        other = self.box.folder / "other"
+        other.mkdir()
+        os.chown(other, 65534, 65534)
+        self.box.save()
+        done = subprocess.run([BULKHEAD, "--root", other, "create", "box"], cwd=self.box.folder, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("belongs to user 65534", done.stderr)
+        self.assertEqual(list(other.iterdir()), [])
+
+    def test_mount_over_a_symbolic_link(self):
+        # It leads out of the root only in the eyes of the host.
+        (self.box.rootfs / "link").symlink_to("/../../../../etc")
+        (self.box.folder / "shared").mkdir()
+        (self.box.folder / "shared/file").write_text("x")
+        self.box.config["mounts"].append(
+            {"destination": "/link/in", "type": "bind", "source": str(self.box.folder / "shared"), "options": ["bind"]}
+        )
+        self.assertEqual(self.box.run("ls", "/etc/in").stdout, "file\n")
+        self.assertFalse(pathlib.Path("/etc/in").exists())
 
     def test_spec_runs(self):
         for rootless in ([], ["--rootless"]):
