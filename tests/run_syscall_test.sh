@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs one syscall test program in one way and judges it.
 #   run_syscall_test.sh MODE PROGRAM RESULTS BULKHEAD [BULKHEAD-DO-ARGS…]
-# MODE: native, sandboxed (its /tmp: the sentry's memory), overlay (on the host's tree, writes kept in the
+# MODE: native, sandboxed (its /tmp: the sentry's memory), ptrace (the same on that platform), one-core, overlay (on the host's tree, writes kept in the
 # sandbox), writable (a host directory bound writable), native-rootless and rootless (as the user nobody).
 # A native run leaves its outcomes in RESULTS. A sandboxed run passes only if every case that passed natively
 # passes: a case that skips itself only in the sandbox is a failure, unless it skips as optional.
@@ -42,6 +42,12 @@ set -- "$@" --env BULKHEAD_TEST_SANDBOXED=1 --cwd /tmp
 case $mode in
 sandboxed)
   "$bulkhead" do "$@" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
+  ;;
+ptrace)
+  "$bulkhead" do "$@" --platform ptrace -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
+  ;;
+one-core)
+  taskset -c 0 "$bulkhead" do "$@" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 overlay)
   [ "$(id -u)" = 0 ] || { echo "only root may write in /srv"; exit 77; }

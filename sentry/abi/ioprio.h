@@ -1,4 +1,5 @@
-// ioprio_set(2)'s constants. The kernel's own <linux/ioprio.h> is C only: its newer versions name a parameter `class`.
+// ioprio_set(2)'s constants. The kernel's own <linux/ioprio.h> is C only: its newer versions name a parameter
+// `class`.
 #pragma once
 
 enum : int { IOPRIO_WHO_PROCESS = 1, IOPRIO_WHO_PGRP, IOPRIO_WHO_USER };

@@ -56,7 +56,13 @@ Trap TrapContext::run(Registers& registers) {
   }
   Area& area = *thread.area;
   registers.eflags = (registers.eflags & kUserFlags) | 0x202;
-  area.registers = registers;
+  // Few calls change more than rax, and what is not written need not travel between processors.
+  const uint64_t result = registers.rax;
+  registers.rax = thread.registers.rax;
+  registers.orig_rax = thread.registers.orig_rax;
+  if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
+    area.registers = registers;
+  area.registers.rax = registers.rax = result;
   area.mode = static_cast<uint32_t>(thread.mode);
   // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
   if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
@@ -74,7 +80,7 @@ Trap TrapContext::run(Registers& registers) {
                 identity_.egid};
   platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
-  platform_.wait_while(thread, Thread::State::kRunning);
+  platform_.wait_for_report(thread);
   // Whoever made it stop may be using it by now; what it reported has been kept.
   if (thread.state == Thread::State::kDead) return {Trap::Kind::kExited};
   registers = thread.registers;

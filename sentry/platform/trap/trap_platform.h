@@ -50,6 +50,9 @@ class TrapPlatform final : public Platform {
   void took(Thread& thread);
   // Parks the current fiber until the thread is in another state than this.
   void wait_while(Thread& thread, Thread::State state);
+  // The same for guest code. Looks for a while before the event loop gets its turn, where nothing else is to
+  // be done.
+  void wait_for_report(Thread& thread);
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
@@ -79,6 +82,7 @@ class TrapPlatform final : public Platform {
   uint64_t enabled_features_;
   sigset_t sleep_mask_;
   unsigned spins_ = 0;
+  unsigned straight_ = 0;  // reports that came without the event loop in between
 
   std::vector<uint32_t> free_slots_;
   uint32_t next_slot_ = 0;

@@ -35,7 +35,7 @@ void shim_signal(int signo, const void* info, void* context);
 
 namespace {
 
-constexpr uint32_t kSpinsOnceTaken = 60;
+constexpr uint32_t kSpinsOnceTaken = 600;
 constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
@@ -103,7 +103,6 @@ void hand_over(Area& area, Report report) {
       left = left < kSpinsOnceTaken ? left : kSpinsOnceTaken;
     }
     --left;
-    __builtin_ia32_pause();
   }
   while (load(area.turn) != kTurnGuest) {
     if (load(notice().awake) == 0 && load(area.taken) == 0) {
@@ -121,9 +120,8 @@ void hand_over(Area& area, Report report) {
 
 void wait_for_sequence(uint32_t before) {
   Process& shared = process();
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     if (static_cast<int32_t>(load(shared.completed) - before) >= 0) return;
-    __builtin_ia32_pause();
   }
   for (;;) {
     const uint32_t seen = load(shared.completed);
