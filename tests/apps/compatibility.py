@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""Writes docs/compatibility.md: what each program of tests/apps does in a sandbox, compared with its native run.
+
+compatibility.py BULKHEAD [--size short|full] [--python NATIVE INSIDE]
+
+NATIVE and INSIDE are outputs of python_suite.sh in its full size; without them the page's section on CPython stays as
+it is. Exit status 1 if any program's runs differ.
+"""
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PAGE = os.path.join(ROOT, "docs", "compatibility.md")
+PACKAGES = {
+    "archive.sh": ["tar", "xz-utils"], "busybox.sh": ["busybox-static"], "compile.sh": ["gcc", "make"],
+    "crypto.sh": ["openssh-client", "openssl"], "ffmpeg.sh": ["ffmpeg"], "find_root.sh": ["findutils"],
+    "gdb.sh": ["gdb"], "git.sh": ["git"], "go.sh": ["golang-go"], "java.sh": ["openjdk-17-jdk-headless"],
+    "memcached.sh": ["memcached"], "monitor.sh": ["procps", "htop", "lsof", "iproute2"], "nginx.sh": ["nginx-light", "wrk"],
+    "node.sh": ["nodejs"], "perl.pl": ["perl"], "php.sh": ["php-cli"], "postgres.sh": ["postgresql-15"],
+    "python.py": ["python3"], "redis.sh": ["redis-server"], "ruby.sh": ["ruby"], "rust.sh": ["rustc", "cargo"],
+    "shell.sh": ["bash", "coreutils"], "sqlite.sh": ["sqlite3"], "strace.sh": ["strace"], "stress.sh": ["stress-ng"],
+    "tmux.sh": ["tmux"],
+}
+
+
+def version(package):
+    done = subprocess.run(["dpkg-query", "-W", "-f=${Version}", package], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True)
+    return f"{package} {done.stdout}" if done.returncode == 0 and done.stdout else None
+
+
+def summary(script):
+    """The comment that a script begins with."""
+    with open(os.path.join(HERE, script), encoding="utf-8") as file:
+        for line in file:
+            if re.match(r'# |"""', line):
+                return line.strip().strip('#" ').rstrip(".")
+    return script
+
+
+def run(mode, script, size, results, bulkhead):
+    done = subprocess.run([os.path.join(ROOT, "tests", "run_app_test.sh"), mode, size, os.path.join(HERE, script),
+                           results, bulkhead], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    return done.returncode, done.stdout
+
+
+def judge(script, size, results, bulkhead):
+    """(passed, what the table says)"""
+    status, output = run("native", script, size, results, bulkhead)
+    if status != 0:
+        return False, f"fails natively on this machine (status {status})"
+    status, output = run("sandboxed", script, size, results, bulkhead)
+    if status == 0:
+        return True, "the same output"
+    lines = [line for line in output.split("\n") if re.match(r"[-+][^-+]", line)]
+    return False, f"{len(lines)} lines differ, first `{lines[0] if lines else output.strip().splitlines()[-1]}`"
+
+
+def python_section(native_path, inside_path):
+    def read(path):
+        with open(path, encoding="utf-8") as file:
+            return dict(line.rstrip("\n").split(" ", 1) for line in file)
+    native, inside = read(native_path), read(inside_path)
+    with open(os.path.join(HERE, "python_reasons.txt"), encoding="utf-8") as file:
+        reasons = dict(re.split(r"\s+", line.strip(), maxsplit=1) for line in file
+                       if line.strip() and not line.startswith("#"))
+    passed = [name for name in native if native[name] == "passed"]
+    failing = [name for name in passed if inside.get(name) != "passed"]
+    text = ["## CPython's own tests", "",
+            f"{version('libpython3.11-testsuite') or 'CPython 3.11'}, {len(native)} modules on both sides: "
+            f"{len(passed)} pass natively, {len(passed) - len(failing)} of these "
+            f"({100 * (len(passed) - len(failing)) / max(1, len(passed)):.1f} %) pass inside.", ""]
+    if failing:
+        text += ["| module | inside | why |", "|---|---|---|"]
+        text += [f"| {name} | {inside.get(name, 'not run')} | {reasons.get(name, 'not explained')} |" for name in failing]
+        text.append("")
+    return "\n".join(text)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bulkhead")
+    parser.add_argument("--size", choices=["short", "full"], default="short")
+    parser.add_argument("--python", nargs=2, metavar=("NATIVE", "INSIDE"))
+    arguments = parser.parse_args()
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as results:
+        for script in sorted(PACKAGES):
+            versions = [version(package) for package in PACKAGES[script]]
+            if None in versions:
+                sys.exit(f"{script}: install {' '.join(PACKAGES[script])} first (./dev test-all does)")
+            passed, words = judge(script, arguments.size, results, os.path.abspath(arguments.bulkhead))
+            failed |= not passed
+            rows.append(f"| [{script}](../tests/apps/{script}) | {summary(script)} | {', '.join(versions)} "
+                        f"| {'**pass**: ' if passed else '**differs**: '}{words} |")
+            print(rows[-1], flush=True)
+    python = ""
+    if arguments.python:
+        python = python_section(*arguments.python)
+    elif os.path.exists(PAGE):
+        with open(PAGE, encoding="utf-8") as file:
+            found = re.search(r"## CPython's own tests.*", file.read(), re.DOTALL)
+        python = found[0] if found else ""
+    with open(PAGE, "w", encoding="utf-8") as file:
+        file.write("# What runs\n\n"
+                   "Written by `tests/apps/compatibility.py`, which runs each script natively and then, unmodified, by\n"
+                   f"`bulkhead do`, and compares outputs and exit statuses byte for byte. Size: {arguments.size}; host:\n"
+                   f"Linux {platform.release()}, Debian packages.\n\n"
+                   "| script | what it does | versions | result |\n|---|---|---|---|\n"
+                   + "\n".join(rows) + "\n\n" + python)
+    sys.exit(failed)
+
+
+main()
