@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "runtime/control_socket.h"
-#include "runtime/footprint.h"
 #include "runtime/memory_watch.h"
+#include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 
 namespace runtime {
@@ -67,7 +67,7 @@ class Supervision {
     if (!epoll_) return {kStatusFailure, fmt::format("cannot make an epoll: {}", strerrordesc_np(errno))};
     start_clocks();
     if (terminal_ && terminal_->take()) tell_window_size();
-    drop_clean_pages();  // setting up took most of this program; watching takes little
+    sentry::drop_clean_pages();  // setting up took most of this program; watching takes little
     while (!over_) step();
     return ending_.value_or(Ending{});
   }
@@ -332,6 +332,7 @@ class Supervision {
       if (request.kind == Request::Kind::kPause) options_.status_changed("paused");
     }
     answer_request(socket, "");
+    if (request.kind == Request::Kind::kStart) sentry::drop_clean_pages();  // the last of setting up
   }
 
   std::string pids() const {

@@ -7,6 +7,7 @@
 
 #include <csignal>
 
+#include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/pidfd/pidfd.h"
@@ -68,6 +69,7 @@ class Sandbox {
 
   int run() {
     loop_.fibers().spawn([this] { first_->start(); });
+    settled_.arm(monotonic_now() + kSecond);
     loop_.run();
     return ended_ ? 0 : kInternalFault;
   }
@@ -105,6 +107,9 @@ class Sandbox {
   const std::shared_ptr<fs::tty::Devpts> devpts_ = fs::tty::Devpts::create();
   std::shared_ptr<GuestContainer> first_;
   std::vector<std::shared_ptr<GuestContainer>> others_;
+  // Starting has touched most of this program, and running needs little of it. Sandboxes that are over sooner
+  // need not pay for that.
+  Timer settled_{loop_, [] { drop_clean_pages(); }};
   bool ended_ = false;
 };
 

@@ -1,11 +1,11 @@
-#include "runtime/footprint.h"
+#include "sentry/base/footprint.h"
 
 #include <link.h>
 #include <sys/mman.h>
 
 #include <cstdint>
 
-namespace runtime {
+namespace sentry {
 
 void drop_clean_pages() {
   ::dl_iterate_phdr(
@@ -25,4 +25,4 @@ void drop_clean_pages() {
       nullptr);
 }
 
-}  // namespace runtime
+}  // namespace sentry
