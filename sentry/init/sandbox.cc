@@ -69,7 +69,7 @@ class Sandbox {
 
   int run() {
     loop_.fibers().spawn([this] { first_->start(); });
-    settled_.arm(monotonic_now() + kSecond);
+    settled_.arm(monotonic_now() + kSecond / 2);
     loop_.run();
     return ended_ ? 0 : kInternalFault;
   }
