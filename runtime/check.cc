@@ -2,6 +2,7 @@
 #include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <sys/auxv.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/utsname.h>
@@ -111,11 +112,11 @@ Finding check_seccomp() {
 }
 
 Finding check_seccomp_trap() {
-  return {"seccomp trap", seccomp_action(SECCOMP_RET_TRAP), "", Need::kOptional, "the trap platform"};
+  return {"seccomp trap", seccomp_action(SECCOMP_RET_TRAP), "", Need::kRequired, "the trap platform"};
 }
 
 Finding check_seccomp_notify() {
-  return {"seccomp notify", seccomp_action(SECCOMP_RET_USER_NOTIF), "", Need::kOptional, "the trap platform"};
+  return {"seccomp notify", seccomp_action(SECCOMP_RET_USER_NOTIF), "", Need::kRequired, "the trap platform"};
 }
 
 // A flag that the kernel does not know is EINVAL before it looks at the (absent) filter, which is EFAULT.
@@ -126,7 +127,14 @@ Finding check_wait_killable() {
                           SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, nullptr);
                       return status < 0 && errno == EFAULT ? 0 : 1;
                     }) == 0;
-  return {"seccomp wait_killable", have, have ? "" : "Linux 5.19 has it", Need::kOptional,
+  return {"seccomp wait_killable", have, have ? "" : "Linux 5.19 has it", Need::kRequired,
+          "the trap platform"};
+}
+
+Finding check_processor() {
+  constexpr unsigned long kFsgsbase = 2;  // AT_HWCAP2, asm/hwcap2.h
+  const bool have = (::getauxval(AT_HWCAP2) & kFsgsbase) != 0 && __builtin_cpu_supports("bmi2");
+  return {"processor", have, have ? "FSGSBASE, BMI2" : "no FSGSBASE (Linux 5.9) or no BMI2", Need::kRequired,
           "the trap platform"};
 }
 
@@ -148,13 +156,14 @@ Finding check_ptrace() {
     ::waitpid(pid, nullptr, 0);
   }
   have = have && emulates;
-  return {"ptrace", have, have ? "PTRACE_SYSEMU" : "not permitted", Need::kRequired, "the ptrace platform"};
+  return {"ptrace", have, have ? "PTRACE_SYSEMU" : "not permitted", Need::kOptional, "the ptrace platform"};
 }
 
 Finding check_yama() {
   const auto scope = read_text_file("/proc/sys/kernel/yama/ptrace_scope");
   if (!scope)
-    return {"yama", true, "not active", Need::kOptional, "must let a process trace its own children"};
+    return {"yama", true, "not active", Need::kOptional,
+            "the ptrace platform: must let a process trace its own children"};
   // Documentation/admin-guide/LSM/Yama.rst: 0 and 1 allow what the sentry does, 2 asks for a capability, 3
   // forbids.
   const bool fine = (*scope)[0] <= '1';
@@ -232,8 +241,8 @@ int check_verb(const std::vector<std::string>& arguments) {
   if (const std::optional<int> status = parse(parser, kManual, arguments)) return *status;
   return print(
       {check_kernel(), check_namespaces(), check_time_namespace(), check_id_maps(), check_seccomp(),
-       check_seccomp_trap(), check_seccomp_notify(), check_wait_killable(), check_ptrace(), check_yama(),
-       check_io_uring(), check_pidfd(), check_mount_setattr(),
+       check_seccomp_trap(), check_seccomp_notify(), check_wait_killable(), check_processor(), check_ptrace(),
+       check_yama(), check_io_uring(), check_pidfd(), check_mount_setattr(),
        check_controller("cgroup memory", "memory", "--memory for root; others are watched from outside"),
        check_controller("cgroup pids", "pids", "--pids as a second net for root; the sentry counts too"),
        check_controller("cgroup cpu", "cpu", "--cpus, for root"), check_program("bulkhead-sentry"),

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/rseq.h>
@@ -148,6 +149,13 @@ const char* describe(int status) {
   return "for an unknown reason";
 }
 
+// The host lacks something: no fault of ours.
+[[noreturn]] void refuse(const char* why) {
+  constexpr int kUnavailable = 69;  // EX_UNAVAILABLE, sysexits.h
+  log("{}", why);
+  ::_exit(kUnavailable);
+}
+
 }  // namespace
 
 std::span<const std::byte> shim_image() {
@@ -164,6 +172,9 @@ Surface surface() {
 
 Zygote start_zygote(const ZygoteSpec& spec) {
   BULKHEAD_CHECK(shim_header().magic == kShimMagic, "the shim's image is not one");
+  constexpr unsigned long kFsgsbase = 2;  // AT_HWCAP2, asm/hwcap2.h
+  if ((::getauxval(AT_HWCAP2) & kFsgsbase) == 0 || !__builtin_cpu_supports("bmi2"))
+    refuse("the trap platform needs FSGSBASE (Linux 5.9) and BMI2 of the processor: use --platform=ptrace");
   spec.area->turn = static_cast<uint32_t>(Turn::kGuest);
   const pid_t sentry = ::getpid();
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
@@ -179,12 +190,12 @@ Zygote start_zygote(const ZygoteSpec& spec) {
                    describe(status));
   }
   const auto listener = static_cast<int>(spec.area->failed);
-  BULKHEAD_CHECK(listener != -EBUSY,
-                 "this process already runs under a seccomp filter with a listener (a container with user "
-                 "notification?), and Linux has one for each: run it outside, or with --platform=ptrace");
-  BULKHEAD_CHECK(
-      listener != -EINVAL,
-      "this kernel has no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): use --platform=ptrace");
+  if (listener == -EBUSY)
+    refuse(
+        "this process already runs under a seccomp filter with a listener (a container with user "
+        "notification?), and Linux has one for each: run it outside, or with --platform=ptrace");
+  if (listener == -EINVAL)
+    refuse("this kernel has no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): use --platform=ptrace");
   BULKHEAD_CHECK(listener >= 0, "the host refuses the stub's seccomp filter: {}", std::strerror(-listener));
   return {child, listener};
 }
