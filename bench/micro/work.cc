@@ -1,5 +1,5 @@
-// One kind of kernel work at a time, for micro.py to run natively and in sandboxes: prints `NAME MICROSECONDS`, the
-// least of several rounds' means.
+// One kind of kernel work at a time, for micro.py to run natively and in sandboxes: prints `NAME
+// MICROSECONDS`, the least of several rounds' means.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -158,7 +158,9 @@ void spawn(int count) {
 void thread(int count) {
   for (int i = 0; i < count; ++i) {
     pthread_t thread;
-    if (pthread_create(&thread, nullptr, [](void* argument) { return argument; }, nullptr) != 0) fail("thread");
+    if (pthread_create(
+            &thread, nullptr, [](void* argument) { return argument; }, nullptr) != 0)
+      fail("thread");
     pthread_join(thread, nullptr);
   }
 }
@@ -181,7 +183,8 @@ void futex_ping_pong(int count) {
     }
     return nullptr;
   };
-  if (pthread_create(&other, nullptr, answer, reinterpret_cast<void*>(static_cast<long>(count))) != 0) fail("thread");
+  if (pthread_create(&other, nullptr, answer, reinterpret_cast<void*>(static_cast<long>(count))) != 0)
+    fail("thread");
   for (int i = 0; i < count; ++i) {
     tell(ping);
     wait_for(pong);

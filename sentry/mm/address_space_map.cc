@@ -888,7 +888,7 @@ Result<> AddressSpaceMap::write(uint64_t address, const void* data, size_t size)
 
 Result<std::string> AddressSpaceMap::read_string(uint64_t address, size_t limit) {
   std::string text;
-  char piece[512];
+  char piece[256];
   while (text.size() < limit) {
     // Never across a page: the next one may not be mapped, and need not be.
     const size_t room = static_cast<size_t>(kPageSize - address % kPageSize);

@@ -78,7 +78,8 @@ TEST(times_of_old) {
 TEST(lists_of_attributes) {
   check::Fd fd(OK(open("file", O_CREAT | O_RDWR, 0600)));
   OK(symlink("file", "link"));
-  if (call(SYS_setxattr, "file", "user.one", "1", 1, 0) != 0) SKIP_OPTIONAL("no attributes on this file system");
+  if (call(SYS_setxattr, "file", "user.one", "1", 1, 0) != 0)
+    SKIP_OPTIONAL("no attributes on this file system");
   char names[100]{};
   const long size = OK(call(SYS_flistxattr, fd, names, sizeof names));
   CHECK(std::string(names, static_cast<size_t>(size)).find("user.one") != std::string::npos);

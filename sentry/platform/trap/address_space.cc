@@ -167,6 +167,17 @@ std::optional<Reservation> TrapAddressSpace::reserve_stopped() {
 }
 
 Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t size) {
+  if (queue_.empty()) {
+    for (const auto& thread : threads_) {
+      if (thread->runner != Fiber::current() || thread->along_length == 0) continue;
+      const uint64_t offset = address - thread->along_address;
+      if (address < thread->along_address || offset > thread->along_length ||
+          size > thread->along_length - offset)
+        break;
+      std::memcpy(buffer, reinterpret_cast<std::byte*>(thread->area) + Area::kAlong + offset, size);
+      return size;
+    }
+  }
   size_t done = 0;
   while (done < size) {
     const std::optional<Reservation> reserved = reserve_stopped();

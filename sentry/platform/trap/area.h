@@ -91,7 +91,8 @@ struct Area {
   static constexpr size_t kOperations = 48;
   static constexpr uint64_t kStack = 0x1000, kStackSize = 0x2000;        // offset of the shim's stack
   static constexpr uint64_t kAltStack = 0x3000, kAltStackSize = 0xd000;  // and of that for signals
-  static constexpr uint64_t kData = 0x10000, kDataSize = 0x10000;
+  static constexpr uint64_t kData = 0x10000, kDataSize = 0xe000;
+  static constexpr uint64_t kAlong = 0x1e000, kAlongSize = 0x2000;  // what came along with the call
 
   alignas(64) uint32_t turn;  // Turn; the word that the thread sleeps on
   uint32_t sleeping;          // by the shim: it sleeps, or is about to
@@ -111,6 +112,7 @@ struct Area {
   uint32_t stepping;     // by the shim's signal handler: the guest's trap flag was set when it came in
   uint32_t local_calls;  // how many the shim has answered since the last report
   alignas(64) Registers registers;
+  uint64_t along_address, along_length;  // a piece of guest memory that the call will ask for
   Operation operations[kOperations];
 };
 static_assert(sizeof(Area) <= Area::kStack);

@@ -78,6 +78,7 @@ Trap TrapContext::run(Registers& registers) {
                 identity_.euid,
                 identity_.gid,
                 identity_.egid};
+  thread.along_length = 0;
   platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
   platform_.wait_for_report(thread);

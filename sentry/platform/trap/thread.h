@@ -43,6 +43,7 @@ struct Thread {
   Report report = Report::kDone;
   Mode mode = Mode::kFrame;
   uint64_t frame = 0;
+  uint64_t along_address = 0, along_length = 0;  // guest memory that came with the call, in the area
   FaultInfo fault{};
   Registers registers{};
 

@@ -191,6 +191,9 @@ void TrapPlatform::took(Thread& thread) {
     thread.frame = area.frame;
     thread.fault = area.fault;
     thread.registers = area.registers;
+    thread.along_address = area.along_address;
+    thread.along_length = report == Report::kCall && thread.mode == Mode::kJump ? area.along_length : 0;
+    if (thread.along_length > Area::kAlongSize) thread.along_length = 0;
     const bool frame = thread.mode == Mode::kFrame && plausible_frame(thread.slot.address(), thread.frame);
     if (thread.report > Report::kBroken || !(frame || thread.mode == Mode::kJump))
       thread.report = Report::kBroken;

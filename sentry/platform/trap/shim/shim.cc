@@ -296,6 +296,59 @@ bool answer(Area& area) {
   return true;
 }
 
+// What a call reads travels with it: paths and small buffers. Never a futex's word, which must be looked at
+// once its waiter is queued.
+void bring_along(Area& area) {
+  constexpr uint64_t kPath = 256, kPageSize = 4096;
+  const Registers& registers = area.registers;
+  uint64_t address = 0, length = kPath;
+  switch (static_cast<uint32_t>(registers.rax)) {
+    case 2:   // open
+    case 4:   // stat
+    case 6:   // lstat
+    case 21:  // access
+    case 59:  // execve
+    case 76:  // truncate
+    case 80:  // chdir
+    case 83:  // mkdir
+    case 84:  // rmdir
+    case 85:  // creat
+    case 87:  // unlink
+    case 89:  // readlink
+    case 90:  // chmod
+      address = registers.rdi;
+      break;
+    case 257:  // openat
+    case 258:  // mkdirat
+    case 262:  // newfstatat
+    case 263:  // unlinkat
+    case 267:  // readlinkat
+    case 268:  // fchmodat
+    case 269:  // faccessat
+    case 332:  // statx
+    case 437:  // openat2
+    case 439:  // faccessat2
+      address = registers.rsi;
+      break;
+    case 1:   // write
+    case 18:  // pwrite64
+    case 44:  // sendto
+      address = registers.rsi;
+      length = registers.rdx;
+      if (length > Area::kAlongSize) return;
+      break;
+    default:
+      return;
+  }
+  // A path may end where its page does.
+  const uint64_t room = kPageSize - address % kPageSize;
+  if (length == kPath && room < length) length = room;
+  void* const place = reinterpret_cast<char*>(&area) + Area::kAlong;
+  const uint64_t left = shim_copy(place, reinterpret_cast<const void*>(address), length);
+  area.along_address = address;
+  area.along_length = length - left;
+}
+
 // Into guest code, once the sentry says so, by a frame unless it can be left by a jump.
 [[noreturn]] void go_back(Area& area) {
   serve(area);
@@ -321,7 +374,10 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
   // The alternate stack lies in the area.
   Area& area = *reinterpret_cast<Area*>(reinterpret_cast<uint64_t>(raw_context) & ~(kAreaSize - 1));
   const bool slow_call = signo == kSigsys && state.rip == reinterpret_cast<uint64_t>(shim_slow_return);
-  const bool inside = !slow_call && state.rip >= kShimText && state.rip < kShimText + kShimTextSize;
+  // The shim reads clocks by the vDSO's code.
+  const bool in_shim = state.rip >= kShimText && state.rip < kShimText + kShimTextSize;
+  const bool in_vdso = state.rip >= kVdso && state.rip < kVdso + kVdsoRoom;
+  const bool inside = !slow_call && (in_shim || in_vdso);
   if (inside) {
     if (signo == kKick) {
       store(area.interrupted, 1);
@@ -372,6 +428,7 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
 }
 
 void shim_jump(Area* area) {
+  area->along_length = 0;
   if (area->stepping != 0) {
     area->stepping = 0;
     area->registers.eflags |= kTrapFlag;
@@ -383,6 +440,7 @@ void shim_jump(Area* area) {
     area->registers.fs_base = read_fs();
     area->registers.gs_base = 0;
     area->mode = static_cast<uint32_t>(Mode::kJump);
+    bring_along(*area);
     hand_over(*area, Report::kCall);
     go_back(*area);
   }
