@@ -75,9 +75,13 @@ TEST_F(Bundle, IdIsTakenWhileItRuns) {
   save();
   Running first = Running::start(words());
   ASSERT_EQ(first.read_line(), "ready");
-  std::ifstream state(folder_ + "/state/box/state.json");
-  const json document = json::parse(state)["state"];
-  EXPECT_EQ(document["status"], "running");
+  json document;
+  // The program may be heard before the command has written down that it runs.
+  EXPECT_TRUE(command::eventually([&] {
+    std::ifstream state(folder_ + "/state/box/state.json");
+    document = json::parse(state)["state"];
+    return document["status"] == "running";
+  }));
   EXPECT_EQ(document["pid"], first.pid());
   EXPECT_EQ(document["bundle"], folder_);
   const Finished second = run(words());
