@@ -1,5 +1,6 @@
 #include "sentry/init/sandbox.h"
 
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -116,6 +117,10 @@ class Sandbox {
 }  // namespace
 
 int run_sandbox(const boot::Boot& boot) {
+  // Data on its way into guest memory waits in the heap, up to a large read's worth: the pages of that are not to be
+  // given back and taken again for each.
+  ::mallopt(M_TRIM_THRESHOLD, 2 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 512 << 10);
   ::signal(SIGPIPE, SIG_IGN);
   // Everything that the surface no longer allows happens in the constructor.
   static Sandbox* sandbox = new Sandbox(boot);
