@@ -117,8 +117,8 @@ class Sandbox {
 }  // namespace
 
 int run_sandbox(const boot::Boot& boot) {
-  // Data on its way into guest memory waits in the heap, up to a large read's worth: the pages of that are not to be
-  // given back and taken again for each.
+  // Data on its way into guest memory waits in the heap, up to a large read's worth: the pages of that are
+  // not to be given back and taken again for each.
   ::mallopt(M_TRIM_THRESHOLD, 2 << 20);
   ::mallopt(M_MMAP_THRESHOLD, 512 << 10);
   ::signal(SIGPIPE, SIG_IGN);

@@ -227,7 +227,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
   const uint32_t sequence = sequence_;  // others go on while the parent is at it
-  auto child = std::make_shared<Thread>();
+  auto child = make_thread();
   child->slot = platform_.take_slot(parent.slot.place);
   child->area = platform_.area_of(child->slot);
   Area& area = *child->area;
@@ -291,7 +291,7 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
   const Reservation reserved(static_cast<TrapContext&>(caller).thread());
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
-  auto child = std::make_shared<Thread>();
+  auto child = make_thread();
   uint32_t count = 0;
   Area& from = *parent.area;
   parent.consents.clear();

@@ -50,6 +50,13 @@ struct Operation {
 
 enum class Turn : uint32_t { kGuest, kSentry };
 
+// What the sentry has done about a report.
+enum class Taken : uint32_t {
+  kNot,
+  kSeen,   // an answer may come soon
+  kWaits,  // for something to happen: it will take a while
+};
+
 // What the shim reports with the turn.
 enum class Report : uint32_t {
   kCall,         // registers.rax is the number, rip behind the instruction
@@ -96,7 +103,7 @@ struct Area {
 
   alignas(64) uint32_t turn;  // Turn; the word that the thread sleeps on
   uint32_t sleeping;          // by the shim: it sleeps, or is about to
-  uint32_t taken;             // by the sentry: it has seen the report
+  uint32_t taken;             // by the sentry: Taken
   uint32_t interrupted;       // by the shim's signal handler: kKick came while the shim ran
   uint32_t report;            // Report
   uint32_t mode;              // Mode, of the report and of the way back

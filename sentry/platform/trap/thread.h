@@ -51,7 +51,8 @@ struct Thread {
   bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell
   std::vector<Operation> consents;  // host calls that it has been ordered and that notify, in order
   size_t consented = 0;
-  bool interrupt = false;       // asked for while it did not run
+  bool interrupt = false;  // asked for while it did not run
+  std::weak_ptr<Thread> self;
   std::vector<Fiber*> waiters;  // for a change of state
   Fiber* runner = nullptr;      // the fiber that runs guest code by it
   bool reserved = false;
@@ -61,6 +62,12 @@ struct Thread {
     for (Fiber* fiber : waiters) fiber->wake();
   }
 };
+
+inline std::shared_ptr<Thread> make_thread() {
+  auto thread = std::make_shared<Thread>();
+  thread->self = thread;
+  return thread;
+}
 
 // One fiber at a time has a stopped thread carry something out.
 class Reservation {

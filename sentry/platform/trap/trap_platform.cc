@@ -28,8 +28,9 @@ namespace sentry::platform::trap {
 namespace {
 
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
-constexpr size_t kReapAt = 32;           // stubs that have been killed, when the sentry is too busy to sleep
-constexpr uint64_t kContinue = 1;        // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+constexpr size_t kFresh = 64;
+constexpr size_t kReapAt = 32;     // stubs that have been killed, when the sentry is too busy to sleep
+constexpr uint64_t kContinue = 1;  // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
 // How long the sentry looks for a thread's next call before it goes to sleep, and how often a thread looks
 // for its answer: what a sleep and a wake across processors cost, about.
@@ -85,7 +86,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   told_->awake = 1;
   told_->local = 1;
 
-  zygote_thread_ = std::make_shared<Thread>();
+  zygote_thread_ = make_thread();
   zygote_thread_->slot = take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
   const uint64_t clock = find_vdso_clock();
@@ -179,7 +180,8 @@ bool TrapPlatform::look(Thread& thread) {
 
 void TrapPlatform::took(Thread& thread) {
   Area& area = *thread.area;
-  area.taken = 1;
+  area.taken = static_cast<uint32_t>(Taken::kSeen);
+  if (fresh_.size() < kFresh) fresh_.push_back(thread.self.lock());
   std::erase(running_, &thread);
   expected_notifications_ -= thread.consents.size() - thread.consented;
   thread.consents.clear();
@@ -247,6 +249,11 @@ bool TrapPlatform::collect() {
 }
 
 bool TrapPlatform::linger(Deadline until) {
+  // Every fiber waits for something: so do the calls that came since.
+  for (const auto& thread : fresh_)
+    if (thread != nullptr && thread->state == Thread::State::kStopped)
+      __atomic_store_n(&thread->area->taken, static_cast<uint32_t>(Taken::kWaits), __ATOMIC_RELEASE);
+  fresh_.clear();
   if (linger_ == 0 || running_.empty()) return false;
   const Nanoseconds start = monotonic_now();
   Nanoseconds end = start + linger_;

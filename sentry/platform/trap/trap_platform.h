@@ -92,6 +92,7 @@ class TrapPlatform final : public Platform {
   std::unordered_map<pid_t, TrapAddressSpace*> spaces_;  // by process
   std::unordered_map<pid_t, Dying> dying_;               // killed, not yet reaped
   std::vector<std::function<void()>> let_go_;            // for when nothing is dying or unconfirmed
+  std::vector<std::shared_ptr<Thread>> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
   Nanoseconds linger_ = 0;
   std::unique_ptr<TrapAddressSpace> zygote_;

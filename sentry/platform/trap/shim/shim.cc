@@ -35,7 +35,6 @@ void shim_signal(int signo, const void* info, void* context);
 
 namespace {
 
-constexpr uint32_t kSpinsOnceTaken = 600;
 constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
@@ -93,16 +92,9 @@ void hand_over(Area& area, Report report) {
   area.taken = 0;
   store(area.turn, kTurnSentry);
   fence();
-  uint32_t left = load(notice().awake) != 0 ? notice().spins : 0;
-  bool taken = false;
-  while (left != 0) {
+  for (uint32_t left = load(notice().awake) != 0 ? notice().spins : 0; left != 0; --left) {
     if (load(area.turn) == kTurnGuest) return;
-    if (!taken && load(area.taken) != 0) {
-      // Most answers come soon after the sentry has seen the call; what waits for something can sleep.
-      taken = true;
-      left = left < kSpinsOnceTaken ? left : kSpinsOnceTaken;
-    }
-    --left;
+    if (load(area.taken) == static_cast<uint32_t>(Taken::kWaits)) break;
   }
   while (load(area.turn) != kTurnGuest) {
     if (load(notice().awake) == 0 && load(area.taken) == 0) {
