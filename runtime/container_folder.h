@@ -37,6 +37,8 @@ class ContainerFolder {
   Outcome<> write_file(const std::string& name, const std::string& bytes) const;
   // The folder stays when this object goes.
   void leave() { remove_ = false; }
+  // In a forked process that acts on the container from outside: its copy of the lock would keep it alive.
+  void let_go_of_lock() { lock_.reset(); }
 
  private:
   ContainerFolder(std::string path, sentry::Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}

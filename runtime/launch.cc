@@ -404,6 +404,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     if (!separate_start) return;
     starter = ::fork();
     if (starter != 0) return;
+    launch.folder().let_go_of_lock();
     const Outcome<KnownContainer> known = KnownContainer::find(globals.root, options.id);
     const Outcome<> done = known ? start_container(*known, log) : Outcome<>(known.error());
     ::_exit(done ? 0 : log.report(done.error()));
