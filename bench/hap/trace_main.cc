@@ -38,12 +38,23 @@ std::string status_field(pid_t pid, const std::string& field) {
   return "?";
 }
 
+// Whether a process waits for the answer to a seccomp notification. With
+// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV nothing but SIGKILL gets it out of that wait, seccomp_unotify(2):
+// whoever attached to it would wait for ever.
+bool held_by_notification(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/wchan");
+  std::string where;
+  file >> where;
+  return where.starts_with("seccomp_do_user_notification");
+}
+
 // The seccomp filters of a process, by PTRACE_SECCOMP_GET_FILTER, ptrace(2).
 std::vector<std::vector<sock_filter>> filters_of(pid_t pid) {
   const auto check = [&](long answer, const char* what) {
     if (answer < 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(errno));
     return answer;
   };
+  if (held_by_notification(pid)) throw std::runtime_error("held in a seccomp notification");
   check(ptrace(PTRACE_SEIZE, pid, 0, 0), "PTRACE_SEIZE");
   check(ptrace(PTRACE_INTERRUPT, pid, 0, 0), "PTRACE_INTERRUPT");
   int status;
