@@ -35,8 +35,13 @@ using Clock = std::chrono::steady_clock;
 void write_file(const std::string& path, const std::string& text, int extra_flags = 0) {
   const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | extra_flags));
   if (!file) fail("cannot open " + path, errno);
-  if (write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-    fail("cannot write '" + text + "' to " + path, errno);
+  size_t done = 0;
+  do {  // a list of functions is taken one word a call
+    const ssize_t written = write(file.get(), text.data() + done, text.size() - done);
+    if (written < 0 || (written == 0 && done < text.size()))
+      fail("cannot write '" + text.substr(done) + "' to " + path, errno);
+    done += static_cast<size_t>(written);
+  } while (done < text.size());
 }
 
 std::string read_file(const std::string& path) {
