@@ -28,7 +28,7 @@ helper=$!
 read -r port <ready
 echo "== ps"
 ps -o pid=,ppid=,nlwp=,comm=,args= -p "$helper" | sed -E "s/ +/ /g; s/^ //; s/$helper/PID/; s/ $$ / PPID /; s|$work|WORK|"
-ps -eo pid,stat,etimes,rss,vsz,pcpu,user,wchan,tty,cmd >all; grep -c helper.py all
+ps -ww -eo pid,stat,etimes,rss,vsz,pcpu,user,wchan,tty,cmd >all; grep -c -F "helper.py $work" all
 ps -L -p "$helper" -o lwp= | wc -l
 [[ $(ps -o rss= -p "$helper") -gt 1000 && $(ps -o vsz= -p "$helper") -gt 5000 ]] && echo "sizes"
 pgrep -f helper.py | grep -c -x "$helper"
