@@ -346,6 +346,20 @@ void TrapPlatform::notified() {
     if (thread->state == Thread::State::kRunning || thread->state == Thread::State::kServing) took(*thread);
     return;
   }
+  // A call that the host starts again for a signal's sake comes again: it has not been carried out yet.
+  if (thread->consented > 0) {
+    const Operation& last = thread->consents[thread->consented - 1];
+    if (static_cast<uint64_t>(request.data.nr) == last.number &&
+        std::equal(arguments, arguments + 6, last.a)) {
+      const bool next_too = thread->consented < thread->consents.size() &&
+                            thread->consents[thread->consented].number == last.number &&
+                            std::equal(last.a, last.a + 6, thread->consents[thread->consented].a);
+      if (!next_too) {
+        answer(request.id, true);
+        return;
+      }
+    }
+  }
   if (thread->consented < thread->consents.size()) {
     const Operation& order = thread->consents[thread->consented];
     if (static_cast<uint64_t>(request.data.nr) == order.number &&

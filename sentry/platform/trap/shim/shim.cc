@@ -35,6 +35,7 @@ void shim_signal(int signo, const void* info, void* context);
 
 namespace {
 
+constexpr int64_t kInterrupted = -4;  // EINTR
 constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
@@ -160,7 +161,9 @@ bool operate(Area& area, bool stop_at_failure) {
   for (uint32_t i = 0; i < count && i < Area::kOperations; ++i) {
     Operation& operation = area.operations[i];
     const bool host = operation.number < Operation::kNotHost;
-    operation.result = carry_out(area, operation);
+    // A kick may come before the sentry has heard of the call.
+    do operation.result = carry_out(area, operation);
+    while (operation.result == kInterrupted);
     if (host && stop_at_failure && operation.result < 0 && operation.result > -4096) {
       area.failed = i;
       fine = false;
