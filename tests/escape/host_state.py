@@ -76,12 +76,22 @@ def main():
         deadline = time.monotonic() + 10
         while len(descendants(process.pid)) < 4 and time.monotonic() < deadline:
             time.sleep(0.02)
-        inspect(process.pid)
+        inspect_all(process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     print("host state:", "FAILED" if failed else "as promised")
     return failed
+
+
+def inspect_all(command):
+    """The stub that a program has left by exec(2) may end while it is being looked at: then once more."""
+    for attempt in range(10):
+        try:
+            return inspect(command)
+        except (FileNotFoundError, ProcessLookupError):
+            if attempt == 9 or failed:
+                raise
 
 
 def inspect(command):
