@@ -17,6 +17,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -58,18 +59,21 @@ std::string program_of(pid_t pid) {
   return size < 0 ? "" : std::string(path, static_cast<size_t>(size));
 }
 
-// Where the program's first segment is mapped: the first line of /proc/PID/maps that names it.
-uint64_t mapped_at(pid_t pid, const std::string& path) {
+// Where the program's first segment is mapped: the first line of /proc/PID/maps that names it. Nothing where
+// none does: a sentry's stubs come from its program, and have unmapped it.
+std::optional<uint64_t> mapped_at(pid_t pid, const std::string& path) {
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
   for (std::string line; std::getline(maps, line);) {
     if (line.ends_with(path)) return std::stoull(line, nullptr, 16);
   }
-  fail("process " + std::to_string(pid) + " does not map " + path);
+  return std::nullopt;
 }
 
 class Watcher {
  public:
   void attach(pid_t pid, const std::string& path) {
+    const std::optional<uint64_t> start = mapped_at(pid, path);
+    if (!start) return;
     // The leader first: it shows whether somebody else traces the process.
     if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACECLONE) != 0) {
       if (errno == EPERM || errno == ESRCH) return;
@@ -95,7 +99,7 @@ class Watcher {
     auto process = std::make_shared<Process>(
         Process{pid,
                 &watched,
-                mapped_at(pid, path) - watched.program.first_address,
+                *start - watched.program.first_address,
                 Fd(open(("/proc/" + std::to_string(pid) + "/mem").c_str(), O_RDWR | O_CLOEXEC)),
                 {}});
     if (!process->memory) fail("cannot open the memory of process " + std::to_string(pid), errno);
