@@ -35,36 +35,14 @@ using Clock = std::chrono::steady_clock;
 void write_file(const std::string& path, const std::string& text, int extra_flags = 0) {
   const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | extra_flags));
   if (!file) fail("cannot open " + path, errno);
-  size_t done = 0;
-  do {  // a list of functions is taken one word a call
-    const ssize_t written = write(file.get(), text.data() + done, text.size() - done);
-    if (written < 0 || (written == 0 && done < text.size()))
-      fail("cannot write '" + text.substr(done) + "' to " + path, errno);
-    done += static_cast<size_t>(written);
-  } while (done < text.size());
+  if (write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    fail("cannot write '" + text + "' to " + path, errno);
 }
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path);
   if (!file) fail("cannot read " + path, errno);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// Kernel functions whose name is theirs alone, by address: those that set_ftrace_notrace can name.
-std::unordered_map<uint64_t, std::string> unique_names() {
-  std::ifstream file("/proc/kallsyms");
-  std::unordered_map<uint64_t, std::string> names;
-  std::unordered_map<std::string, unsigned> uses;
-  std::string address, type, name;
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    words >> address >> type >> name;
-    if (type != "t" && type != "T" && type != "w" && type != "W") continue;
-    names[std::stoull(address, nullptr, 16)] = name;
-    ++uses[name];
-  }
-  std::erase_if(names, [&](const auto& entry) { return uses[entry.second] > 1; });
-  return names;
 }
 
 // The private instance, set up for one mode, and its buffers.
@@ -86,7 +64,6 @@ class Instance {
     follow("1");
     if (exists("/options/function-fork")) write_file(base_ + "/options/function-fork", "1");
     write_file(base_ + "/options/event-fork", "1");
-    if (functions) names_ = unique_names();
     const std::string tracer = functions ? "function" : "nop";
     if (read_file(base_ + "/current_tracer") != tracer + "\n") write_file(base_ + "/current_tracer", tracer);
     for (const auto& entry : std::filesystem::directory_iterator(base_ + "/per_cpu")) {
@@ -132,30 +109,6 @@ class Instance {
     }
   }
 
-  // Begins a phase: everything is to be seen again.
-  void watch_all() {
-    if (mode_ != Mode::kFunctions) return;
-    waiting_.clear();
-    write_file(base_ + "/set_ftrace_notrace", "", O_TRUNC);
-  }
-
-  // No longer traces functions that have been entered kHot times in this phase: whether they were reached
-  // is known, and they are most of the events. What such a function might yet do in softirq context goes
-  // unseen.
-  void leave_hot(TraceCounts& counts) {
-    if (mode_ != Mode::kFunctions) return;
-    const std::vector<uint64_t> hot = counts.functions.take_hot();
-    waiting_.insert(waiting_.end(), hot.begin(), hot.end());
-    if (waiting_.size() < kBatch) return;
-    std::string text;
-    for (const uint64_t address : waiting_) {
-      const auto name = names_.find(address);
-      if (name != names_.end()) text += name->second + "\n";
-    }
-    waiting_.clear();
-    if (!text.empty()) write_file(base_ + "/set_ftrace_notrace", text, O_APPEND);
-  }
-
   // Adds events that the kernel could not store since the last call.
   void add_lost(TraceCounts& counts) {
     for (Buffer& buffer : buffers_) {
@@ -191,9 +144,6 @@ class Instance {
   uint16_t sys_enter_type_ = 0;
   std::vector<Buffer> buffers_;
   // Each change of the list walks all functions of the kernel, so several go at once.
-  static constexpr size_t kBatch = 16;
-  std::vector<uint64_t> waiting_;
-  std::unordered_map<uint64_t, std::string> names_;
   std::array<char, 1 << 16> page_;  // a read gives at most one page, whose size the kernel chooses
 };
 
@@ -328,7 +278,6 @@ class Conversation {
     }
     if (trace_ != nullptr) {
       trace_->drain(counts);
-      trace_->leave_hot(counts);
     }
     if (Clock::now() > deadline_)
       fail(std::string("out of time waiting for '") + wanted + "'; the command said:\n" + recording_.output);
@@ -395,7 +344,6 @@ Recording record(const Request& request) {
   auto began = Clock::now();
   if (trace != nullptr) {
     trace->follow(trace->marker_pid());
-    trace->watch_all();
     trace->start();
   }
   if (write(child.release.get(), "", 1) != 1) fail("the command is gone", errno);
@@ -404,7 +352,6 @@ Recording record(const Request& request) {
   recording.setup_s = seconds_since(began);
 
   if (request.at_ready) request.at_ready(child.pid);
-  if (trace != nullptr) trace->watch_all();
   began = Clock::now();
   if (trace != nullptr) trace->start();
   if (!request.external.empty()) conversation.run_external(request.external, recording.steady);

@@ -57,15 +57,13 @@ void FunctionCounts::add(uint64_t address, Context context) {
   const uint64_t offset = address - kTextBase;
   Page*& page = pages_[offset >> kPageBits];
   if (page == nullptr) page = owned_.emplace_back(std::make_unique<Page>()).get();
-  const uint64_t count = ++page->counts[which][offset & ((uint64_t{1} << kPageBits) - 1)];
-  if (context == Context::kTask && count == kHot) hot_.push_back(address);
+  ++page->counts[which][offset & ((uint64_t{1} << kPageBits) - 1)];
 }
 
 void FunctionCounts::clear() {
   std::fill(pages_.begin(), pages_.end(), nullptr);
   owned_.clear();
   elsewhere_.clear();
-  hot_.clear();
 }
 
 std::vector<FunctionCounts::Entry> FunctionCounts::entries() const {

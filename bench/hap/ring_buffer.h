@@ -48,10 +48,6 @@ class FunctionCounts {
   // All functions seen, by ascending address.
   std::vector<Entry> entries() const;
 
-  // Functions that have just been entered for the kHot-th time in the tenant's context, since the last call.
-  std::vector<uint64_t> take_hot() { return std::exchange(hot_, {}); }
-  static constexpr uint64_t kHot = 300;
-
  private:
   // Kernel text and modules lie in the top 2 GiB (Documentation/x86/x86_64/mm.rst), so that a table by page
   // and offset replaces hashing: a run has tens of millions of events.
@@ -63,7 +59,6 @@ class FunctionCounts {
   std::vector<Page*> pages_ = std::vector<Page*>((uint64_t{1} << 31) >> kPageBits);
   std::vector<std::unique_ptr<Page>> owned_;
   std::unordered_map<uint64_t, Entry> elsewhere_;
-  std::vector<uint64_t> hot_;
 };
 
 // What has been read of one trace.

@@ -144,18 +144,6 @@ TEST(RingBuffer, ReportsBrokenPages) {
   EXPECT_EQ(counts.malformed, 3u);
 }
 
-TEST(FunctionCounts, TellsOnceWhatIsHot) {
-  FunctionCounts counts;
-  for (uint64_t i = 1; i < FunctionCounts::kHot; ++i) counts.add(kFunction, FunctionCounts::Context::kTask);
-  for (uint64_t i = 0; i < 2 * FunctionCounts::kHot; ++i)
-    counts.add(kModuleFunction, FunctionCounts::Context::kSoftIrq);
-  EXPECT_TRUE(counts.take_hot().empty());
-  counts.add(kFunction, FunctionCounts::Context::kTask);
-  EXPECT_EQ(counts.take_hot(), std::vector<uint64_t>{kFunction});
-  counts.add(kFunction, FunctionCounts::Context::kTask);
-  EXPECT_TRUE(counts.take_hot().empty());
-}
-
 TEST(FunctionCounts, KeepsAddressesOutsideTheKernelsText) {
   FunctionCounts counts;
   counts.add(0x1000, FunctionCounts::Context::kTask);
