@@ -83,7 +83,7 @@ Result<> TrapAddressSpace::advise(uint64_t address, uint64_t length, int advice)
   thread->area->operations[0] = operation;
   thread->area->operation_count = 1;
   thread->consents = {operation};
-  if (!serve(*thread)) return Errno(ESRCH);
+  if (!serve(*thread, kToPopulate)) return Errno(ESRCH);
   const int64_t result = thread->area->operations[0].result;
   if (result < 0 && result > -4096) return Errno(static_cast<int>(-result));
   return {};
@@ -130,8 +130,9 @@ bool TrapAddressSpace::load(Thread& thread) {
   return queue_.empty();
 }
 
-bool TrapAddressSpace::serve(Thread& thread) {
+bool TrapAddressSpace::serve(Thread& thread, unsigned rounds) {
   platform_.give_turn(thread, Command::kServe, Thread::State::kServing);
+  platform_.expect(thread, rounds);
   platform_.wait_while(thread, Thread::State::kServing);
   return thread.state == Thread::State::kStopped;
 }
@@ -215,10 +216,31 @@ Result<> TrapAddressSpace::settle(Context& caller) {
   return {};
 }
 
-AreaSlot TrapAddressSpace::new_place() {
-  AreaSlot slot = platform_.take_slot(next_place_++);
-  slots_.push_back(slot);
+std::optional<AreaSlot> TrapAddressSpace::new_place() {
+  if (next_place_ >= kAreaSlots) return std::nullopt;
+  const std::optional<AreaSlot> slot = platform_.take_slot(next_place_);
+  if (!slot) return std::nullopt;
+  ++next_place_;
+  slots_.push_back(*slot);
   return slot;
+}
+
+// What the parent says is a lie if it never asked for the clone, or if nothing comes of one that succeeded.
+void TrapAddressSpace::await_birth(Thread& parent, Thread& child, int64_t result, pid_t newest) {
+  const bool cloned = parent.obeyed || parent.state == Thread::State::kDead;
+  if (child.state == Thread::State::kUnborn && result > 0 && parent.obeyed) {
+    platform_.expect(child, kToBeBorn);
+    platform_.wait_while(child, Thread::State::kUnborn);
+  }
+  if (parent.cloned_again) platform_.expect_strays(newest);
+  if (child.state == Thread::State::kStopped) return;
+  std::erase_if(platform_.births_, [&](const auto& birth) { return birth.get() == &child; });
+  --platform_.expected_notifications_;
+  if (cloned) platform_.expect_strays(newest);  // perhaps it runs, unheard of
+  if (parent.state == Thread::State::kDead || (result <= 0 && parent.obeyed)) return;
+  if (&parent == platform_.zygote_thread_.get()) return;
+  log("stub {} has not made the clone that it reports; its process is ended", parent.process);
+  platform_.kill_process(parent.process);
 }
 
 // `pristine`: of the zygote, whose child starts with nothing; else the child goes on as the parent would.
@@ -227,8 +249,10 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
   const uint32_t sequence = sequence_;  // others go on while the parent is at it
+  const std::optional<AreaSlot> slot = platform_.take_slot(parent.slot.place);
+  if (!slot) return Errno(EAGAIN);
   auto child = make_thread();
-  child->slot = platform_.take_slot(parent.slot.place);
+  child->slot = *slot;
   child->area = platform_.area_of(child->slot);
   Area& area = *child->area;
   area.turn = static_cast<uint32_t>(Turn::kSentry);
@@ -254,14 +278,11 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   parent.consented = 0;
   platform_.births_.push_back(child);
   ++platform_.expected_notifications_;
+  const pid_t newest = platform_.newest_;
   const bool served = serve(parent);
   const int64_t result = served ? parent.area->operations[0].result : -EAGAIN;
-  // The clone may have been made even if the parent says no: it has until its parent has been heard.
-  if (child->state == Thread::State::kUnborn && result > 0)
-    platform_.wait_while(*child, Thread::State::kUnborn);
+  await_birth(parent, *child, result, newest);
   if (child->state != Thread::State::kStopped) {
-    std::erase(platform_.births_, child);
-    --platform_.expected_notifications_;
     platform_.free_slots_.push_back(child->slot.index);
     return Errno(result < 0 && result > -4096 ? static_cast<int>(-result) : EAGAIN);
   }
@@ -300,8 +321,9 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
     child->slot = idle_.back();
     idle_.pop_back();
   } else {
-    if (next_place_ >= kAreaSlots) return Errno(EAGAIN);
-    child->slot = new_place();
+    const std::optional<AreaSlot> slot = new_place();
+    if (!slot) return Errno(EAGAIN);
+    child->slot = *slot;
     const Operation mapping{SYS_mmap,
                             {child->slot.address(), kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                              static_cast<uint64_t>(platform_.areas_.get()), child->slot.file_offset()},
@@ -332,13 +354,11 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
       clone_call(kThreadFlags, child->slot.address() + Area::kStack + Area::kStackSize));
   platform_.births_.push_back(child);
   ++platform_.expected_notifications_;
+  const pid_t newest = platform_.newest_;
   const bool served = serve(parent);
   const int64_t result = served ? from.operations[count - 1].result : -EAGAIN;
-  if (child->state == Thread::State::kUnborn && result > 0)
-    platform_.wait_while(*child, Thread::State::kUnborn);
+  await_birth(parent, *child, result, newest);
   if (child->state != Thread::State::kStopped) {
-    std::erase(platform_.births_, child);
-    --platform_.expected_notifications_;
     idle_.push_back(child->slot);
     return Errno(result < 0 && result > -4096 ? static_cast<int>(-result) : EAGAIN);
   }

@@ -42,17 +42,22 @@ class TrapAddressSpace final : public AddressSpace {
     std::string bytes;  // kCopyOut
   };
 
+  // Rounds of patience: nothing that a thread is asked to do takes long, but for populating memory.
+  static constexpr unsigned kToServe = 20, kToPopulate = 1200, kToBeBorn = 20;
+
   Result<> order(long number, std::initializer_list<uint64_t> arguments);
   // Fills the thread's area from the queue: as much as there is room for. Whether that is all.
   bool load(Thread& thread);
   // Has operations that are in the thread's area already carried out, and waits: false if it died.
-  bool serve(Thread& thread);
+  bool serve(Thread& thread, unsigned rounds = kToServe);
   // Carries out the queue by this thread, all of it.
   bool drain(Thread& thread);
   // A thread that has stopped, if need be made to; null if all are dead. The current fiber's own for choice.
   std::optional<Reservation> reserve_stopped();
   Result<Forked> fork_by(const std::shared_ptr<Thread>& by, bool pristine);
-  AreaSlot new_place();
+  // Until a child that the parent has been ordered to make has been heard of, or cannot be.
+  void await_birth(Thread& parent, Thread& child, int64_t result, pid_t newest);
+  std::optional<AreaSlot> new_place();
 
   TrapPlatform& platform_;
   pid_t process_;

@@ -108,7 +108,7 @@ Trap TrapContext::run(Registers& registers) {
       return {Trap::Kind::kInterrupted};
     case Report::kFailed:
       log("the host refuses a mapping call of stub {}: error {}; its process is ended", thread.process,
-          -area.operations[std::min<size_t>(area.failed, Area::kOperations - 1)].result);
+          -(area.operations[std::min<size_t>(area.failed, Area::kOperations - 1)].result % 4096));
       return {Trap::Kind::kExited};
     case Report::kDone:
     case Report::kBroken:

@@ -51,7 +51,10 @@ struct Thread {
   bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell
   std::vector<Operation> consents;  // host calls that it has been ordered and that notify, in order
   size_t consented = 0;
-  bool interrupt = false;  // asked for while it did not run
+  bool obeyed = false;        // it asked for all of them before its last report
+  unsigned patience = 0;      // rounds until its process is ended for not having answered; 0: nobody waits
+  bool cloned_again = false;  // it has asked for the same clone twice
+  bool interrupt = false;     // asked for while it did not run
   std::weak_ptr<Thread> self;
   std::vector<Fiber*> waiters;  // for a change of state
   Fiber* runner = nullptr;      // the fiber that runs guest code by it

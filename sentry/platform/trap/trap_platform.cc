@@ -29,8 +29,10 @@ namespace {
 
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
 constexpr size_t kFresh = 64;
-constexpr size_t kReapAt = 32;     // stubs that have been killed, when the sentry is too busy to sleep
-constexpr uint64_t kContinue = 1;  // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+constexpr size_t kReapAt = 32;  // stubs that have been killed, when the sentry is too busy to sleep
+constexpr Nanoseconds kPatienceRound = 250'000'000;
+constexpr unsigned kToLookUp = 20;  // rounds that a kick may go unanswered; each repeats it
+constexpr uint64_t kContinue = 1;   // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
 // How long the sentry looks for a thread's next call before it goes to sleep, and how often a thread looks
 // for its answer: what a sleep and a wake across processors cost, about.
@@ -66,7 +68,8 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
       areas_(::memfd_create("areas", MFD_CLOEXEC)),
       notice_(::memfd_create("notice", MFD_CLOEXEC)),
       fpstate_size_(xsave_size()),
-      enabled_features_(read_features()) {
+      enabled_features_(read_features()),
+      patience_(loop, [this] { lose_patience(); }) {
   BULKHEAD_CHECK(fpstate_size_ < Area::kAltStackSize / 4, "vector state of {} bytes", fpstate_size_);
   BULKHEAD_CHECK(areas_ && ::ftruncate(areas_.get(), static_cast<off_t>(kSlots * kAreaSize)) == 0,
                  "memory for the areas: error {}", errno);
@@ -87,7 +90,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   told_->local = 1;
 
   zygote_thread_ = make_thread();
-  zygote_thread_->slot = take_slot(0);
+  zygote_thread_->slot = *take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
   const uint64_t clock = find_vdso_clock();
   if (clock != 0) told_->clock_gettime = kVdso + kVdsoRoom / 2 + clock;
@@ -130,16 +133,17 @@ Result<AddressSpace::Forked> TrapPlatform::new_address_space() {
 
 // ---- areas
 
-AreaSlot TrapPlatform::take_slot(uint32_t place) {
+std::optional<AreaSlot> TrapPlatform::take_slot(uint32_t place) {
   uint32_t index = 0;
   if (!free_slots_.empty()) {
     index = free_slots_.back();
     free_slots_.pop_back();
   } else {
+    // A hostile process may keep more of them than it has threads.
+    if (next_slot_ == kSlots) return std::nullopt;
     index = next_slot_++;
-    BULKHEAD_CHECK(index < kSlots, "more host threads than there are areas");
   }
-  return {index, place};
+  return AreaSlot{index, place};
 }
 
 void TrapPlatform::free_areas(const std::vector<AreaSlot>& slots) {
@@ -162,6 +166,7 @@ void TrapPlatform::give_turn(Thread& thread, Command command, Thread::State stat
   thread.state = state;
   if (state != Thread::State::kDead) running_.push_back(&thread);
   expected_notifications_ += thread.consents.size();
+  thread.cloned_again = false;
   __atomic_store_n(&area.turn, static_cast<uint32_t>(Turn::kGuest), __ATOMIC_SEQ_CST);
   if (thread.notification != 0) {
     answer(std::exchange(thread.notification, 0), thread.notification_runs);
@@ -184,8 +189,10 @@ void TrapPlatform::took(Thread& thread) {
   if (fresh_.size() < kFresh) fresh_.push_back(thread.self.lock());
   std::erase(running_, &thread);
   expected_notifications_ -= thread.consents.size() - thread.consented;
+  thread.obeyed = thread.consented == thread.consents.size();
   thread.consents.clear();
   thread.consented = 0;
+  thread.patience = 0;
   const auto report = static_cast<Report>(area.report);
   if (thread.state == Thread::State::kRunning) {
     thread.report = report;
@@ -238,7 +245,51 @@ bool TrapPlatform::stop(Thread& thread) {
   return thread.state == Thread::State::kStopped;
 }
 
-void TrapPlatform::kick(Thread& thread) { ::syscall(SYS_tgkill, thread.process, thread.tid, kKick); }
+void TrapPlatform::kick(Thread& thread) {
+  ::syscall(SYS_tgkill, thread.process, thread.tid, kKick);
+  if (thread.patience == 0) expect(thread, kToLookUp);
+}
+
+void TrapPlatform::expect(Thread& thread, unsigned rounds) {
+  if (&thread == zygote_thread_.get()) return;  // no guest code has been there
+  thread.patience = rounds;
+  if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
+}
+
+void TrapPlatform::expect_strays(pid_t newest) {
+  strays_from_ = std::min(newest, strays_from_.value_or(newest));
+  if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
+}
+
+// Rounds, not a point in time: a sandbox that has been frozen for a while is none the worse for it.
+void TrapPlatform::lose_patience() {
+  std::vector<pid_t> overdue;
+  bool more = false;
+  for (Thread* const thread : running_) {
+    if (thread->patience == 0) continue;
+    if (--thread->patience == 0) {
+      overdue.push_back(thread->process);
+      continue;
+    }
+    more = true;
+    if (thread->state == Thread::State::kRunning) ::syscall(SYS_tgkill, thread->process, thread->tid, kKick);
+  }
+  for (const auto& birth : births_) {
+    if (birth->patience == 0) continue;
+    if (--birth->patience != 0) {
+      more = true;
+      continue;
+    }
+    birth->state = Thread::State::kDead;
+    birth->wake_waiters();
+  }
+  if (strays_from_ && births_.empty()) end_strays(*std::exchange(strays_from_, std::nullopt));
+  if (more || strays_from_) patience_.arm(monotonic_now() + kPatienceRound);
+  for (const pid_t process : overdue) {
+    log("stub {} does not answer; its process is ended", process);
+    kill_process(process);
+  }
+}
 
 bool TrapPlatform::collect() {
   bool any = false;
@@ -296,7 +347,7 @@ void TrapPlatform::answer(uint64_t id, bool run) {
 }
 
 void TrapPlatform::born(Thread& thread, pid_t tid, uint64_t notification, bool runs) {
-  thread.tid = tid;
+  thread.tid = newest_ = tid;
   thread.notification = notification;
   thread.notification_runs = runs;
   thread.state = Thread::State::kStopped;
@@ -355,6 +406,8 @@ void TrapPlatform::notified() {
                             thread->consents[thread->consented].number == last.number &&
                             std::equal(last.a, last.a + 6, thread->consents[thread->consented].a);
       if (!next_too) {
+        // A guest may say so, and make more children than one.
+        if (last.number == SYS_clone) thread->cloned_again = true;
         answer(request.id, true);
         return;
       }
@@ -389,6 +442,7 @@ void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
   expected_notifications_ -= thread->consents.size() - thread->consented;
   thread->consents.clear();
   thread->consented = 0;
+  thread->patience = 0;
   const auto found = threads_.find(thread->tid);
   if (found != threads_.end() && found->second == thread) threads_.erase(found);
   thread->wake_waiters();
@@ -410,29 +464,51 @@ void TrapPlatform::reap() {
     int status = 0;
     const pid_t pid = ::wait4(-1, &status, __WALL | WNOHANG, nullptr);
     if (pid <= 0) return;
-    if (pid == zygote_thread_->tid) {
-      // Somebody outside did it, and nothing can be started without it.
-      log("the first stub was killed (signal 9), and the sandbox with it");
-      ::_exit(128 + SIGKILL);
-    }
-    const auto alive = spaces_.find(pid);
-    if (alive != spaces_.end()) {
-      // Killed from outside, or by a fault that nothing could take. The address space still stands above.
-      const auto threads = alive->second->threads_;
-      for (const auto& thread : threads) forget(thread);
-      alive->second->ended_ = true;
-      spaces_.erase(alive);
-      continue;
-    }
-    const auto dying = dying_.find(pid);
-    if (dying == dying_.end()) continue;
-    free_areas(dying->second.slots);
-    dying_.erase(dying);
-    if (dying_.empty()) {
-      const auto actions = std::exchange(let_go_, {});
-      for (const auto& action : actions) action();
-    }
+    ended(pid);
   }
+}
+
+void TrapPlatform::ended(pid_t pid) {
+  if (pid == zygote_thread_->tid) {
+    // Somebody outside did it, and nothing can be started without it.
+    log("the first stub was killed (signal 9), and the sandbox with it");
+    ::_exit(128 + SIGKILL);
+  }
+  const auto alive = spaces_.find(pid);
+  if (alive != spaces_.end()) {
+    // Killed from outside, or by a fault that nothing could take. The address space still stands above.
+    const auto threads = alive->second->threads_;
+    for (const auto& thread : threads) forget(thread);
+    alive->second->ended_ = true;
+    spaces_.erase(alive);
+    return;
+  }
+  const auto dying = dying_.find(pid);
+  if (dying == dying_.end()) return;
+  free_areas(dying->second.slots);
+  dying_.erase(dying);
+  if (dying_.empty()) {
+    const auto actions = std::exchange(let_go_, {});
+    for (const auto& action : actions) action();
+  }
+}
+
+void TrapPlatform::end_strays(pid_t after) {
+  // The host counts upwards, and starts over at its limit.
+  constexpr pid_t kBeyond = 1024, kMost = 1 << 16;
+  const auto look_for = [this](pid_t from, pid_t to) {
+    for (pid_t pid = from; pid < to && pid - from < kMost; ++pid) {
+      if (spaces_.contains(pid) || dying_.contains(pid) || pid == zygote_thread_->tid) continue;
+      int status = 0;
+      const pid_t found = ::wait4(pid, &status, __WALL | WNOHANG, nullptr);
+      if (found == pid) ended(pid);
+      if (found != 0) continue;
+      log("stub {} has come into being behind our back, and is ended", pid);
+      ::kill(pid, SIGKILL);
+    }
+  };
+  if (newest_ < after) look_for(2, newest_ + kBeyond);
+  look_for(after + 1, std::max(after, newest_) + kBeyond);
 }
 
 void TrapPlatform::when_let_go(std::function<void()> action) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -40,7 +41,7 @@ class TrapPlatform final : public Platform {
   uint64_t enabled_features() const { return enabled_features_; }
 
   // Areas.
-  AreaSlot take_slot(uint32_t place);
+  std::optional<AreaSlot> take_slot(uint32_t place);
   void free_areas(const std::vector<AreaSlot>& slots);
   Area* area_of(const AreaSlot& slot) const;
 
@@ -56,6 +57,11 @@ class TrapPlatform final : public Platform {
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
+  // Ends the thread's process unless it answers within this many rounds of kPatienceRound.
+  void expect(Thread& thread, unsigned rounds);
+  // Looks for children that are newer than this one and unheard of, as soon as no birth is expected.
+  void expect_strays(pid_t newest);
+  void lose_patience();
 
   // Notifications.
   void notified();
@@ -65,6 +71,10 @@ class TrapPlatform final : public Platform {
   // Ends.
   void kill_process(pid_t process);
   void reap();
+  void ended(pid_t pid);
+  // Children that were made after this one and that we have not been told of: guest code that goes its own
+  // way.
+  void end_strays(pid_t after);
   void forget(const std::shared_ptr<Thread>& thread);
 
   struct Dying {
@@ -94,6 +104,9 @@ class TrapPlatform final : public Platform {
   std::vector<std::function<void()>> let_go_;            // for when nothing is dying or unconfirmed
   std::vector<std::shared_ptr<Thread>> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
+  Timer patience_;
+  pid_t newest_ = 0;                  // the tid that was heard of last
+  std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected
   Nanoseconds linger_ = 0;
   std::unique_ptr<TrapAddressSpace> zygote_;
   std::shared_ptr<Thread> zygote_thread_;
