@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cerrno>
+#include <utility>
 
 #include "sentry/base/log.h"
 #include "sentry/platform/platform.h"
@@ -49,11 +50,31 @@ MemorySlice::MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsign
     : file_(file), start_(start), size_(size), size_class_(size_class) {}
 
 MemorySlice::~MemorySlice() {
-  // A stub may have it mapped for a moment yet.
-  platform::when_let_go([&file = file_, start = start_, size = size_, size_class = size_class_] {
-    ::fallocate(file.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
-                static_cast<off_t>(size));
-    file.free_[size_class].push_back(start);
+  file_.punch(start_, size_);
+  if (reached_)
+    file_.retire({start_, size_class_});
+  else
+    file_.free_[size_class_].push_back(start_);
+}
+
+void MemoryFile::punch(uint64_t start, uint64_t size) {
+  ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
+              static_cast<off_t>(size));
+}
+
+void MemoryFile::retire(Retired slice) {
+  retired_.push_back(slice);
+  if (waiting_.empty()) wait_for_retired();
+}
+
+void MemoryFile::wait_for_retired() {
+  waiting_ = std::exchange(retired_, {});
+  platform::when_let_go([this] {
+    for (const Retired& slice : std::exchange(waiting_, {})) {
+      punch(slice.start, uint64_t{1} << slice.size_class);  // they may have been written to since
+      free_[slice.size_class].push_back(slice.start);
+    }
+    if (!retired_.empty()) wait_for_retired();
   });
 }
 

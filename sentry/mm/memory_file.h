@@ -25,7 +25,10 @@ class MemorySlice {
 
   uint64_t size() const { return size_; }
   int host_fd() const;
-  uint64_t host_offset(uint64_t offset) const { return start_ + offset; }
+  uint64_t host_offset(uint64_t offset) const {
+    reached_ = true;
+    return start_ + offset;
+  }
 
   // Plain memory copies by pread(2) and pwrite(2) on the memfd. ENOSPC where the host has no memory for it.
   Result<size_t> read(uint64_t offset, void* buffer, size_t size) const;
@@ -42,6 +45,7 @@ class MemorySlice {
   uint64_t start_;
   uint64_t size_;
   unsigned size_class_;
+  mutable bool reached_ = false;  // a guest may have it mapped
 };
 
 class MemoryFile {
@@ -62,6 +66,17 @@ class MemoryFile {
   Fd fd_;
   uint64_t next_ = 0;
   std::vector<uint64_t> free_[kClasses];  // starts of freed slices of 2^class bytes
+
+  // Freed, but a guest that has not done what it was told may still have them mapped: their memory is given
+  // back, their place gets no other owner until that is out of the question. First those that wait to wait.
+  struct Retired {
+    uint64_t start;
+    unsigned size_class;
+  };
+  void retire(Retired slice);
+  void wait_for_retired();
+  void punch(uint64_t start, uint64_t size);
+  std::vector<Retired> retired_, waiting_;
 };
 
 }  // namespace sentry::mm

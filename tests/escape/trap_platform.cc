@@ -454,4 +454,46 @@ TEST(threads_that_do_not_leave) {
       2000);
 }
 
+// Memory that has been given back belongs to others, even if its mapping is still there.
+TEST(memory_that_was_given_back_shows_nothing_of_others) {
+  only_on_the_trap_platform();
+  constexpr size_t kSize = 1 << 16;
+  int results[2], go[2];
+  OK(pipe(results));
+  OK(pipe(go));
+  const pid_t attacker = OK(fork());
+  if (attacker == 0) {
+    auto* memory = static_cast<volatile char*>(
+        OK(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    memory[0] = 1;
+    puppet_call(
+        [](const Operation& operation) -> int64_t {
+          // Neither unmapped nor mapped over.
+          if (operation.number == SYS_munmap || operation.number == SYS_mmap) return 0;
+          return honestly(operation);
+        },
+        SYS_munmap, reinterpret_cast<uint64_t>(memory), kSize);
+    char byte = 'r';
+    if (write(results[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1) _exit(1);
+    byte = 'n';
+    for (size_t i = 0; i < kSize; ++i)
+      if (memory[i] == 'S') byte = 'y';
+    if (write(results[1], &byte, 1) != 1) _exit(1);
+    _exit(0);
+  }
+  OK(close(results[1]));
+  char byte = 0;
+  if (read(results[0], &byte, 1) == 1) {
+    std::vector<void*> secrets;
+    for (int i = 0; i < 8; ++i) {
+      secrets.push_back(OK(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+      memset(secrets.back(), 'S', kSize);
+    }
+    CHECK_EQ(OK(write(go[1], "g", 1)), 1);
+    if (read(results[0], &byte, 1) == 1) CHECK_EQ(byte, 'n');
+  }
+  WAIT_STATUS(attacker);
+  neighbours_are_well();
+}
+
 }  // namespace

@@ -41,6 +41,7 @@ TrapAddressSpace::~TrapAddressSpace() {
   }
   auto& dying = platform_.dying_[process_];
   dying.slots = slots_;
+  dying.lineage = lineage_;
   dying.threads = threads_;
   platform_.kill_process(process_);
 }
@@ -289,6 +290,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   auto space = std::make_unique<TrapAddressSpace>(platform_, child->tid);
   child->process = child->tid;
   child->space = space.get();
+  space->lineage_ = pristine ? ++platform_.lineages_ : lineage_;
   space->sequence_ = sequence;
   space->next_place_ = next_place_;
   space->slots_ = {child->slot};

@@ -63,6 +63,7 @@ class TrapAddressSpace final : public AddressSpace {
   pid_t process_;
   std::vector<std::shared_ptr<Thread>> threads_;
   std::deque<Change> queue_;
+  uint64_t lineage_ = 0;         // of the pristine one that it descends from
   bool ended_ = false;           // the process has been reaped
   uint32_t sequence_ = 0;        // of the last batch sent
   std::vector<AreaSlot> slots_;  // mapped in this process, whether in use or not

@@ -463,9 +463,10 @@ void TrapPlatform::reap() {
   for (;;) {
     int status = 0;
     const pid_t pid = ::wait4(-1, &status, __WALL | WNOHANG, nullptr);
-    if (pid <= 0) return;
+    if (pid <= 0) break;
     ended(pid);
   }
+  let_go();
 }
 
 void TrapPlatform::ended(pid_t pid) {
@@ -487,10 +488,6 @@ void TrapPlatform::ended(pid_t pid) {
   if (dying == dying_.end()) return;
   free_areas(dying->second.slots);
   dying_.erase(dying);
-  if (dying_.empty()) {
-    const auto actions = std::exchange(let_go_, {});
-    for (const auto& action : actions) action();
-  }
 }
 
 void TrapPlatform::end_strays(pid_t after) {
@@ -505,17 +502,34 @@ void TrapPlatform::end_strays(pid_t after) {
       if (found != 0) continue;
       log("stub {} has come into being behind our back, and is ended", pid);
       ::kill(pid, SIGKILL);
+      dying_[pid];
     }
   };
   if (newest_ < after) look_for(2, newest_ + kBeyond);
   look_for(after + 1, std::max(after, newest_) + kBeyond);
 }
 
-void TrapPlatform::when_let_go(std::function<void()> action) {
-  if (dying_.empty())
+uint64_t TrapPlatform::oldest_lineage() const {
+  uint64_t oldest = ~uint64_t{0};
+  for (const auto& [pid, space] : spaces_)
+    if (space != zygote_.get()) oldest = std::min(oldest, space->lineage_);
+  for (const auto& [pid, dying] : dying_) oldest = std::min(oldest, dying.lineage);
+  return oldest;
+}
+
+void TrapPlatform::let_go() {
+  if (let_go_.empty() || !births_.empty() || strays_from_) return;
+  const uint64_t oldest = oldest_lineage();
+  while (!let_go_.empty() && let_go_.front().lineage < oldest) {
+    const auto action = std::move(let_go_.front().action);
+    let_go_.pop_front();
     action();
-  else
-    let_go_.push_back(std::move(action));
+  }
+}
+
+void TrapPlatform::when_let_go(std::function<void()> action) {
+  let_go_.push_back({lineages_, std::move(action)});
+  let_go();
 }
 
 }  // namespace sentry::platform::trap

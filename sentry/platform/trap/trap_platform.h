@@ -3,6 +3,7 @@
 #pragma once
 
 #include <csignal>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -80,7 +81,17 @@ class TrapPlatform final : public Platform {
   struct Dying {
     std::vector<std::shared_ptr<Thread>> threads;
     std::vector<AreaSlot> slots;
+    uint64_t lineage = 0;
   };
+  // What waits for the end of every process that had been made, or whose ancestors had, when it was asked
+  // for: a hostile one never unmaps, and its children inherit what it has kept.
+  struct LetGo {
+    uint64_t lineage;
+    std::function<void()> action;
+  };
+  // The lineage that is the oldest still there.
+  uint64_t oldest_lineage() const;
+  void let_go();
 
   EventLoop& loop_;
   CallSitePatcher patcher_;
@@ -101,7 +112,8 @@ class TrapPlatform final : public Platform {
   std::vector<Thread*> running_;  // kRunning and kServing: those that may have something to say
   std::unordered_map<pid_t, TrapAddressSpace*> spaces_;  // by process
   std::unordered_map<pid_t, Dying> dying_;               // killed, not yet reaped
-  std::vector<std::function<void()>> let_go_;            // for when nothing is dying or unconfirmed
+  std::deque<LetGo> let_go_;
+  uint64_t lineages_ = 0;                       // of pristine address spaces; counted upwards
   std::vector<std::shared_ptr<Thread>> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
   Timer patience_;
