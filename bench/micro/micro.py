@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--reps", type=int, default=3, metavar="N", help="repetitions of everything (default: 3)")
     parser.add_argument("--no-peers", action="store_true", help="native and bulkhead only")
     parser.add_argument("--runtime", action="append", default=[], metavar="NAME=PATH", help="one more OCI runtime")
-    parser.add_argument("--markdown", metavar="FILE", help="write the table there")
+    parser.add_argument("--markdown", metavar="FILE", help="put the table into this page, between its marks")
     parser.add_argument("works", nargs="*", metavar="WORK", help="of: " + ", ".join(TARGETS))
     options = parser.parse_args()
     work = os.path.join(options.bin, "bench_micro_work")
@@ -74,9 +74,17 @@ def main():
            f"load {os.getloadavg()[0]:.1f}, {options.reps} repetitions\n\n" + "\n".join(lines) + "\n"
     print(text)
     if options.markdown:
-        with open(options.markdown, "w", encoding="utf-8") as file:
-            file.write(text)
+        put_between(options.markdown, "<!-- micro -->", "<!-- /micro -->", text)
     return 2 if broken else 1 if missed else 0
+
+
+def put_between(path, start, end, text):
+    """Replaces what stands between two lines of a page."""
+    with open(path, encoding="utf-8") as file:
+        before, rest = file.read().split(start + "\n", 1)
+    after = rest.split(end, 1)[1]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}{start}\n{text}{end}{after}")
 
 
 def bundle_command(folder, name, path):
