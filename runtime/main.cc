@@ -2,6 +2,7 @@
 // meet untrusted code are bulkhead-sentry and bulkhead-gofer.
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <string_view>
 
@@ -85,4 +86,8 @@ int dispatch(std::vector<std::string> arguments) {
 }  // namespace
 }  // namespace runtime
 
-int main(int argc, char** argv) { return runtime::dispatch({argv + std::min(argc, 1), argv + argc}); }
+int main(int argc, char** argv) {
+  // Inherited as ignored, the ends of our own processes would be lost.
+  ::signal(SIGCHLD, SIG_DFL);
+  return runtime::dispatch({argv + std::min(argc, 1), argv + argc});
+}

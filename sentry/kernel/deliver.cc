@@ -308,6 +308,11 @@ void Task::deliver(const SignalInfo& info) {
   const SignalSet old_mask = saved_mask ? *saved_mask : mask;
   if ((chosen.flags & SA_RESETHAND) != 0) action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
   if (!push_frame(info, chosen, old_mask)) {
+    // Somebody outside has killed the host's process.
+    if (!context->alive()) {
+      exit_group(*group, SIGKILL);
+      return;
+    }
     // No room for the frame: a SIGSEGV that cannot be handled on that stack, deadly if it was one already.
     if (signo == SIGSEGV) {
       exit_group(*group, SIGSEGV);

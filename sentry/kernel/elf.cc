@@ -50,7 +50,9 @@ Result<ElfImage> read_elf(const vfs::FileRef& file) {
       header.e_phnum == 0 || header.e_phnum > kMaxSegments || header.e_phoff > (uint64_t{1} << 62))
     return Errno(ENOEXEC);
   std::vector<Elf64_Phdr> headers(header.e_phnum);
-  TRY(read_exactly(*file, header.e_phoff, headers.data(), headers.size() * sizeof(Elf64_Phdr)));
+  const Result<> listed =
+      read_exactly(*file, header.e_phoff, headers.data(), headers.size() * sizeof(Elf64_Phdr));
+  if (!listed.ok()) return Errno(listed.is(EIO) ? ENOEXEC : listed.error().value());
   uint64_t last_end = 0;
   for (const Elf64_Phdr& segment : headers) {
     switch (segment.p_type) {

@@ -44,6 +44,8 @@ void Task::run_loop() {
     const uint64_t own_trap_flag = registers.eflags & kTrapFlag;
     if (step) registers.eflags |= kTrapFlag;
     context->set_identity(identity());
+    context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
+                              this);
     const platform::Trap trap = context->run(registers);
     if (step && own_trap_flag == 0) registers.eflags &= ~kTrapFlag;
     switch (trap.kind) {

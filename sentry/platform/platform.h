@@ -127,6 +127,15 @@ class Context {
     bool may_answer = false;  // nobody watches or filters the thread's calls
   };
   virtual void set_identity(const Identity&) {}
+  // Whom to tell, on the event loop's own stack, when the host thread has ended though nobody asked it to. It
+  // must not park.
+  using DeathNotice = void (*)(void* owner);
+  void set_death_notice(DeathNotice notice, void* owner) {
+    death_notice_ = notice;
+    death_owner_ = owner;
+  }
+  // Whether the host thread lives, as far as the host knows by now.
+  virtual bool alive() = 0;
   // CPU time that the host has accounted to this thread.
   virtual Nanoseconds cpu_time() const = 0;
 
@@ -137,6 +146,15 @@ class Context {
   virtual void read_fpstate(std::span<std::byte> state) = 0;
   virtual Result<> write_fpstate(std::span<const std::byte> state) = 0;  // EINVAL for what the CPU refuses
   virtual void reset_fpstate() = 0;                                      // as after exec
+
+ protected:
+  void tell_death() {
+    if (death_notice_ != nullptr) death_notice_(death_owner_);
+  }
+
+ private:
+  DeathNotice death_notice_ = nullptr;
+  void* death_owner_ = nullptr;
 };
 
 class Platform : public TrapSource {

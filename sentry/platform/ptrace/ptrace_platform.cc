@@ -41,6 +41,7 @@ class PtraceContext final : public Context {
 
   Trap run(Registers& registers) override;
   void interrupt() override;
+  bool alive() override;
   Nanoseconds cpu_time() const override;
   void read_fpstate(std::span<std::byte> state) override;
   Result<> write_fpstate(std::span<const std::byte> state) override;
@@ -170,6 +171,11 @@ Trap PtraceContext::run(Registers& registers) {
     }
     registers.orig_rax = ~uint64_t{0};  // somebody outside sent the stub a signal: not the guest's business
   }
+}
+
+bool PtraceContext::alive() {
+  if (!dead_) platform_.collect();
+  return !dead_;
 }
 
 void PtraceContext::interrupt() {
@@ -321,6 +327,7 @@ void PtracePlatform::stopped(PtraceContext& context, int status) {
   context.running_ = false;
   context.status_ = status;
   if (!WIFSTOPPED(status)) context.dead_ = true;
+  if (context.dead_) context.tell_death();
   if (context.waiter_ != nullptr) context.waiter_->wake();
 }
 

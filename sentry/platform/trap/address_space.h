@@ -74,13 +74,17 @@ class TrapAddressSpace final : public AddressSpace {
 class TrapContext final : public Context {
  public:
   TrapContext(TrapPlatform& platform, std::shared_ptr<Thread> thread)
-      : platform_(platform), thread_(std::move(thread)) {}
+      : platform_(platform), thread_(std::move(thread)) {
+    thread_->context = this;
+  }
   ~TrapContext() override;
 
   Trap run(Registers& registers) override;
   void set_identity(const Identity& identity) override { identity_ = identity; }
   Nanoseconds cpu_time() const override;
   void interrupt() override;
+  bool alive() override;
+  void died() { tell_death(); }
   void read_fpstate(std::span<std::byte> state) override;
   Result<> write_fpstate(std::span<const std::byte> state) override;
   void reset_fpstate() override;

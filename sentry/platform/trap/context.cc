@@ -27,6 +27,7 @@ TrapContext::~TrapContext() {
   Thread& thread = *thread_;
   BULKHEAD_CHECK(thread.state != Thread::State::kRunning, "a context ends while it runs");
   thread.runner = nullptr;
+  thread.context = nullptr;
   if (thread.space == nullptr) return;  // killed with its process
   // Somebody else may be having it do something.
   const Reservation reserved(thread_);
@@ -116,6 +117,11 @@ Trap TrapContext::run(Registers& registers) {
   }
   // Guest code has been at the shim or its memory: it has hurt itself.
   return {Trap::Kind::kExited};
+}
+
+bool TrapContext::alive() {
+  if (thread_->state != Thread::State::kDead) platform_.reap();
+  return thread_->state != Thread::State::kDead;
 }
 
 void TrapContext::interrupt() {

@@ -14,6 +14,7 @@
 namespace sentry::platform::trap {
 
 class TrapAddressSpace;
+class TrapContext;
 
 // A place for an area: in the areas' memfd, and in its process.
 struct AreaSlot {
@@ -56,8 +57,9 @@ struct Thread {
   bool cloned_again = false;  // it has asked for the same clone twice
   bool interrupt = false;     // asked for while it did not run
   std::weak_ptr<Thread> self;
-  std::vector<Fiber*> waiters;  // for a change of state
-  Fiber* runner = nullptr;      // the fiber that runs guest code by it
+  std::vector<Fiber*> waiters;     // for a change of state
+  TrapContext* context = nullptr;  // while there is one
+  Fiber* runner = nullptr;         // the fiber that runs guest code by it
   bool reserved = false;
   std::deque<Fiber*> reserving;
 

@@ -445,6 +445,7 @@ void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
   thread->patience = 0;
   const auto found = threads_.find(thread->tid);
   if (found != threads_.end() && found->second == thread) threads_.erase(found);
+  if (thread->context != nullptr) thread->context->died();
   thread->wake_waiters();
 }
 
