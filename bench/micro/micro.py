@@ -111,7 +111,7 @@ X
 
 
 def run(command, name):
-    done = subprocess.run([*command, name], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*command, name], capture_output=True, text=True, timeout=300, input="")  # a pipe: runsc would make /dev/null its own
     words = done.stdout.split()
     if done.returncode != 0 or len(words) != 2 or words[0] != name:
         print(f"micro: {' '.join(command[:3])} ... {name}: status {done.returncode}: {done.stderr.strip()[-200:]}",
