@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <span>
 #include <string_view>
 
 #include "runtime/host_calls.h"
@@ -18,7 +19,7 @@ using sentry::Fd;
 
 constexpr unsigned kCloneTree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
 
-// The empty things that lie over what is hidden.
+// The empty things that lie over what is hidden: one file system for all of them.
 class Covers {
  public:
   static Outcome<Covers> make() {
@@ -38,40 +39,68 @@ class Covers {
     return covers;
   }
 
-  // Lays the empty thing that fits over the file behind `target`.
-  Outcome<> cover(int target, const std::string& path) const {
-    struct stat status {};
-    if (::fstat(target, &status) != 0) return system_failure(errno, "cannot look at {}", path);
-    if (S_ISLNK(status.st_mode)) return {};
-    const char* what = "file";
-    if (S_ISDIR(status.st_mode)) what = (status.st_mode & 01777) == 01777 ? "sticky" : "dir";
-    // The clone has the flags of its own mount, so it can be made read-only alone.
-    const Fd tree(::open_tree(mount_.get(), what, kCloneTree));
-    mount_attr read_only{MOUNT_ATTR_RDONLY, 0, 0, 0};
-    if (!tree || ::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &read_only, sizeof read_only) != 0 ||
-        ::move_mount(tree.get(), "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
-      return system_failure(errno, "cannot hide {} from the sandbox", path);
-    return {};
+  // A mount of its own for each of `names`, attached nowhere.
+  //
+  // Before Linux 6.15 open_tree(2) copies only what is mounted in the caller's namespace, so the file system
+  // lies over /proc meanwhile, where the jail's root will; whoever needs /proc must have opened it before.
+  Outcome<std::vector<Fd>> copies(std::span<const char* const> names) const {
+    if (::move_mount(mount_.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0)
+      return system_failure(errno, "cannot attach an empty file system");
+    std::vector<Fd> trees;
+    for (const char* name : names) {
+      Fd tree(::open_tree(mount_.get(), name, kCloneTree));
+      // The copy has the flags of its own mount, so it can be made read-only alone.
+      mount_attr read_only{MOUNT_ATTR_RDONLY, 0, 0, 0};
+      if (!tree || ::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &read_only, sizeof read_only) != 0)
+        return system_failure(errno, "cannot copy an empty file system");
+      trees.push_back(std::move(tree));
+    }
+    if (::umount2("/proc", MNT_DETACH) != 0)
+      return system_failure(errno, "cannot detach an empty file system");
+    return trees;
   }
 
  private:
   Fd mount_;
 };
 
-Outcome<> apply_covers(const Covers& covers, const Attach& attach) {
+// What is to be covered, and by which of the empty things.
+struct Target {
+  Fd fd;
+  const std::string& path;
+};
+
+const char* fitting_cover(mode_t mode) {
+  if (!S_ISDIR(mode)) return "file";
+  return (mode & 01777) == 01777 ? "sticky" : "dir";
+}
+
+Outcome<> apply_covers(const Attach& attach) {
   if (attach.covers.empty()) return {};
   const Fd root(::open(attach.source.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return system_failure(errno, "cannot open {}", attach.source);
+  std::vector<Target> targets;
+  std::vector<const char*> names;
   for (const std::string& path : attach.covers) {
     // Symlinks are followed as the sandbox will see them: below this root.
-    const Fd target(open_how_resolved(root.get(), path.c_str(), O_PATH, RESOLVE_IN_ROOT));
+    Fd target(open_how_resolved(root.get(), path.c_str(), O_PATH, RESOLVE_IN_ROOT));
     if (!target) {
       // What is not there, or what this user cannot reach, the gofer cannot reach either: it is the same
       // user.
       if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == ELOOP) continue;
       return system_failure(errno, "cannot open {} to hide it from the sandbox", path);
     }
-    TRY(covers.cover(target.get(), path));
+    struct stat status {};
+    if (::fstat(target.get(), &status) != 0) return system_failure(errno, "cannot look at {}", path);
+    if (S_ISLNK(status.st_mode)) continue;
+    targets.push_back({std::move(target), path});
+    names.push_back(fitting_cover(status.st_mode));
+  }
+  const std::vector<Fd> trees = TRY(TRY(Covers::make()).copies(names));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (::move_mount(trees[i].get(), "", targets[i].fd.get(), "",
+                     MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+      return system_failure(errno, "cannot hide {} from the sandbox", targets[i].path);
   }
   return {};
 }
@@ -166,7 +195,6 @@ std::vector<std::string> find_mounts(const std::string& source, Wanted wanted) {
 }  // namespace
 
 Outcome<std::vector<Fd>> open_attaches(const std::vector<Attach>& attaches) {
-  const Covers covers = TRY(Covers::make());
   std::vector<size_t> order(attaches.size());
   std::iota(order.begin(), order.end(), size_t{0});
   // The covers of a tree must not show in a tree below it that is attached on its own account, so the deeper
@@ -177,7 +205,7 @@ Outcome<std::vector<Fd>> open_attaches(const std::vector<Attach>& attaches) {
   });
   std::vector<Fd> fds(attaches.size());
   for (const size_t i : order) {
-    TRY(apply_covers(covers, attaches[i]));
+    TRY(apply_covers(attaches[i]));
     fds[i] = TRY(clone_tree(attaches[i]));
   }
   return fds;
