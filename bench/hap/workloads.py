@@ -36,11 +36,11 @@ UNION = ("true", "files", "python", "redis")
 class Runtime:
     """A way of running a workload. `kind` says how the agent builds the command; the rest is for that kind."""
     name: str
-    kind: str  # native, bwrap, oci, qemu
+    kind: str  # native, bwrap, oci, do, qemu
     label: str
     program: str = ""      # host path of an OCI runtime that is not in the image
     options: tuple = ()    # global options of an OCI runtime; qemu: the accelerator, then the runtime inside
-    run_options: tuple = ()  # options of its verb "run"
+    run_options: tuple = ()  # options of its verb "run", or "do"
     seccomp: bool = False  # Docker's default profile in the bundle
     network: bool = True   # whether redis-ext can reach it
     above: str = ""        # names of the provider's programs between tenant and host kernel, comma-separated
@@ -61,8 +61,10 @@ RUNTIMES = {r.name: r for r in (
             model="hypervisor"),
     Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False,
             above="qemu-system", model="nested"),
-    Runtime("bulkhead", "oci", "bulkhead, trap", program="build/bin/bulkhead", run_options=("--platform=trap",),
+    Runtime("bulkhead", "do", "bulkhead, trap", program="build/bin/bulkhead", run_options=("--platform=trap",),
             network=False, above="bulkhead", model="sandbox"),
-    Runtime("bulkhead-ptrace", "oci", "bulkhead, ptrace", program="build/bin/bulkhead",
+    Runtime("bulkhead-run", "oci", "bulkhead run, trap", program="build/bin/bulkhead",
+            run_options=("--platform=trap",), network=False, above="bulkhead", model="sandbox"),
+    Runtime("bulkhead-ptrace", "do", "bulkhead, ptrace", program="build/bin/bulkhead",
             run_options=("--platform=ptrace",), network=False, above="bulkhead", model="sandbox"),
 )}

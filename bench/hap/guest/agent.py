@@ -79,6 +79,9 @@ class Machine:
             elif runtime.name == "runc-seccomp":
                 program = "runc"
             return [program, *options, "run", *runtime.run_options, "--bundle", bundle, identity], EXT_ADDRESS
+        if runtime.kind == "do":  # nothing that its user would not say: the settings are the command's own
+            return [f"/hap/bin/{os.path.basename(runtime.program)}", "do", *runtime.run_options, "--",
+                    *workload.argv], ""
         if runtime.kind == "qemu":
             accelerator = runtime.options[0]
             inner = "runc" if "runc" in runtime.options else "native"
