@@ -117,9 +117,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // same object under every name: locks, attachments and the overlay go by identity.
   virtual Result<InodeRef> lookup(std::string_view) { return Errno(ENOTDIR); }  // ENOENT
   // A hint before a lookup: `name` in this directory is wanted, then the components of `rest` below it
-  // ("b/c"; may hold
-  // "..", may cross links and mounts). A file system that answers from far away may fetch them in one go.
-  virtual void expect(std::string_view /*name*/, std::string_view /*rest*/) {}
+  // ("b/c"; may hold "..", may cross links and mounts), and the last of all is to be opened for reading if
+  // `open`. A file system that answers from far away may do it all in one go.
+  virtual void expect(std::string_view /*name*/, std::string_view /*rest*/, bool /*open*/) {}
   virtual Result<InodeRef> create(std::string_view, const NewNode&) {
     return Errno(EPERM);
   }  // regular, fifo, socket, device

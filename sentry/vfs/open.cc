@@ -172,6 +172,7 @@ Result<FileRef> open(const Caller& caller, std::string_view path, int flags, uin
   if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY)) return Errno(EINVAL);
 
   Walker walker(caller.fs, *caller.credentials, caller.start, resolve);
+  if ((flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_CREAT)) == O_RDONLY) walker.will_open();
   TRY(walker.to_parent(path));
   bool follow = (flags & O_NOFOLLOW) == 0;
   if ((flags & O_CREAT) == 0) {

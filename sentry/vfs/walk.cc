@@ -84,7 +84,7 @@ Result<Path> Walker::child(std::string_view name) {
   if (dentry == nullptr) {
     if (name.size() > kNameMax) return Errno(ENAMETOOLONG);
     if ((resolve_ & RESOLVE_CACHED) != 0) return Errno(EAGAIN);
-    if (!rest_.empty()) place_.dentry->inode()->expect(name, rest_);
+    if (!rest_.empty() || opens_) place_.dentry->inode()->expect(name, rest_, opens_);
     dentry = TRY(dentries.lookup(place_.dentry, name));
   }
   if (!dentry->is_mountpoint()) return Path{place_.mount, std::move(dentry)};

@@ -21,6 +21,9 @@ class Walker {
   // is empty.
   Result<> to_parent(std::string_view path);
 
+  // What the path leads to is going to be opened for reading: a hint for the file system.
+  void will_open() { opens_ = true; }
+
   // The directory where the walk stands; with jumped() where a magic link has led.
   const Path& place() const { return place_; }
   Path take_place() { return std::move(place_); }
@@ -57,6 +60,7 @@ class Walker {
   std::string text_;  // a link's target and what came behind the link
   bool trailing_slash_ = false;
   bool jumped_ = false;
+  bool opens_ = false;
   int links_ = 0;
 };
 

@@ -29,7 +29,12 @@ protocol::MakeRequest make_request(const vfs::NewNode& node) { return {node.mode
 GoferInode::GoferInode(GoferSuperblock& superblock, const protocol::Node& node)
     : vfs::Inode(superblock), id_(node.id), attr_(node.attr) {}
 
+GoferInode::GoferInode(GoferSuperblock& superblock, std::shared_ptr<GoferInode> parent, std::string_view name,
+                       const protocol::Attr& attr)
+    : vfs::Inode(superblock), parent_(std::move(parent)), name_(name), attr_(attr) {}
+
 GoferInode::~GoferInode() {
+  drop_ahead();
   release_handles();
   tree().remove(*this);
   tree().client->forget(id_);
@@ -37,7 +42,7 @@ GoferInode::~GoferInode() {
 }
 
 Result<> GoferInode::refresh() {
-  const Client::Reply reply = TRY(tree().call(protocol::Op::kGetattr, id_));
+  const Client::Reply reply = TRY(tree().call(protocol::Op::kGetattr, TRY(node())));
   protocol::Reader reader(reply.body);
   const auto attr = TRY(take<protocol::Attr>(reader));
   if ((attr.mode & S_IFMT) != (attr_.mode & S_IFMT)) return Errno(EIO);
@@ -84,56 +89,14 @@ Result<> GoferInode::setattr(const vfs::AttributeChange& change) {
   if (request.valid == 0) return {};
   const HandleRef writer = write_handle_.lock();
   if (change.size && writer != nullptr) request.handle = writer->id;
-  const Client::Reply reply =
-      TRY(tree().call(protocol::Op::kSetattr, id_, [&](protocol::Writer& w) { w.put(request); }));
+  const Client::Reply reply = TRY(call(protocol::Op::kSetattr, [&](protocol::Writer& w) { w.put(request); }));
   protocol::Reader reader(reply.body);
   attr_ = TRY(take<protocol::Attr>(reader));
   return {};
 }
 
-Result<vfs::InodeRef> GoferInode::lookup(std::string_view name) {
-  if (auto inode = tree().take_prefetched(id_, name)) return vfs::InodeRef(inode);
-  const Client::Reply reply = TRY(tree().call(protocol::Op::kWalk, id_, [&](protocol::Writer& w) {
-    w.put(protocol::WalkRequest{1, 0, 0}).string(name);
-  }));
-  protocol::Reader reader(reply.body);
-  const auto walk = TRY(take<protocol::WalkReply>(reader));
-  if (walk.count == 0) return Errno(walk.error > 0 && walk.error < 4096 ? walk.error : EIO);
-  return vfs::InodeRef(tree().adopt(TRY(take<protocol::Node>(reader))));
-}
-
-void GoferInode::expect(std::string_view name, std::string_view rest) {
-  std::vector<std::string_view> components{name};
-  while (!rest.empty() && components.size() < protocol::kMaxWalk) {
-    const size_t slash = rest.find('/');
-    const std::string_view component = rest.substr(0, slash);
-    rest = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash + 1);
-    if (component.empty()) continue;
-    if (component == "." || component == ".." || component.size() > protocol::kMaxName) break;
-    components.push_back(component);
-  }
-  if (components.size() < 2) return;
-  tree().drop_prefetched();
-  const auto reply = tree().call(protocol::Op::kWalk, id_, [&](protocol::Writer& w) {
-    w.put(protocol::WalkRequest{static_cast<uint16_t>(components.size()), 0, 0});
-    for (const std::string_view component : components) w.string(component);
-  });
-  if (!reply.ok()) return;  // the lookups will say why
-  protocol::Reader reader(reply->body);
-  const auto walk = reader.take<protocol::WalkReply>();
-  if (!walk || walk->count > components.size()) return;
-  protocol::Id parent = id_;
-  for (size_t i = 0; i < walk->count; ++i) {
-    const auto node = reader.take<protocol::Node>();
-    if (!node) return;
-    auto inode = tree().adopt(*node);
-    tree().prefetch({parent, std::string(components[i]), inode});
-    parent = inode->id();
-  }
-}
-
-Result<vfs::InodeRef> GoferInode::made(Result<Client::Reply> reply) {
-  names_changed();
+Result<vfs::InodeRef> GoferInode::made(std::string_view name, Result<Client::Reply> reply) {
+  name_changed(name);
   if (!reply.ok()) return reply.error();
   protocol::Reader reader(reply->body);
   return vfs::InodeRef(tree().adopt(TRY(take<protocol::Node>(reader))));
@@ -141,33 +104,30 @@ Result<vfs::InodeRef> GoferInode::made(Result<Client::Reply> reply) {
 
 Result<vfs::InodeRef> GoferInode::create(std::string_view name, const vfs::NewNode& node) {
   if (S_ISREG(node.mode)) {
-    auto reply = tree().call(protocol::Op::kCreate, id_, [&](protocol::Writer& w) {
+    auto reply = call(protocol::Op::kCreate, [&](protocol::Writer& w) {
       w.put(protocol::CreateRequest{O_RDWR, node.mode & 07777, node.uid, node.gid}).string(name);
     });
-    names_changed();
+    name_changed(name);
     if (!reply.ok()) return reply.error();
     protocol::Reader reader(reply->body);
     const auto created = TRY(take<protocol::CreateReply>(reader));
     auto inode = tree().adopt(created.node);
-    if (inode->id() == created.node.id) {
-      auto handle = std::make_shared<Handle>(tree().client, created.opened.handle, std::move(reply->fd),
-                                             (created.opened.flags & protocol::kOpenedNowaitRead) != 0);
-      inode->write_handle_ = handle;
-      tree().keep(handle);
+    if (inode->id_ == created.node.id) {
+      inode->set_handle(true, created.opened, std::move(reply->fd));
     } else {
       tree().client->forget(created.opened.handle);
     }
     return vfs::InodeRef(inode);
   }
-  return made(tree().call(protocol::Op::kMknod, id_,
-                          [&](protocol::Writer& w) { w.put(make_request(node)).string(name); }));
+  return made(
+      name, call(protocol::Op::kMknod, [&](protocol::Writer& w) { w.put(make_request(node)).string(name); }));
 }
 
 Result<vfs::InodeRef> GoferInode::mkdir(std::string_view name, const vfs::NewNode& node) {
   protocol::MakeRequest request = make_request(node);
   request.mode &= 07777;
   auto inode =
-      made(tree().call(protocol::Op::kMkdir, id_, [&](protocol::Writer& w) { w.put(request).string(name); }));
+      made(name, call(protocol::Op::kMkdir, [&](protocol::Writer& w) { w.put(request).string(name); }));
   if (inode.ok()) ++attr_.nlink;
   return inode;
 }
@@ -176,31 +136,35 @@ Result<vfs::InodeRef> GoferInode::symlink(std::string_view name, const vfs::NewN
                                           std::string_view target) {
   protocol::MakeRequest request = make_request(node);
   request.mode = 0;
-  return made(tree().call(protocol::Op::kSymlink, id_,
-                          [&](protocol::Writer& w) { w.put(request).string(name).string(target); }));
+  return made(name, call(protocol::Op::kSymlink,
+                         [&](protocol::Writer& w) { w.put(request).string(name).string(target); }));
 }
 
 Result<> GoferInode::link(std::string_view name, vfs::Inode& target) {
-  auto& node = static_cast<GoferInode&>(target);
-  auto reply = tree().call(protocol::Op::kLink, id_,
-                           [&](protocol::Writer& w) { w.put(protocol::LinkRequest{node.id_}).string(name); });
-  names_changed();
+  auto& file = static_cast<GoferInode&>(target);
+  const protocol::Id file_node = TRY(file.node());
+  auto reply = call(protocol::Op::kLink,
+                    [&](protocol::Writer& w) { w.put(protocol::LinkRequest{file_node}).string(name); });
+  name_changed(name);
   if (!reply.ok()) return reply.error();
   protocol::Reader reader(reply->body);
-  node.attr_ = TRY(take<protocol::Attr>(reader));
+  file.attr_ = TRY(take<protocol::Attr>(reader));
   return {};
 }
 
 Result<> GoferInode::unlink(std::string_view name, vfs::Inode& victim) {
-  auto reply = tree().call(protocol::Op::kUnlink, id_, [&](protocol::Writer& w) { w.string(name); });
-  names_changed();
+  // Once the name is gone there is no way to it.
+  TRY(static_cast<GoferInode&>(victim).node());
+  auto reply = call(protocol::Op::kUnlink, [&](protocol::Writer& w) { w.string(name); });
+  name_changed(name);
   if (!reply.ok()) return reply.error();
   return static_cast<GoferInode&>(victim).unlinked();
 }
 
 Result<> GoferInode::rmdir(std::string_view name, vfs::Inode& victim) {
-  auto reply = tree().call(protocol::Op::kRmdir, id_, [&](protocol::Writer& w) { w.string(name); });
-  names_changed();
+  TRY(static_cast<GoferInode&>(victim).node());
+  auto reply = call(protocol::Op::kRmdir, [&](protocol::Writer& w) { w.string(name); });
+  name_changed(name);
   if (!reply.ok()) return reply.error();
   if (attr_.nlink > 2) --attr_.nlink;
   static_cast<GoferInode&>(victim).attr_.nlink = 0;
@@ -210,11 +174,14 @@ Result<> GoferInode::rmdir(std::string_view name, vfs::Inode& victim) {
 Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode& new_dir,
                             std::string_view new_name, vfs::Inode* victim, unsigned flags) {
   auto& target = static_cast<GoferInode&>(new_dir);
-  auto reply = tree().call(protocol::Op::kRename, id_, [&](protocol::Writer& w) {
-    w.put(protocol::RenameRequest{target.id_, flags, 0}).string(name).string(new_name);
+  TRY(static_cast<GoferInode&>(node).node());
+  if (victim != nullptr) TRY(static_cast<GoferInode&>(*victim).node());
+  const protocol::Id target_node = TRY(target.node());
+  auto reply = call(protocol::Op::kRename, [&](protocol::Writer& w) {
+    w.put(protocol::RenameRequest{target_node, flags, 0}).string(name).string(new_name);
   });
-  names_changed();
-  target.names_changed();
+  name_changed(name);
+  target.name_changed(new_name);
   if (!reply.ok()) return reply.error();
   TRY(refresh());
   if (&target != this) TRY(target.refresh());
@@ -225,8 +192,10 @@ Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode&
 
 Result<std::string> GoferInode::readlink() {
   if (!is_symlink()) return Errno(EINVAL);
+  // The way to a node brings the target along.
+  if (tree().exclusive() && !link_target_) TRY(node());
   if (link_target_ && tree().exclusive()) return *link_target_;
-  const Client::Reply reply = TRY(tree().call(protocol::Op::kReadlink, id_));
+  const Client::Reply reply = TRY(tree().call(protocol::Op::kReadlink, TRY(node())));
   link_target_ = std::string(reply.body.begin(), reply.body.end());
   return *link_target_;
 }
@@ -243,7 +212,7 @@ Result<vfs::FileRef> GoferInode::open(const vfs::Path& path, int flags) {
 }
 
 Result<std::string> GoferInode::getxattr(std::string_view name) {
-  const Client::Reply reply = TRY(tree().call(protocol::Op::kGetxattr, id_, [&](protocol::Writer& w) {
+  const Client::Reply reply = TRY(call(protocol::Op::kGetxattr, [&](protocol::Writer& w) {
     w.put(protocol::XattrRequest{static_cast<uint32_t>(protocol::kMaxInline), 0}).string(name);
   }));
   protocol::Reader reader(reply.body);
@@ -253,7 +222,7 @@ Result<std::string> GoferInode::getxattr(std::string_view name) {
 
 Result<> GoferInode::setxattr(std::string_view name, std::string_view value, int flags) {
   if (value.size() > protocol::kMaxInline) return Errno(E2BIG);
-  TRY(tree().call(protocol::Op::kSetxattr, id_, [&](protocol::Writer& w) {
+  TRY(call(protocol::Op::kSetxattr, [&](protocol::Writer& w) {
     w.put(protocol::SetxattrRequest{static_cast<uint32_t>(flags), static_cast<uint32_t>(value.size())});
     w.string(name).text(value);
   }));
@@ -261,7 +230,7 @@ Result<> GoferInode::setxattr(std::string_view name, std::string_view value, int
 }
 
 Result<std::vector<std::string>> GoferInode::listxattr() {
-  const Client::Reply reply = TRY(tree().call(protocol::Op::kListxattr, id_, [&](protocol::Writer& w) {
+  const Client::Reply reply = TRY(call(protocol::Op::kListxattr, [&](protocol::Writer& w) {
     w.put(protocol::XattrRequest{static_cast<uint32_t>(protocol::kMaxInline), 0});
   }));
   protocol::Reader reader(reply.body);
@@ -278,7 +247,7 @@ Result<std::vector<std::string>> GoferInode::listxattr() {
 }
 
 Result<> GoferInode::removexattr(std::string_view name) {
-  TRY(tree().call(protocol::Op::kRemovexattr, id_, [&](protocol::Writer& w) { w.string(name); }));
+  TRY(call(protocol::Op::kRemovexattr, [&](protocol::Writer& w) { w.string(name); }));
   return {};
 }
 
@@ -294,8 +263,10 @@ Result<> GoferInode::unlinked() {
   return {};
 }
 
-void GoferInode::names_changed() {
+void GoferInode::name_changed(std::string_view name) {
   listing_.reset();
+  tree().drop_prefetched();
+  if (ahead_ != nullptr) ahead_->forget(name);
   const Nanoseconds now = read_clock(CLOCK_REALTIME);
   attr_.mtime = attr_.ctime = to_timestamp(now);
 }
@@ -316,16 +287,20 @@ Result<HandleRef> GoferInode::handle(bool write) {
   if (!write) {
     if (HandleRef open = read_handle_.lock()) return open;
   }
-  auto reply = TRY(tree().call(protocol::Op::kOpen, id_, [&](protocol::Writer& w) {
+  auto reply = TRY(call(protocol::Op::kOpen, [&](protocol::Writer& w) {
     w.put(protocol::OpenRequest{static_cast<uint32_t>(write ? O_RDWR : O_RDONLY), 0});
   }));
   protocol::Reader reader(reply.body);
   const auto opened = TRY(take<protocol::Opened>(reader));
-  auto handle = std::make_shared<Handle>(tree().client, opened.handle, std::move(reply.fd),
+  set_handle(write, opened, std::move(reply.fd));
+  return (write ? write_handle_ : read_handle_).lock();
+}
+
+void GoferInode::set_handle(bool write, protocol::Opened opened, Fd fd) {
+  auto handle = std::make_shared<Handle>(tree().client, opened.handle, std::move(fd),
                                          (opened.flags & protocol::kOpenedNowaitRead) != 0);
   (write ? write_handle_ : read_handle_) = handle;
   tree().keep(handle);
-  return handle;
 }
 
 namespace {
@@ -368,33 +343,6 @@ Result<std::shared_ptr<mm::Mappable>> GoferInode::mappable(bool shared_write, co
   auto mapping = std::make_shared<FileMapping>(self(), std::move(open), path);
   slot = mapping;
   return std::shared_ptr<mm::Mappable>(mapping);
-}
-
-Result<Listing> GoferInode::listing() {
-  if (listing_ != nullptr && tree().exclusive()) return listing_;
-  auto entries = std::make_shared<std::vector<DirectoryEntry>>();
-  uint64_t cookie = 0;
-  for (;;) {
-    const Client::Reply reply = TRY(tree().call(protocol::Op::kReaddir, id_, [&](protocol::Writer& w) {
-      w.put(protocol::ReaddirRequest{cookie, 0, 0});
-    }));
-    protocol::Reader reader(reply.body);
-    const auto header = TRY(take<protocol::ReaddirReply>(reader));
-    for (uint32_t i = 0; i < header.count; ++i) {
-      const auto entry = TRY(take<protocol::DirEntry>(reader));
-      const auto name = reader.text(entry.name_length);
-      // Names are the gofer's word: none may lead anywhere else.
-      if (!name || name->empty() || name->find('/') != std::string_view::npos ||
-          name->find('\0') != std::string_view::npos)
-        return Errno(EIO);
-      entries->push_back({std::string(*name), entry.ino, entry.type});
-      cookie = entry.next;
-    }
-    if (header.end != 0) break;
-    if (header.count == 0) return Errno(EIO);
-  }
-  listing_ = entries;
-  return Listing(entries);
 }
 
 }  // namespace sentry::fs::gofer

@@ -9,6 +9,7 @@ namespace sentry::fs::gofer {
 namespace {
 constexpr size_t kKeptHandles = 256;
 constexpr size_t kNamesAfterPressure = 512;
+constexpr size_t kNamesAhead = 16384;  // of all directories: some 4 MiB
 }  // namespace
 
 GoferSuperblock::~GoferSuperblock() {
@@ -19,7 +20,7 @@ GoferSuperblock::~GoferSuperblock() {
 }
 
 Result<struct statfs> GoferSuperblock::statfs() {
-  const Client::Reply reply = TRY(call(protocol::Op::kStatfs, root_->id()));
+  const Client::Reply reply = TRY(call(protocol::Op::kStatfs, TRY(root_->node())));
   protocol::Reader reader(reply.body);
   const auto host = TRY(take<protocol::StatfsReply>(reader));
   struct statfs out {};
@@ -37,26 +38,80 @@ Result<struct statfs> GoferSuperblock::statfs() {
 
 vfs::InodeRef GoferSuperblock::root() { return root_; }
 
+std::shared_ptr<GoferInode> GoferSuperblock::living(const protocol::Attr& attr) const {
+  const auto found = inodes_.find({makedev(attr.dev_major, attr.dev_minor), attr.ino});
+  if (found == inodes_.end()) return nullptr;
+  auto inode = std::static_pointer_cast<GoferInode>(found->second->weak_from_this().lock());
+  const bool same = inode != nullptr && (inode->attr().mode & S_IFMT) == (attr.mode & S_IFMT);
+  return same ? inode : nullptr;
+}
+
 std::shared_ptr<GoferInode> GoferSuperblock::adopt(const protocol::Node& node) {
-  const Identity identity{makedev(node.attr.dev_major, node.attr.dev_minor), node.attr.ino};
-  const auto found = inodes_.find(identity);
-  if (found != inodes_.end()) {
-    auto living = std::static_pointer_cast<GoferInode>(found->second->weak_from_this().lock());
-    if (living != nullptr && (living->attr().mode & S_IFMT) == (node.attr.mode & S_IFMT)) {
-      if (living->id() != node.id) client->forget(node.id);
-      living->update(node.attr);
-      return living;
-    }
-  }
+  if (auto inode = living(node.attr); inode != nullptr && inode->become(node).ok()) return inode;
   auto inode = std::make_shared<GoferInode>(*this, node);
-  inodes_[identity] = inode.get();
+  add(*inode);
   return inode;
+}
+
+std::shared_ptr<GoferInode> GoferSuperblock::adopt(const std::shared_ptr<GoferInode>& parent,
+                                                   std::string_view name, const protocol::Attr& attr) {
+  if (auto inode = living(attr)) return inode;
+  // By another of its names it may have been changed, and forgotten since.
+  if (attr.nlink != 1 && !S_ISDIR(attr.mode)) return nullptr;
+  auto inode = std::make_shared<GoferInode>(*this, parent, name, attr);
+  add(*inode);
+  return inode;
+}
+
+void GoferSuperblock::add(GoferInode& inode) {
+  inodes_[{makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino}] = &inode;
 }
 
 void GoferSuperblock::remove(const GoferInode& inode) {
   const auto found =
       inodes_.find({makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino});
   if (found != inodes_.end() && found->second == &inode) inodes_.erase(found);
+}
+
+bool GoferSuperblock::changes_files(protocol::Op op) {
+  switch (op) {
+    case protocol::Op::kCreate:
+    case protocol::Op::kMkdir:
+    case protocol::Op::kMknod:
+    case protocol::Op::kSymlink:
+    case protocol::Op::kLink:
+    case protocol::Op::kUnlink:
+    case protocol::Op::kRmdir:
+    case protocol::Op::kRename:
+    case protocol::Op::kSetattr:
+    case protocol::Op::kSetxattr:
+    case protocol::Op::kRemovexattr:
+    case protocol::Op::kWrite:
+    case protocol::Op::kFallocate:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void GoferSuperblock::have_ahead(const std::shared_ptr<GoferInode>& directory) {
+  if (ahead_.empty() || ahead_.back().lock() != directory) ahead_.push_back(directory);
+  size_t all = 0;
+  for (auto place = ahead_.rbegin(); place != ahead_.rend(); ++place) {
+    const auto one = place->lock();
+    if (one == nullptr) continue;
+    all += one->ahead();
+    if (all <= kNamesAhead) continue;
+    // The older ones have had their time.
+    for (; place != ahead_.rend(); ++place)
+      if (const auto old = place->lock(); old != nullptr && old != directory) old->drop_ahead();
+    break;
+  }
+  while (!ahead_.empty()) {
+    const auto oldest = ahead_.front().lock();
+    if (oldest != nullptr && oldest->ahead() != 0) break;
+    ahead_.pop_front();
+  }
 }
 
 void GoferSuperblock::keep(const HandleRef& handle) {
@@ -73,17 +128,16 @@ void GoferSuperblock::make_room() {
   client->flush();
 }
 
-std::shared_ptr<GoferInode> GoferSuperblock::take_prefetched(protocol::Id parent, std::string_view name) {
+std::optional<Result<std::shared_ptr<GoferInode>>> GoferSuperblock::take_prefetched(const GoferInode& parent,
+                                                                                    std::string_view name) {
   for (auto entry = prefetched_.begin(); entry != prefetched_.end(); ++entry) {
-    if (entry->parent != parent || entry->name != name) continue;
-    auto inode = std::move(entry->inode);
+    if (entry->parent.get() != &parent || entry->name != name) continue;
+    auto found = std::move(entry->found);
     prefetched_.erase(entry);
-    return inode;
+    return found;
   }
-  return nullptr;
+  return std::nullopt;
 }
-
-void GoferSuperblock::prefetch(Prefetched entry) { prefetched_.push_back(std::move(entry)); }
 
 Result<std::shared_ptr<vfs::Superblock>> make_tree(kernel::Kernel& kernel, std::shared_ptr<Client> client,
                                                    const TreeOptions& options) {

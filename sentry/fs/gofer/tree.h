@@ -1,15 +1,18 @@
 // What the parts of the gofer's file system share.
 #pragma once
 
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "sentry/fs/gofer/gofer_fs.h"
+#include "sentry/fs/gofer/names_ahead.h"
 #include "sentry/vfs/file.h"
 
 namespace sentry::fs::gofer {
@@ -57,19 +60,28 @@ class GoferSuperblock final : public vfs::Superblock {
   kernel::Kernel& kernel;
   std::shared_ptr<Client> client;
 
-  // The inode of a node that the gofer has just named: the one that lives already, if any (the node is then
-  // released).
+  // The inode of a node that the gofer has just named: the one that lives already, if any.
   std::shared_ptr<GoferInode> adopt(const protocol::Node& node);
+  // The inode of a file of which only name and attributes are known; null where the name must be asked for.
+  std::shared_ptr<GoferInode> adopt(const std::shared_ptr<GoferInode>& parent, std::string_view name,
+                                    const protocol::Attr& attr);
   void set_root(std::shared_ptr<GoferInode> root) { root_ = std::move(root); }
+  std::shared_ptr<GoferInode> living(const protocol::Attr& attr) const;
+  void add(GoferInode& inode);
   void remove(const GoferInode& inode);
 
   // A call that asks again after making room when the gofer is out of descriptors.
   template <typename Fill>
   Result<Client::Reply> call(protocol::Op op, protocol::Id id, Fill fill) {
+    const bool changing = changes_files(op);
+    if (changing) ++changes_;
     Result<Client::Reply> reply = client->call(op, id, fill);
-    if (!reply.is(ENFILE)) return reply;
-    make_room();
-    return client->call(op, id, fill);
+    if (reply.is(ENFILE)) {
+      make_room();
+      reply = client->call(op, id, fill);
+    }
+    if (changing) ++changes_;
+    return reply;
   }
   Result<Client::Reply> call(protocol::Op op, protocol::Id id) {
     return call(op, id, [](protocol::Writer&) {});
@@ -80,17 +92,28 @@ class GoferSuperblock final : public vfs::Superblock {
   // No longer than somebody uses it: a removed file's space is to come back.
   void release(const HandleRef& handle);
 
-  // Nodes that a walk brought before anybody looked them up.
+  // What a walk found before anybody looked it up.
   struct Prefetched {
-    protocol::Id parent;
+    std::shared_ptr<GoferInode> parent;
     std::string name;
-    std::shared_ptr<GoferInode> inode;
+    Result<std::shared_ptr<GoferInode>> found;
   };
-  std::shared_ptr<GoferInode> take_prefetched(protocol::Id parent, std::string_view name);
-  void prefetch(Prefetched entry);
+  std::optional<Result<std::shared_ptr<GoferInode>>> take_prefetched(const GoferInode& parent,
+                                                                     std::string_view name);
+  void prefetch(Prefetched entry) { prefetched_.push_back(std::move(entry)); }
   void drop_prefetched() { prefetched_.clear(); }
 
+  // Requests that change files, counted when they are sent and when they are answered: attributes that were
+  // on their way meanwhile may be older than that.
+  uint64_t changes() const { return changes_; }
+  // A directory has more names ahead: of those that have some, the first may lose theirs.
+  void have_ahead(const std::shared_ptr<GoferInode>& directory);
+  // Whether listings should bring attributes at once, as those before were asked for them.
+  bool lists_attributes() const { return listing_use_ > 0; }
+  void listing_used(bool used) { listing_use_ = std::clamp(listing_use_ + (used ? 1 : -1), 0, 4); }
+
  private:
+  static bool changes_files(protocol::Op op);
   void make_room();
 
   struct Identity {
@@ -102,15 +125,23 @@ class GoferSuperblock final : public vfs::Superblock {
   std::map<Identity, GoferInode*> inodes_;
   std::list<HandleRef> handles_;
   std::vector<Prefetched> prefetched_;
+  std::deque<std::weak_ptr<GoferInode>> ahead_;
+  uint64_t changes_ = 0;
+  int listing_use_ = 0;
 };
 
 class GoferInode final : public vfs::Inode {
  public:
   GoferInode(GoferSuperblock& superblock, const protocol::Node& node);
+  // Of a file that the gofer holds no node for yet. It gets one when one is needed.
+  GoferInode(GoferSuperblock& superblock, std::shared_ptr<GoferInode> parent, std::string_view name,
+             const protocol::Attr& attr);
   ~GoferInode() override;
 
   GoferSuperblock& tree() const { return static_cast<GoferSuperblock&>(superblock()); }
-  protocol::Id id() const { return id_; }
+  Result<protocol::Id> node();
+  // Takes over a node that the gofer has named for this file. ESTALE if it is of another kind of file.
+  Result<> become(const protocol::Node& node);
   const protocol::Attr& attr() const { return attr_; }
   void update(const protocol::Attr& attr) { attr_ = attr; }
   std::shared_ptr<GoferInode> self() { return std::static_pointer_cast<GoferInode>(shared_from_this()); }
@@ -119,7 +150,7 @@ class GoferInode final : public vfs::Inode {
   uint32_t type() const override { return attr_.mode & S_IFMT; }
   Result<> setattr(const vfs::AttributeChange& change) override;
   Result<vfs::InodeRef> lookup(std::string_view name) override;
-  void expect(std::string_view name, std::string_view rest) override;
+  void expect(std::string_view name, std::string_view rest, bool open) override;
   Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node,
@@ -140,8 +171,10 @@ class GoferInode final : public vfs::Inode {
   Result<HandleRef> handle(bool write);
   Result<std::shared_ptr<mm::Mappable>> mappable(bool shared_write, const vfs::Path& path);
   Result<Listing> listing();
-  // After a change of names here; after a write.
-  void names_changed();
+  size_t ahead() const { return ahead_ == nullptr ? 0 : ahead_->size(); }
+  void drop_ahead();
+  // After this name has changed here; after a write.
+  void name_changed(std::string_view name);
   void grown(uint64_t end);
   Result<uint64_t> current_size();
 
@@ -149,15 +182,42 @@ class GoferInode final : public vfs::Inode {
   Result<> refresh();
   Result<> unlinked();  // one name less
   void release_handles();
-  Result<vfs::InodeRef> made(Result<Client::Reply> reply);
+  // A request on this file's node.
+  template <typename Fill>
+  Result<Client::Reply> call(protocol::Op op, Fill fill) {
+    return tree().call(op, TRY(node()), fill);
+  }
+  Result<vfs::InodeRef> made(std::string_view name, Result<Client::Reply> reply);
   uint64_t guest_ino() const;
 
-  protocol::Id id_;
+  // What the gofer found on a way down from here.
+  struct Way {
+    std::vector<std::shared_ptr<GoferInode>> found;
+    int error = 0;       // of the name behind those
+    int open_error = 0;  // of opening the last
+  };
+  // Walks down from here, no names for this file itself; with `open_flags` opens the file at the end of the
+  // way, whose inode then has a handle.
+  Result<Way> walk(std::span<const std::string_view> names, std::optional<int> open_flags);
+  std::shared_ptr<GoferInode> take_ahead(std::string_view name);
+  // Asks for attributes of names here that the guest may look up next.
+  void look_ahead(uint32_t count);
+  // A batch of the directory's entries, from `cookie` on: each goes to `add(entry, name, attributes)`, the
+  // last null unless they are asked for and known. Whether it was the last; `cookie` is moved on.
+  template <typename Add>
+  Result<bool> read_entries(uint64_t& cookie, uint32_t max_bytes, bool attributes, Add add);
+  NamesAhead& names_ahead();
+  void set_handle(bool write, protocol::Opened opened, Fd fd);
+
+  protocol::Id id_ = protocol::kNoId;
+  std::shared_ptr<GoferInode> parent_;  // while there is no node: where the file is
+  std::string name_;
   protocol::Attr attr_;
   std::weak_ptr<Handle> read_handle_, write_handle_;
   std::weak_ptr<mm::Mappable> private_mapping_, shared_mapping_;
   std::optional<std::string> link_target_;
   Listing listing_;
+  std::unique_ptr<NamesAhead> ahead_;
 };
 
 // Open files, for GoferInode::open.

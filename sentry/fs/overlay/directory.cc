@@ -107,8 +107,8 @@ Result<InodeRef> Directory::lookup(std::string_view name) {
   return InodeRef(overlay().adopt(TRY(lower_->lookup(name))));
 }
 
-void Directory::expect(std::string_view name, std::string_view rest) {
-  if (lower_ != nullptr && names_.find(name) == nullptr && !hides(name)) lower_->expect(name, rest);
+void Directory::expect(std::string_view name, std::string_view rest, bool open) {
+  if (lower_ != nullptr && names_.find(name) == nullptr && !hides(name)) lower_->expect(name, rest, open);
 }
 
 Result<> Directory::ready_to_change() {

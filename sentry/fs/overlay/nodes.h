@@ -112,7 +112,7 @@ class Directory final : public Node {
   using Node::Node;
   ~Directory() override;
   Result<vfs::InodeRef> lookup(std::string_view name) override;
-  void expect(std::string_view name, std::string_view rest) override;
+  void expect(std::string_view name, std::string_view rest, bool open) override;
   Result<vfs::InodeRef> create(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> mkdir(std::string_view name, const vfs::NewNode& node) override;
   Result<vfs::InodeRef> symlink(std::string_view name, const vfs::NewNode& node,
