@@ -60,9 +60,9 @@ using Obey = std::function<int64_t(const Operation&)>;
 void hand_over(Area& area, Report report) {
   area.report = static_cast<uint32_t>(report);
   area.mode = static_cast<uint32_t>(Mode::kJump);
-  area.taken = 0;
-  __atomic_store_n(&area.turn, static_cast<uint32_t>(Turn::kSentry), __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&area.turn, __ATOMIC_SEQ_CST) != static_cast<uint32_t>(Turn::kGuest))
+  const uint32_t mine = area.reported + 1;
+  __atomic_store_n(&area.reported, mine, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&area.answered, __ATOMIC_SEQ_CST) != mine)
     host_call(kDoorbell, reinterpret_cast<uint64_t>(&area));
 }
 
@@ -101,7 +101,7 @@ long puppet_call(const Obey& obey, long number, uint64_t a = 0, uint64_t b = 0, 
     area.operation_count = 0;
     for (uint32_t i = 0; i < count; ++i) area.operations[i].result = obey(area.operations[i]);
     if (area.sequence != 0) reinterpret_cast<Process*>(kProcessPage)->completed = area.sequence;
-    if (command == Command::kResume) return static_cast<long>(r.rax);
+    if (command == Command::kResume) return static_cast<long>(area.result);
     if (command == Command::kExit)
       for (;;) host_call(SYS_exit, 0);
     report = Report::kDone;
@@ -307,7 +307,7 @@ TEST(forged_reports) {
             area.fault = {-1, -1, ~uint64_t{0}, ~uint64_t{0}, ~uint64_t{0}};
             for (Operation& operation : area.operations) operation = {~uint64_t{0}, {}, INT64_MIN};
             memset(&area.registers, 0xff, sizeof area.registers);
-            __atomic_store_n(&area.turn, 1u, __ATOMIC_SEQ_CST);
+            __atomic_store_n(&area.reported, area.reported + 1, __ATOMIC_SEQ_CST);
             host_call(kDoorbell, reinterpret_cast<uint64_t>(&area));
           },
           100);

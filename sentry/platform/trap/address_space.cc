@@ -28,6 +28,14 @@ bool notifies(const Operation& operation) {
   return true;
 }
 
+// A new thread's area: as if it had reported once.
+void begin(Thread& child) {
+  Area& area = *child.area;
+  area.reported = child.reported = 1;
+  area.answered = child.answered = 0;
+  area.waits = area.sleeping = area.interrupted = area.stepping = area.save_state = 0;
+}
+
 Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }
 
 }  // namespace
@@ -132,7 +140,7 @@ bool TrapAddressSpace::load(Thread& thread) {
 }
 
 bool TrapAddressSpace::serve(Thread& thread, unsigned rounds) {
-  platform_.give_turn(thread, Command::kServe, Thread::State::kServing);
+  platform_.answer(thread, Command::kServe, Thread::State::kServing);
   platform_.expect(thread, rounds);
   platform_.wait_while(thread, Thread::State::kServing);
   return thread.state == Thread::State::kStopped;
@@ -252,12 +260,11 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   const uint32_t sequence = sequence_;  // others go on while the parent is at it
   const std::optional<AreaSlot> slot = platform_.take_slot(parent.slot.place);
   if (!slot) return Errno(EAGAIN);
-  auto child = make_thread();
+  auto child = std::make_shared<Thread>();
   child->slot = *slot;
   child->area = platform_.area_of(child->slot);
   Area& area = *child->area;
-  area.turn = static_cast<uint32_t>(Turn::kSentry);
-  area.sleeping = area.taken = area.interrupted = area.save_state = 0;
+  begin(*child);
   child->mode = Mode::kFrame;
   if (pristine) {
     child->frame = make_frame(area, child->slot.address(), 0);
@@ -267,7 +274,6 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
     child->frame = parent.frame;
     copy_frame(*parent.area, area, parent.slot.address(), parent.frame);
   }
-  area.frame = child->frame;
 
   parent.area->operations[0] = {Operation::kFork,
                                 {kForkFlags, child->slot.address(),
@@ -314,7 +320,7 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
   const Reservation reserved(static_cast<TrapContext&>(caller).thread());
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
-  auto child = make_thread();
+  auto child = std::make_shared<Thread>();
   uint32_t count = 0;
   Area& from = *parent.area;
   parent.consents.clear();
@@ -337,12 +343,10 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
   child->space = this;
   child->process = process_;
   Area& area = *child->area;
-  area.turn = static_cast<uint32_t>(Turn::kSentry);
-  area.sleeping = area.taken = area.interrupted = 0;
+  begin(*child);
   child->mode = Mode::kFrame;
   // The thread inherits vector state: from the parent's frame, or live.
   child->frame = make_frame(area, child->slot.address(), platform_.fpstate_size_);
-  area.frame = child->frame;
   area.save_state = parent.mode == Mode::kJump ? 1 : 0;
   if (parent.mode == Mode::kFrame)
     copy_state(from, parent.slot.address(), parent.frame, area, child->slot.address(), child->frame,

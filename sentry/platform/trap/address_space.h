@@ -76,11 +76,12 @@ class TrapContext final : public Context {
   TrapContext(TrapPlatform& platform, std::shared_ptr<Thread> thread)
       : platform_(platform), thread_(std::move(thread)) {
     thread_->context = this;
+    thread_->area->local = told_;
   }
   ~TrapContext() override;
 
   Trap run(Registers& registers) override;
-  void set_identity(const Identity& identity) override { identity_ = identity; }
+  void set_identity(const Identity& identity) override;
   Nanoseconds cpu_time() const override;
   void interrupt() override;
   bool alive() override;
@@ -94,7 +95,7 @@ class TrapContext final : public Context {
  private:
   TrapPlatform& platform_;
   std::shared_ptr<Thread> thread_;
-  Identity identity_;
+  LocalAnswers told_{};
 };
 
 }  // namespace sentry::platform::trap

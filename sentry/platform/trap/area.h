@@ -48,16 +48,7 @@ struct Operation {
   int64_t result;  // of the shim
 };
 
-enum class Turn : uint32_t { kGuest, kSentry };
-
-// What the sentry has done about a report.
-enum class Taken : uint32_t {
-  kNot,
-  kSeen,   // an answer may come soon
-  kWaits,  // for something to happen: it will take a while
-};
-
-// What the shim reports with the turn.
+// What the shim reports.
 enum class Report : uint32_t {
   kCall,         // registers.rax is the number, rip behind the instruction
   kForeignCall,  // by an entry that is not x86-64's
@@ -68,7 +59,7 @@ enum class Report : uint32_t {
   kBroken,       // a fault in the shim itself
 };
 
-// What the sentry asks for with the turn.
+// What the sentry answers a report with.
 enum class Command : uint32_t {
   kServe,   // do the operations, report kDone
   kResume,  // do the operations, then run guest code
@@ -94,6 +85,9 @@ struct FaultInfo {
   uint64_t trap, error;
 };
 
+// The turn is the guest's when `answered` equals `reported`, and the sentry's otherwise. Each side writes to
+// cache lines of its own while the other looks at them: a line that both wrote would travel several times for
+// each call.
 struct Area {
   static constexpr size_t kOperations = 48;
   static constexpr uint64_t kStack = 0x1000, kStackSize = 0x2000;        // offset of the shim's stack
@@ -101,25 +95,37 @@ struct Area {
   static constexpr uint64_t kData = 0x10000, kDataSize = 0xe000;
   static constexpr uint64_t kAlong = 0x1e000, kAlongSize = 0x2000;  // what came along with the call
 
-  alignas(64) uint32_t turn;  // Turn; the word that the thread sleeps on
-  uint32_t sleeping;          // by the shim: it sleeps, or is about to
-  uint32_t taken;             // by the sentry: Taken
-  uint32_t interrupted;       // by the shim's signal handler: kKick came while the shim ran
-  uint32_t report;            // Report
-  uint32_t mode;              // Mode, of the report and of the way back
-  uint32_t command;           // Command
+  // By the shim: the report.
+  alignas(64) uint32_t reported;         // counts reports
+  uint32_t sleeping;                     // it sleeps on `answered`, or is about to
+  uint32_t report;                       // Report
+  uint32_t mode;                         // Mode
+  uint32_t failed;                       // index of the operation that failed, kFailed
+  uint64_t frame;                        // kFrame: address of the signal frame's ucontext
+  uint64_t along_address, along_length;  // a piece of guest memory that the call will ask for
+
+  // By the sentry: the answer.
+  alignas(64) uint32_t answered;  // the report that has been answered; the word that the thread sleeps on
+  uint32_t waits;                 // the report whose answer will take a while: something has to happen first
+  uint32_t command;               // Command
+  uint32_t way_back;              // Mode, of kResume
   uint32_t operation_count;
   uint32_t sequence;    // of this batch of operations among those of the process, 0 for none
   uint32_t wait_for;    // the sequence that must have been completed before, 0 for none
-  uint32_t failed;      // index of the operation that failed, kFailed
   uint32_t save_state;  // a new thread: XSAVE the inherited state into the frame first
-  uint64_t frame;       // address of the signal frame's ucontext
-  FaultInfo fault;
-  LocalAnswers local;
-  uint32_t stepping;     // by the shim's signal handler: the guest's trap flag was set when it came in
-  uint32_t local_calls;  // how many the shim has answered since the last report
+  uint64_t frame_back;  // kFrame: of the way back
+  uint64_t result;      // rax of the way back; the other registers are in `registers`
+
+  // By the sentry, rarely.
+  alignas(64) LocalAnswers local;
+
+  // Of the shim alone.
+  alignas(64) uint32_t interrupted;  // by the signal handler: kKick came while the shim ran
+  uint32_t stepping;                 // by the signal handler: the guest's trap flag was set when it came in
+
+  // By the shim with a report, and by the sentry with the answer if it changes any but rax.
   alignas(64) Registers registers;
-  uint64_t along_address, along_length;  // a piece of guest memory that the call will ask for
+  FaultInfo fault;
   Operation operations[kOperations];
 };
 static_assert(sizeof(Area) <= Area::kStack);

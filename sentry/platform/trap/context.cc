@@ -39,7 +39,7 @@ TrapContext::~TrapContext() {
   thread.consents = {{60 /* exit(2) */, {}, 0}};
   thread.consented = 0;
   thread.space = nullptr;
-  platform_.give_turn(thread, Command::kExit, Thread::State::kDead);
+  platform_.answer(thread, Command::kExit, Thread::State::kDead);
 }
 
 Trap TrapContext::run(Registers& registers) {
@@ -58,36 +58,24 @@ Trap TrapContext::run(Registers& registers) {
   Area& area = *thread.area;
   registers.eflags = (registers.eflags & kUserFlags) | 0x202;
   // Few calls change more than rax, and what is not written need not travel between processors.
-  const uint64_t result = registers.rax;
-  registers.rax = thread.registers.rax;
+  area.result = std::exchange(registers.rax, thread.registers.rax);
   registers.orig_rax = thread.registers.orig_rax;
   if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
     area.registers = registers;
-  area.registers.rax = registers.rax = result;
-  area.mode = static_cast<uint32_t>(thread.mode);
+  area.way_back = static_cast<uint32_t>(thread.mode);
   // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
   if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
     thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
     area.save_state = 1;
   }
-  area.frame = thread.frame;
-  area.local = {identity_.may_answer ? 1u : 0u,
-                identity_.pid,
-                identity_.tid,
-                identity_.parent,
-                identity_.uid,
-                identity_.euid,
-                identity_.gid,
-                identity_.egid};
+  area.frame_back = thread.frame;
   thread.along_length = 0;
-  platform_.give_turn(thread, Command::kResume, Thread::State::kRunning);
+  platform_.answer(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
   platform_.wait_for_report(thread);
   // Whoever made it stop may be using it by now; what it reported has been kept.
   if (thread.state == Thread::State::kDead) return {Trap::Kind::kExited};
   registers = thread.registers;
-  registers.cs = 0x33;
-  registers.ss = 0x2b;
   switch (thread.report) {
     case Report::kCall:
     case Report::kForeignCall:
@@ -117,6 +105,19 @@ Trap TrapContext::run(Registers& registers) {
   }
   // Guest code has been at the shim or its memory: it has hurt itself.
   return {Trap::Kind::kExited};
+}
+
+void TrapContext::set_identity(const Identity& identity) {
+  const LocalAnswers answers{identity.may_answer ? 1u : 0u,
+                             identity.pid,
+                             identity.tid,
+                             identity.parent,
+                             identity.uid,
+                             identity.euid,
+                             identity.gid,
+                             identity.egid};
+  if (std::memcmp(&answers, &told_, sizeof answers) == 0) return;
+  thread_->area->local = told_ = answers;
 }
 
 bool TrapContext::alive() {

@@ -175,16 +175,15 @@ Zygote start_zygote(const ZygoteSpec& spec) {
   constexpr unsigned long kFsgsbase = 2;  // AT_HWCAP2, asm/hwcap2.h
   if ((::getauxval(AT_HWCAP2) & kFsgsbase) == 0 || !__builtin_cpu_supports("bmi2"))
     refuse("the trap platform needs FSGSBASE (Linux 5.9) and BMI2 of the processor: use --platform=ptrace");
-  spec.area->turn = static_cast<uint32_t>(Turn::kGuest);
   const pid_t sentry = ::getpid();
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
   BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
   if (child == 0) become_zygote(spec, sentry);
   // It has either come to wait in its shim, or has ended.
-  uint32_t* const turn = &spec.area->turn;
-  while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != static_cast<uint32_t>(Turn::kSentry)) {
+  uint32_t* const reported = &spec.area->reported;
+  while (__atomic_load_n(reported, __ATOMIC_ACQUIRE) == 0) {
     const timespec while_starting{0, 100'000};
-    ::syscall(SYS_futex, turn, FUTEX_WAIT, static_cast<uint32_t>(Turn::kGuest), &while_starting, nullptr, 0);
+    ::syscall(SYS_futex, reported, FUTEX_WAIT, 0, &while_starting, nullptr, 0);
     int status = 0;
     BULKHEAD_CHECK(::waitpid(child, &status, WNOHANG) != child, "the first stub did not get ready: {}",
                    describe(status));

@@ -27,7 +27,7 @@ struct AreaSlot {
 struct Thread {
   enum class State {
     kUnborn,   // ordered, has not yet been heard of
-    kStopped,  // the sentry has the turn
+    kStopped,  // waits for the sentry's answer
     kServing,  // carries out operations for a fiber that waits
     kRunning,  // runs guest code, or is on its way there
     kDead,     // killed, or told to exit
@@ -40,7 +40,10 @@ struct Thread {
   AreaSlot slot;
   TrapAddressSpace* space = nullptr;  // null once that is gone
 
+  uint32_t answered = 0;  // as in the area, where the guest may write to it
+
   // The last report, copied when it came.
+  uint32_t reported = 0;
   Report report = Report::kDone;
   Mode mode = Mode::kFrame;
   uint64_t frame = 0;
@@ -52,12 +55,12 @@ struct Thread {
   bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell
   std::vector<Operation> consents;  // host calls that it has been ordered and that notify, in order
   size_t consented = 0;
-  bool obeyed = false;        // it asked for all of them before its last report
-  unsigned patience = 0;      // rounds until its process is ended for not having answered; 0: nobody waits
-  bool cloned_again = false;  // it has asked for the same clone twice
-  bool interrupt = false;     // asked for while it did not run
-  std::weak_ptr<Thread> self;
-  std::vector<Fiber*> waiters;     // for a change of state
+  bool obeyed = false;          // it asked for all of them before its last report
+  unsigned patience = 0;        // rounds until its process is ended for not having answered; 0: nobody waits
+  bool cloned_again = false;    // it has asked for the same clone twice
+  bool interrupt = false;       // asked for while it did not run
+  bool fresh = false;           // has reported since the loop last had nothing to do
+  std::vector<Fiber*> waiters;  // for a change of state
   TrapContext* context = nullptr;  // while there is one
   Fiber* runner = nullptr;         // the fiber that runs guest code by it
   bool reserved = false;
@@ -67,12 +70,6 @@ struct Thread {
     for (Fiber* fiber : waiters) fiber->wake();
   }
 };
-
-inline std::shared_ptr<Thread> make_thread() {
-  auto thread = std::make_shared<Thread>();
-  thread->self = thread;
-  return thread;
-}
 
 // One fiber at a time has a stopped thread carry something out.
 class Reservation {

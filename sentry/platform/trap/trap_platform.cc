@@ -28,8 +28,7 @@ namespace sentry::platform::trap {
 namespace {
 
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
-constexpr size_t kFresh = 64;
-constexpr size_t kReapAt = 32;  // stubs that have been killed, when the sentry is too busy to sleep
+constexpr size_t kReapAt = 32;           // stubs that have been killed, when the sentry is too busy to sleep
 constexpr Nanoseconds kPatienceRound = 250'000'000;
 constexpr unsigned kToLookUp = 20;  // rounds that a kick may go unanswered; each repeats it
 constexpr uint64_t kContinue = 1;   // SECCOMP_USER_NOTIF_FLAG_CONTINUE
@@ -89,7 +88,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   told_->awake = 1;
   told_->local = 1;
 
-  zygote_thread_ = make_thread();
+  zygote_thread_ = std::make_shared<Thread>();
   zygote_thread_->slot = *take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
   const uint64_t clock = find_vdso_clock();
@@ -98,6 +97,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   listener_ = Fd(zygote.listener);
   zygote_thread_->tid = zygote_thread_->process = zygote.pid;
   zygote_thread_->state = Thread::State::kStopped;
+  zygote_thread_->reported = zygote_thread_->area->reported;
   zygote_ = std::make_unique<TrapAddressSpace>(*this, zygote.pid);
   zygote_thread_->space = zygote_.get();
   zygote_->threads_.push_back(zygote_thread_);
@@ -158,35 +158,36 @@ Area* TrapPlatform::area_of(const AreaSlot& slot) const {
   return reinterpret_cast<Area*>(area_memory_ + slot.file_offset());
 }
 
-// ---- the turn
+// ---- reports and answers
 
-void TrapPlatform::give_turn(Thread& thread, Command command, Thread::State state) {
+void TrapPlatform::answer(Thread& thread, Command command, Thread::State state) {
   Area& area = *thread.area;
   area.command = static_cast<uint32_t>(command);
   thread.state = state;
   if (state != Thread::State::kDead) running_.push_back(&thread);
   expected_notifications_ += thread.consents.size();
   thread.cloned_again = false;
-  __atomic_store_n(&area.turn, static_cast<uint32_t>(Turn::kGuest), __ATOMIC_SEQ_CST);
+  thread.answered = thread.reported;
+  __atomic_store_n(&area.answered, thread.answered, __ATOMIC_SEQ_CST);
   if (thread.notification != 0) {
-    answer(std::exchange(thread.notification, 0), thread.notification_runs);
+    respond(std::exchange(thread.notification, 0), thread.notification_runs);
   } else if (__atomic_load_n(&area.sleeping, __ATOMIC_SEQ_CST) != 0) {
-    futex_wake(&area.turn);
+    futex_wake(&area.answered);
   }
 }
 
-// Whether the thread has given the turn back.
+// Whether the thread has reported since it was answered.
 bool TrapPlatform::look(Thread& thread) {
-  if (__atomic_load_n(&thread.area->turn, __ATOMIC_ACQUIRE) != static_cast<uint32_t>(Turn::kSentry))
-    return false;
+  const uint32_t reported = __atomic_load_n(&thread.area->reported, __ATOMIC_ACQUIRE);
+  if (reported == thread.answered) return false;
+  thread.reported = reported;
   took(thread);
   return true;
 }
 
 void TrapPlatform::took(Thread& thread) {
   Area& area = *thread.area;
-  area.taken = static_cast<uint32_t>(Taken::kSeen);
-  if (fresh_.size() < kFresh) fresh_.push_back(thread.self.lock());
+  if (!std::exchange(thread.fresh, true)) fresh_.push_back(&thread);
   std::erase(running_, &thread);
   expected_notifications_ -= thread.consents.size() - thread.consented;
   thread.obeyed = thread.consented == thread.consents.size();
@@ -200,6 +201,8 @@ void TrapPlatform::took(Thread& thread) {
     thread.frame = area.frame;
     thread.fault = area.fault;
     thread.registers = area.registers;
+    thread.registers.cs = 0x33;
+    thread.registers.ss = 0x2b;
     thread.along_address = area.along_address;
     thread.along_length = report == Report::kCall && thread.mode == Mode::kJump ? area.along_length : 0;
     if (thread.along_length > Area::kAlongSize) thread.along_length = 0;
@@ -301,9 +304,11 @@ bool TrapPlatform::collect() {
 
 bool TrapPlatform::linger(Deadline until) {
   // Every fiber waits for something: so do the calls that came since.
-  for (const auto& thread : fresh_)
-    if (thread != nullptr && thread->state == Thread::State::kStopped)
-      __atomic_store_n(&thread->area->taken, static_cast<uint32_t>(Taken::kWaits), __ATOMIC_RELEASE);
+  for (Thread* const thread : fresh_) {
+    thread->fresh = false;
+    if (thread->state == Thread::State::kStopped)
+      __atomic_store_n(&thread->area->waits, thread->reported, __ATOMIC_RELEASE);
+  }
   fresh_.clear();
   if (linger_ == 0 || running_.empty()) return false;
   const Nanoseconds start = monotonic_now();
@@ -338,7 +343,7 @@ void TrapPlatform::woke() {
 
 // ---- notifications
 
-void TrapPlatform::answer(uint64_t id, bool run) {
+void TrapPlatform::respond(uint64_t id, bool run) {
   seccomp_notif_resp response{};
   response.id = id;
   response.flags = run ? kContinue : 0;
@@ -386,15 +391,17 @@ void TrapPlatform::notified() {
   const std::shared_ptr<Thread> thread = known->second;
   if (request.data.nr == kDoorbell) {
     if (thread->notification != 0 || thread->state == Thread::State::kDead) return;
-    const bool has_turn =
-        __atomic_load_n(&thread->area->turn, __ATOMIC_ACQUIRE) == static_cast<uint32_t>(Turn::kGuest);
-    if (has_turn) {
-      answer(request.id, false);
+    const uint32_t reported = __atomic_load_n(&thread->area->reported, __ATOMIC_ACQUIRE);
+    if (reported == thread->answered) {
+      respond(request.id, false);
       return;
     }
     thread->notification = request.id;
     thread->notification_runs = false;
-    if (thread->state == Thread::State::kRunning || thread->state == Thread::State::kServing) took(*thread);
+    if (thread->state == Thread::State::kRunning || thread->state == Thread::State::kServing) {
+      thread->reported = reported;
+      took(*thread);
+    }
     return;
   }
   // A call that the host starts again for a signal's sake comes again: it has not been carried out yet.
@@ -408,7 +415,7 @@ void TrapPlatform::notified() {
       if (!next_too) {
         // A guest may say so, and make more children than one.
         if (last.number == SYS_clone) thread->cloned_again = true;
-        answer(request.id, true);
+        respond(request.id, true);
         return;
       }
     }
@@ -419,7 +426,7 @@ void TrapPlatform::notified() {
         std::equal(arguments, arguments + 6, order.a)) {
       ++thread->consented;
       --expected_notifications_;
-      answer(request.id, true);
+      respond(request.id, true);
       if (thread->state == Thread::State::kDead) {
         // On its way out, and not to look at its area again.
         const auto alive = spaces_.find(thread->process);
@@ -439,6 +446,7 @@ void TrapPlatform::notified() {
 void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
   thread->state = Thread::State::kDead;
   std::erase(running_, thread.get());
+  if (std::exchange(thread->fresh, false)) std::erase(fresh_, thread.get());
   expected_notifications_ -= thread->consents.size() - thread->consented;
   thread->consents.clear();
   thread->consented = 0;

@@ -46,8 +46,8 @@ class TrapPlatform final : public Platform {
   void free_areas(const std::vector<AreaSlot>& slots);
   Area* area_of(const AreaSlot& slot) const;
 
-  // The turn: to the thread with this command, and what brings it back.
-  void give_turn(Thread& thread, Command command, Thread::State state);
+  // The answer to the thread's last report, and what finds its next one.
+  void answer(Thread& thread, Command command, Thread::State state);
   bool look(Thread& thread);
   void took(Thread& thread);
   // Parks the current fiber until the thread is in another state than this.
@@ -66,7 +66,7 @@ class TrapPlatform final : public Platform {
 
   // Notifications.
   void notified();
-  void answer(uint64_t id, bool run);
+  void respond(uint64_t id, bool run);
   void born(Thread& thread, pid_t tid, uint64_t notification, bool runs);
 
   // Ends.
@@ -113,8 +113,8 @@ class TrapPlatform final : public Platform {
   std::unordered_map<pid_t, TrapAddressSpace*> spaces_;  // by process
   std::unordered_map<pid_t, Dying> dying_;               // killed, not yet reaped
   std::deque<LetGo> let_go_;
-  uint64_t lineages_ = 0;                       // of pristine address spaces; counted upwards
-  std::vector<std::shared_ptr<Thread>> fresh_;  // that have reported since the loop last had nothing to do
+  uint64_t lineages_ = 0;       // of pristine address spaces; counted upwards
+  std::vector<Thread*> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
   Timer patience_;
   pid_t newest_ = 0;                  // the tid that was heard of last

@@ -17,7 +17,7 @@ static_assert(KAREA_SIZE == kAreaSize && KSTACK_TOP == Area::kStack + Area::kSta
 extern "C" {
 long shim_call(uint64_t number, const uint64_t* arguments);
 uint64_t shim_copy(void* to, const void* from, uint64_t count);
-extern const char shim_copy_instruction[], shim_copy_end[], shim_end[];
+extern const char shim_copy_instruction[], shim_copy_end[];
 extern const char shim_leave_end[], shim_interrupted[], shim_slow_return[];
 [[noreturn]] void shim_leave(Area* area);
 [[noreturn]] void shim_jump(Area* area);
@@ -83,22 +83,21 @@ void futex_wake(uint32_t& word, uint64_t scope) {
   call(kFutex, reinterpret_cast<uint64_t>(&word), kFutexWake | scope, 0x7fffffff);
 }
 
-constexpr auto kTurnGuest = static_cast<uint32_t>(Turn::kGuest),
-               kTurnSentry = static_cast<uint32_t>(Turn::kSentry);
-
-// Gives the sentry the turn and waits to get it back.
+// Reports to the sentry and waits for its answer.
 void hand_over(Area& area, Report report) {
   area.report = static_cast<uint32_t>(report);
   area.interrupted = 0;
-  area.taken = 0;
-  store(area.turn, kTurnSentry);
+  const uint32_t mine = area.reported + 1;
+  store(area.reported, mine);
   fence();
   for (uint32_t left = load(notice().awake) != 0 ? notice().spins : 0; left != 0; --left) {
-    if (load(area.turn) == kTurnGuest) return;
-    if (load(area.taken) == static_cast<uint32_t>(Taken::kWaits)) break;
+    if (load(area.answered) == mine) return;
+    if (load(area.waits) == mine) break;
   }
-  while (load(area.turn) != kTurnGuest) {
-    if (load(notice().awake) == 0 && load(area.taken) == 0) {
+  for (;;) {
+    const uint32_t seen = load(area.answered);
+    if (seen == mine) return;
+    if (load(notice().awake) == 0 && load(area.waits) != mine) {
       call(kDoorbell, reinterpret_cast<uint64_t>(&area));
       continue;
     }
@@ -106,7 +105,7 @@ void hand_over(Area& area, Report report) {
     fence();
     // Had the sentry gone to sleep without having seen the report, somebody must ring: it looks again when it
     // does.
-    if (load(area.turn) == kTurnSentry) futex_wait(area.turn, kTurnSentry, 0);
+    if (load(area.answered) == seen) futex_wait(area.answered, seen, 0);
     store(area.sleeping, 0);
   }
 }
@@ -132,7 +131,7 @@ long carry_out(Area& area, const Operation& operation) {
   switch (operation.number) {
     case Operation::kCopyOut: {
       const uint64_t left = shim_copy(reinterpret_cast<void*>(a[0]), data(area, a[2]), a[1]);
-      if (left != 0 && a[3] != 0) area.registers.rax = static_cast<uint64_t>(-14);  // EFAULT
+      if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
       return static_cast<long>(a[1] - left);
     }
     case Operation::kCopyIn:
@@ -178,7 +177,7 @@ bool operate(Area& area, bool stop_at_failure) {
   return fine;
 }
 
-// Serves the sentry, which has just given the turn, until it is time to run guest code.
+// Does as the sentry has answered, until it is time to run guest code.
 void serve(Area& area) {
   for (;;) {
     const auto command = static_cast<Command>(area.command);
@@ -190,7 +189,10 @@ void serve(Area& area) {
       hand_over(area, Report::kDone);
       continue;
     }
-    if (operate(area, true)) return;
+    if (operate(area, true)) {
+      area.registers.rax = area.result;
+      return;
+    }
     hand_over(area, Report::kFailed);
   }
 }
@@ -287,7 +289,6 @@ bool answer(Area& area) {
       return false;
   }
   registers.rax = result;
-  ++area.local_calls;
   return true;
 }
 
@@ -348,16 +349,16 @@ void bring_along(Area& area) {
 [[noreturn]] void go_back(Area& area) {
   serve(area);
   put_bases(area);
-  if (area.mode == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
+  if (area.way_back == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
       (area.registers.eflags & kTrapFlag) == 0)
     shim_leave(&area);
-  auto& context = *reinterpret_cast<UContext*>(area.frame);
+  auto& context = *reinterpret_cast<UContext*>(area.frame_back);
   if (area.save_state != 0) {
     area.save_state = 0;
     shim_save_state(context.context.fpstate);
   }
   put_registers(area.registers, context.context);
-  shim_sigreturn(area.frame);
+  shim_sigreturn(area.frame_back);
 }
 
 }  // namespace
@@ -454,7 +455,7 @@ void shim_born(Area* area) { go_back(*area); }
 
 void shim_born_thread(Area* area, uint64_t nonce) {
   do call(kDoorbell, reinterpret_cast<uint64_t>(area), nonce);
-  while (load(area->turn) != kTurnGuest);
+  while (load(area->answered) != load(area->reported));
   go_back(*area);
 }
 
