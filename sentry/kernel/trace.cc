@@ -172,7 +172,7 @@ std::optional<SignalInfo> report_signal(Task& task, const SignalInfo& info) {
   if (task.exited || task.group->exiting || traced->deliver == 0) return std::nullopt;
   SignalInfo chosen = traced->info;  // PTRACE_SETSIGINFO may have changed it
   if (chosen.si_signo != traced->deliver) {
-    const Task* tracer = task.traced != nullptr ? traced->tracer : nullptr;
+    const Task* tracer = task.traced == traced ? traced->tracer : nullptr;  // one that has gone is nobody
     chosen = make_signal(traced->deliver, SI_USER, tracer != nullptr ? tracer->group->id : 0,
                          tracer != nullptr ? tracer->credentials->uid : 0);
   }

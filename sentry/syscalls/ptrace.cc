@@ -27,7 +27,8 @@ constexpr uint64_t kLegacyStateSize = 512;        // user_fpregs_struct: FXSAVE'
 constexpr int kGetRegisters = 12, kSetRegisters = 13, kGetFloat = 14, kSetFloat = 15, kArchPrctl = 30;
 constexpr int kSysemu = 31, kSysemuSinglestep = 32;  // asm/ptrace-abi.h
 
-// A tracee of this thread, stopped. ESRCH, as Linux has it, for every other task.
+// A tracee of this thread, stopped. ESRCH, as Linux has it, for every other task. Whatever lets others run
+// (reading guest memory, vector state) may be its end, by SIGKILL: whoever wants it afterwards asks again.
 Result<Task*> tracee(Task& task, pid_t tid, bool must_be_stopped = true) {
   Task* target = task.kernel.find_task(tid);
   if (target == nullptr || target->traced == nullptr || target->traced->tracer != &task) return Errno(ESRCH);
@@ -50,8 +51,9 @@ Result<> set_registers(Task& target, const Registers& wanted) {
 // ---- memory, a word at a time
 
 Result<uint64_t> peek(Task& target, uint64_t address) {
+  const std::shared_ptr<mm::AddressSpaceMap> memory = target.memory_map;
   uint64_t word = 0;
-  if (target.memory().read_forced(address, &word, sizeof word).value_or(0) != sizeof word) return Errno(EIO);
+  if (memory->read_forced(address, &word, sizeof word).value_or(0) != sizeof word) return Errno(EIO);
   return word;
 }
 
@@ -90,19 +92,20 @@ std::vector<std::byte> vector_state(Task& target) {
 }
 
 // The part that FXSAVE knows, in an area of XSAVE's.
-Result<> set_legacy_state(Task& target, std::span<const std::byte> legacy) {
-  std::vector<std::byte> state = vector_state(target);
+Result<> set_legacy_state(Task& task, pid_t pid, std::span<const std::byte> legacy) {
+  std::vector<std::byte> state = vector_state(*TRY(tracee(task, pid)));
   std::copy(legacy.begin(), legacy.end(), state.begin());
   uint64_t in_use = 0;
   std::memcpy(&in_use, &state[kLegacyStateSize], sizeof in_use);
   in_use |= 3;  // x87 and SSE
   std::memcpy(&state[kLegacyStateSize], &in_use, sizeof in_use);
-  return target.context->write_fpstate(state);
+  return TRY(tracee(task, pid))->context->write_fpstate(state);
 }
 
 // PTRACE_GETREGSET and SETREGSET: the note's type says which registers, an iovec how much of them.
-Result<> register_set(Task& task, Task& target, uint64_t type, GuestPtr<iovec> place, bool write) {
+Result<> register_set(Task& task, pid_t pid, uint64_t type, GuestPtr<iovec> place, bool write) {
   iovec area = TRY(task.memory().read(place));
+  Task& target = *TRY(tracee(task, pid));
   const auto address = reinterpret_cast<uint64_t>(area.iov_base);
   std::vector<std::byte> bytes;
   switch (type) {
@@ -129,12 +132,12 @@ Result<> register_set(Task& task, Task& target, uint64_t type, GuestPtr<iovec> p
     if (type == NT_PRSTATUS) {
       Registers next;
       std::memcpy(&next, bytes.data(), sizeof next);
-      TRY(set_registers(target, next));
+      TRY(set_registers(*TRY(tracee(task, pid)), next));
     } else if (type == NT_PRFPREG) {
-      TRY(set_legacy_state(target, bytes));
+      TRY(set_legacy_state(task, pid, bytes));
     } else {
       if (size != bytes.size()) return Errno(EFAULT);
-      TRY(target.context->write_fpstate(bytes));
+      TRY(TRY(tracee(task, pid))->context->write_fpstate(bytes));
     }
   } else {
     TRY(task.memory().write(address, bytes.data(), size));
@@ -180,7 +183,7 @@ Result<uint64_t> syscall_info(Task& task, Task& target, uint64_t size, uint64_t 
 }
 
 // PTRACE_PEEKSIGINFO: how many of the pending signals were copied.
-Result<uint64_t> peek_signals(Task& task, Task& target, uint64_t address, uint64_t data) {
+Result<uint64_t> peek_signals(Task& task, pid_t pid, uint64_t address, uint64_t data) {
   struct Arguments {
     uint64_t offset;
     uint32_t flags;
@@ -188,6 +191,7 @@ Result<uint64_t> peek_signals(Task& task, Task& target, uint64_t address, uint64
   };
   const Arguments wanted = TRY(task.memory().read(GuestPtr<const Arguments>(address)));
   if ((wanted.flags & ~1u) != 0 || wanted.count < 0) return Errno(EINVAL);
+  Task& target = *TRY(tracee(task, pid));
   const kernel::SignalQueue& queue = (wanted.flags & 1) != 0 ? target.group->pending : target.pending;
   uint64_t copied = 0, index = 0;
   const std::vector<SignalInfo> signals(queue.signals().begin(), queue.signals().end());
@@ -302,8 +306,10 @@ Result<uint64_t> sys_ptrace(Task& task, Choice<kPtraceNames> request, pid_t pid,
       return done(poke_user(target, address, data));
     case kGetRegisters:
       return done(task.memory().write(GuestPtr<Registers>(data), target.traced_registers()));
-    case kSetRegisters:
-      return done(set_registers(target, TRY(task.memory().read(GuestPtr<const Registers>(data)))));
+    case kSetRegisters: {
+      const Registers wanted = TRY(task.memory().read(GuestPtr<const Registers>(data)));
+      return done(set_registers(*TRY(tracee(task, pid)), wanted));
+    }
     case kGetFloat: {
       const std::vector<std::byte> state = vector_state(target);
       return done(task.memory().write(data, state.data(), kLegacyStateSize));
@@ -311,11 +317,11 @@ Result<uint64_t> sys_ptrace(Task& task, Choice<kPtraceNames> request, pid_t pid,
     case kSetFloat: {
       std::byte legacy[kLegacyStateSize];
       TRY(task.memory().read(data, legacy, sizeof legacy));
-      return done(set_legacy_state(target, legacy));
+      return done(set_legacy_state(task, pid, legacy));
     }
     case PTRACE_GETREGSET:
     case PTRACE_SETREGSET:
-      return done(register_set(task, target, address, GuestPtr<iovec>(data),
+      return done(register_set(task, pid, address, GuestPtr<iovec>(data),
                                static_cast<int>(request) == PTRACE_SETREGSET));
     case PTRACE_CONT:
       return done(go_on(target, Traced::Until::kEvent, false, data));
@@ -342,20 +348,24 @@ Result<uint64_t> sys_ptrace(Task& task, Choice<kPtraceNames> request, pid_t pid,
     case PTRACE_GETSIGINFO:
       if (target.traced->group_stop) return Errno(EINVAL);
       return done(task.memory().write(GuestPtr<SignalInfo>(data), target.traced->info));
-    case PTRACE_SETSIGINFO:
+    case PTRACE_SETSIGINFO: {
       if (target.traced->group_stop) return Errno(EINVAL);
-      target.traced->info = TRY(task.memory().read(GuestPtr<const SignalInfo>(data)));
+      const SignalInfo info = TRY(task.memory().read(GuestPtr<const SignalInfo>(data)));
+      TRY(tracee(task, pid))->traced->info = info;
       return 0;
+    }
     case PTRACE_PEEKSIGINFO:
-      return peek_signals(task, target, address, data);
+      return peek_signals(task, pid, address, data);
     case PTRACE_GETSIGMASK:
       if (address != sizeof(uint64_t)) return Errno(EINVAL);
       return done(task.memory().write(GuestPtr<uint64_t>(data),
                                       (target.saved_mask ? *target.saved_mask : target.mask).bits()));
     case PTRACE_SETSIGMASK: {
       if (address != sizeof(uint64_t)) return Errno(EINVAL);
-      target.saved_mask.reset();
-      target.set_mask(kernel::SignalSet(TRY(task.memory().read(GuestPtr<const uint64_t>(data)))));
+      const kernel::SignalSet wanted(TRY(task.memory().read(GuestPtr<const uint64_t>(data))));
+      Task& still = *TRY(tracee(task, pid));
+      still.saved_mask.reset();
+      still.set_mask(wanted);
       return 0;
     }
     case PTRACE_GET_SYSCALL_INFO:
@@ -371,8 +381,12 @@ Result<int> sys_kcmp(Task& task, pid_t first, pid_t second, int type, uint64_t i
   constexpr int kFile = 0, kVm = 1, kFiles = 2, kFs = 3, kSighand = 4, kIo = 5, kSysvsem = 6;
   const Task* one = task.kernel.find_task(first);
   const Task* two = task.kernel.find_task(second);
-  if (one == nullptr || two == nullptr || one->memory_map == nullptr || two->memory_map == nullptr)
-    return Errno(ESRCH);
+  // One that is about to go has let go of its parts, one after the other.
+  const auto whole = [](const Task* some) {
+    return some != nullptr && some->fd_table != nullptr && some->fs_context != nullptr &&
+           some->memory_map != nullptr;
+  };
+  if (!whole(one) || !whole(two)) return Errno(ESRCH);
   if (!kernel::may_attach(task, *one) || !kernel::may_attach(task, *two)) return Errno(EPERM);
   // The order of two that differ is not told (3): it would be that of the sentry's addresses.
   const auto compare = [](const auto& a, const auto& b) { return a == b ? 0 : 3; };
