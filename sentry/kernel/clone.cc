@@ -109,6 +109,10 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
     memory = std::move(forked.map);
     context = std::move(forked.context);
   }
+  // That took a while. Who ends this task meanwhile (another thread's exec) knows nothing of one more.
+  if (parent.exited || parent.group->exiting) return Errno(kErestartNoIntr);
+  if (request.set_tid != 0 && (kernel.find_task(tid) != nullptr || kernel.find_group(tid) != nullptr))
+    return Errno(EEXIST);
 
   const std::shared_ptr<ThreadGroup> group = thread ? parent.group : new_group(parent, tid, request);
   auto child = std::make_unique<Task>(kernel, tid, group);

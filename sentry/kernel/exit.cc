@@ -229,6 +229,7 @@ void finish_exit(Task& task) {
 
 Result<> end_other_tasks(Task& task) {
   ThreadGroup& group = *task.group;
+  if (task.exited || group.exiting) return Errno(kErestartNoIntr);  // another one has been first
   for (Task* other : group.tasks) {
     if (other == &task) continue;
     other->exited = true;
