@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "sentry/base/log.h"
 #include "sentry/mm/text_image.h"
@@ -151,6 +152,7 @@ Result<> AddressSpaceMap::split_at(uint64_t address) {
 }
 
 void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
+  ++changes_;
   auto next = vmas_.lower_bound(start);
   while (next != vmas_.end() && next->second.end <= end) {
     detach(next->second);
@@ -160,6 +162,7 @@ void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
 }
 
 void AddressSpaceMap::insert(uint64_t start, Vma vma) {
+  ++changes_;
   mapped_bytes_ += vma.end - start;
   attach(vma);
   auto [here, fresh] = vmas_.emplace(start, std::move(vma));
@@ -207,7 +210,15 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
   return {};
 }
 
+void AddressSpaceMap::await_fork() {
+  if (!forking_ || Fiber::current() == nullptr) return;
+  FiberWaiter waiter;
+  waiter.join(forked_);
+  while (forking_) Fiber::park();
+}
+
 Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
+  await_fork();
   if (request.length == 0) return Errno(EINVAL);
   const uint64_t length = page_ceil(request.length);
   if (length == 0 || length > kGuestEnd) return Errno(ENOMEM);
@@ -295,6 +306,7 @@ bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
 }
 
 void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& patcher) {
+  await_fork();
   constexpr uint8_t kOften = 2;
   constexpr size_t kSites = 4096;  // that are counted
   if (costly_.size() >= kSites && !costly_.contains(site)) return;
@@ -315,18 +327,18 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   }
   const uint64_t page = page_floor(site), page_offset = vma.offset + (page - start);
   (void)image->patch(*vma.file, page_offset + (site - page));
-  const std::byte* const original = image->original(page_offset);
-  if (original == nullptr || !reach_trampolines(*image, start - vma.offset)) return;
-  // What this process has changed in the page must stay. Earlier versions of the image are no change, and are
-  // seen by what they share with the file.
+  if (!image->has(page_offset) || !reach_trampolines(*image, start - vma.offset)) return;
+  // What this process has changed in the page must stay; what the file or the image has put there is no
+  // change. Reading lets others run: if one of them has changed anything, the site's next call is soon
+  // enough.
+  const uint64_t changes = changes_;
   std::byte here[kPageSize];
-  if (!rewritten_.contains(page)) {
-    if (!read(page, here, sizeof here).ok() || std::memcmp(here, original, sizeof here) != 0) return;
-    const Vma* const now = find(page);
-    if (now == nullptr || now->file != vma.file || now->prot != vma.prot) return;
-    rewritten_.insert(page);
+  if (!read(page, here, sizeof here).ok()) return;
+  if (changes != changes_ || forking_) {
+    count = kOften - 1;
+    return;
   }
-  (void)host_map(start, vma, page, page + kPageSize);
+  if (image->is_version(page_offset, here)) (void)host_map(start, vma, page, page + kPageSize);
 }
 
 // A piece at a time: the sentry waits for each, and others want to be served in between.
@@ -345,6 +357,7 @@ Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end, bool write) {
 }
 
 Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
+  await_fork();
   if (address % kPageSize != 0 || length == 0) return Errno(EINVAL);
   length = page_ceil(length);
   if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
@@ -359,6 +372,7 @@ Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
 }
 
 Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) {
+  await_fork();
   const bool down = (prot & PROT_GROWSDOWN) != 0;
   if (address % kPageSize != 0) return Errno(EINVAL);
   if ((prot & ~(kProtMask | PROT_GROWSDOWN | PROT_GROWSUP | 0x8 /* PROT_SEM */)) != 0) return Errno(EINVAL);
@@ -414,6 +428,7 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
 
 Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size,
                                          int flags, uint64_t new_address) {
+  await_fork();
   const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
   const bool fixed = (flags & MREMAP_FIXED) != 0;
   const bool keep = (flags & MREMAP_DONTUNMAP) != 0;
@@ -509,6 +524,7 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
 void AddressSpaceMap::set_heap(uint64_t start) { heap_start_ = heap_end_ = start; }
 
 Result<uint64_t> AddressSpaceMap::brk(uint64_t address) {
+  await_fork();
   if (address < heap_start_ || address > kGuestEnd) return heap_end_;
   const uint64_t old_end = page_ceil(heap_end_), new_end = page_ceil(address);
   if (new_end > old_end) {
@@ -530,6 +546,7 @@ Result<uint64_t> AddressSpaceMap::brk(uint64_t address) {
 }
 
 Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice) {
+  await_fork();
   constexpr int kPopulateRead = 22, kPopulateWrite = 23, kCollapse = 25, kGuardInstall = 102,
                 kGuardRemove = 103;
   bool to_host = false;
@@ -654,6 +671,7 @@ Result<uint64_t> AddressSpaceMap::mincore(uint64_t address, uint64_t length) con
 }
 
 Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
+  await_fork();
   const uint64_t start = page_floor(address);
   length = page_ceil(length + (address - start));
   if (length == 0) return {};
@@ -680,19 +698,20 @@ Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t len
 }
 
 Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
-  TRY(space_->settle(caller));
-  // The copy is of this very moment: other threads may map and unmap while the host makes it.
-  auto vmas = vmas_;
-  const uint64_t mapped_bytes = mapped_bytes_, heap_end = heap_end_;
-  platform::AddressSpace::Forked copy = TRY(space_->fork(caller));
+  await_fork();
+  forking_ = true;
+  Result<platform::AddressSpace::Forked> made = space_->fork(caller);
+  forking_ = false;
+  forked_.wake();
+  const auto invalidated = std::exchange(invalidated_, {});
+  platform::AddressSpace::Forked copy = TRY(std::move(made));
   auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
-  child->vmas_ = std::move(vmas);
+  child->vmas_ = vmas_;
   for (auto& [start, vma] : child->vmas_) child->attach(vma);
-  child->mapped_bytes_ = mapped_bytes;
+  child->mapped_bytes_ = mapped_bytes_;
   child->images_ = images_;
-  child->rewritten_ = rewritten_;
   child->heap_start_ = heap_start_;
-  child->heap_end_ = heap_end;
+  child->heap_end_ = heap_end_;
   child->mmap_top_ = mmap_top_;
   child->limits_ = limits_;
   child->layout = layout;
@@ -707,6 +726,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
           {start, vma.end - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
   }
   for (const auto& [start, end] : drop) TRY(child->munmap(start, end - start));
+  for (const Invalidated& one : invalidated) child->invalidate(*one.file, one.offset, one.length);
   return Forked{std::move(child), std::move(copy.context)};
 }
 
@@ -742,6 +762,7 @@ bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
 
 AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info,
                                                            uint64_t stack_pointer) {
+  await_fork();
   const FaultAnswer as_it_is{false, info.si_signo, info.si_code};
   // General protection and alignment faults are not about mappings.
   const bool page_fault = info.si_signo == SIGSEGV
@@ -777,6 +798,7 @@ AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, con
 }
 
 void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t length) {
+  if (forking_) invalidated_.push_back({&file, offset, length});
   const uint64_t file_end = length > ~offset ? ~0ull : offset + length;
   for (auto& [start, vma] : vmas_) {
     if (vma.file.get() != &file) continue;
@@ -871,6 +893,7 @@ Result<size_t> AddressSpaceMap::read_forced(uint64_t address, void* buffer, size
 }
 
 Result<size_t> AddressSpaceMap::write_forced(uint64_t address, const void* data, size_t size) {
+  ++changes_;
   return force(address, size, PROT_WRITE, [&](uint64_t place, size_t done, size_t piece) {
     return space_->write(place, static_cast<const char*>(data) + done, piece).value_or(0);
   });

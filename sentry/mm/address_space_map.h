@@ -5,12 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "sentry/base/result.h"
+#include "sentry/base/wait_queue.h"
 #include "sentry/mm/guest_pointer.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"
@@ -72,7 +72,8 @@ class AddressSpaceMap {
                   bool randomize = true);
   ~AddressSpaceMap();
 
-  // fork(2): the same mappings over a copy. The context is the caller's host thread.
+  // fork(2): the same mappings over a copy. The context is the caller's host thread. What changes mappings
+  // waits meanwhile, so that the map and the host's copy are of one moment (Linux: mmap_lock).
   struct Forked {
     std::shared_ptr<AddressSpaceMap> map;
     std::unique_ptr<platform::Context> context;
@@ -159,6 +160,7 @@ class AddressSpaceMap {
   void note_costly_call(uint64_t site, platform::SitePatcher& patcher);
 
  private:
+  void await_fork();
   size_t writable(uint64_t address, size_t size);
   static TextImage* text_image(const Vma& vma);
   TextImage* image_for(const Vma& vma);
@@ -184,7 +186,14 @@ class AddressSpaceMap {
   std::unique_ptr<platform::AddressSpace> space_;
   std::map<uint64_t, uint64_t> images_;  // by id: those whose trampolines are mapped, for text with this base
   std::unordered_map<uint64_t, uint8_t> costly_;
-  std::set<uint64_t> rewritten_;  // pages that are an image's
+  uint64_t changes_ = 0;  // of mappings, and of memory against its protection: counted
+  bool forking_ = false;
+  WaitQueue forked_;
+  struct Invalidated {
+    Mappable* file;
+    uint64_t offset, length;
+  };
+  std::vector<Invalidated> invalidated_;  // meanwhile, and to be done in the copy too
   MemoryFile& memory_file_;
   std::map<uint64_t, Vma> vmas_;
   uint64_t mapped_bytes_ = 0;

@@ -99,9 +99,16 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
   return true;
 }
 
-const std::byte* TextImage::original(uint64_t page) const {
+bool TextImage::is_version(uint64_t page, std::span<const std::byte> bytes) const {
   const auto found = pages_.find(page);
-  return found == pages_.end() ? nullptr : found->second.original.data();
+  if (found == pages_.end() || bytes.size() != kPageSize) return false;
+  const Page& known = found->second;
+  const auto same = [&](const std::byte* other) { return std::memcmp(bytes.data(), other, kPageSize) == 0; };
+  if (same(known.original.data()) || same(known.current.data())) return true;
+  std::byte version[kPageSize];
+  return std::any_of(known.versions.begin(), known.versions.end(), [&](const auto& slice) {
+    return slice->read(0, version, sizeof version).ok() && same(version);
+  });
 }
 
 Result<Mappable::Backing> TextImage::backing(Mappable& file, uint64_t offset, uint64_t length) {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "sentry/mm/mappable.h"
@@ -36,8 +37,10 @@ class TextImage {
   // Whether there is a new version of its page. Each site is tried once.
   bool patch(Mappable& file, uint64_t site);
 
-  // The page at this offset as it was read from the file; null if the image does not have it.
-  const std::byte* original(uint64_t page) const;
+  // Whether the page at this offset has rewritten sites.
+  bool has(uint64_t page) const { return pages_.contains(page); }
+  // Whether these bytes are what the file has at this page, or what this image has made of it at some time.
+  bool is_version(uint64_t page, std::span<const std::byte> bytes) const;
 
   // Where to map [offset, offset + length) from: the image's memory or, where it has none, the file's.
   Result<Mappable::Backing> backing(Mappable& file, uint64_t offset, uint64_t length);
