@@ -131,12 +131,15 @@ Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private,
 
 Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, bool is_private,
                                      uint64_t wake_count, uint64_t move_count, const uint32_t* expected) {
-  const FutexKey source = TRY(key(task, from, is_private));
-  const FutexKey target = TRY(key(task, to, is_private));
+  TRY(key(task, from, is_private));
+  TRY(key(task, to, is_private));
   if (expected != nullptr) {
     const uint32_t value = TRY(task.memory().read(mm::GuestPtr<const uint32_t>(from)));
     if (value != *expected) return Errno(EAGAIN);
   }
+  // Now, since what is mapped there may have changed while the word was read.
+  const FutexKey source = TRY(key(task, from, is_private));
+  const FutexKey target = TRY(key(task, to, is_private));
   uint64_t done = wake_key(source, wake_count, FUTEX_BITSET_MATCH_ANY);
   if (source == target) return done;
   std::shared_ptr<const void> keep = task.memory_map;

@@ -169,6 +169,9 @@ void Task::handle_syscall(bool foreign) {
 void Task::perform(uint32_t number) {
   syscall_number = static_cast<int>(number);
   in_syscall = true;
+  // Another thread may give this one new ones meanwhile (SECCOMP_FILTER_FLAG_TSYNC): what the call has begun
+  // to look at stays.
+  const vfs::CredentialsRef credentials_at_entry = credentials;
   const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
                             registers.r10, registers.r8,  registers.r9};
   const Result<uint64_t> result = kernel.dispatch(*this, number, args);

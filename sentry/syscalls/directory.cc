@@ -84,10 +84,14 @@ Result<> do_mknod(Task& task, int directory, GuestPath path, unsigned mode, unsi
 Result<size_t> do_readlink(Task& task, int directory, GuestPath path, GuestPtr<void> buffer, int size) {
   if (size <= 0) return Errno(EINVAL);
   // readlinkat(2): an empty path means the descriptor itself, opened with O_PATH | O_NOFOLLOW.
-  const std::string peek = TRY(read_path(task, path));
-  const vfs::Path place = TRY(find_place(task, directory, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
+  const std::string text = TRY(read_path(task, path));
+  const vfs::Caller caller = TRY(caller_at(task, directory, text));
+  vfs::WalkOptions options;
+  options.follow = false;
+  options.empty_path = true;
+  const vfs::Path place = TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
   vfs::Inode& inode = *place.dentry->inode();
-  if (peek.empty() && (directory == AT_FDCWD || !inode.is_symlink())) return Errno(ENOENT);
+  if (text.empty() && (directory == AT_FDCWD || !inode.is_symlink())) return Errno(ENOENT);
   if (!inode.is_symlink()) return Errno(EINVAL);
   const std::string target = TRY(inode.readlink());
   const size_t count = std::min(target.size(), static_cast<size_t>(size));

@@ -170,6 +170,7 @@ Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, SignalNumber signo, Gues
   const pid_t pid = file->group()->id;
   if (!place) return kernel::kill(task, pid, signo);
   siginfo_t info = TRY(task.memory().read(place));
+  if (file->reaped()) return Errno(ESRCH);  // meanwhile; the number may be another's
   if (info.si_signo != signo) return Errno(EINVAL);
   // Only to itself may a process pretend that a signal comes from the kernel or from kill(2).
   if ((info.si_code >= 0 || info.si_code == SI_TKILL) && file->group() != task.group) return Errno(EPERM);

@@ -132,9 +132,11 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
                            static_cast<uint64_t>(move), command == FUTEX_CMP_REQUEUE ? &value3 : nullptr);
     }
     case FUTEX_WAKE_OP: {
+      TRY(table.key(task, word.address(), is_private));
+      TRY(table.key(task, second.address(), is_private));
+      const bool both = TRY(operate(task, second, value3));
       const kernel::FutexKey first_key = TRY(table.key(task, word.address(), is_private));
       const kernel::FutexKey second_key = TRY(table.key(task, second.address(), is_private));
-      const bool both = TRY(operate(task, second, value3));
       uint64_t woken = table.wake_key(first_key, count, FUTEX_BITSET_MATCH_ANY);
       if (both) {
         const auto more = static_cast<uint64_t>(std::max<int32_t>(static_cast<int32_t>(timeout_or_count), 1));

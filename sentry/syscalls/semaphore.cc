@@ -129,9 +129,10 @@ Result<int> sys_semctl(Task& task, int id, int index, Flags<kSemctlNames> comman
     case SETALL: {
       const auto set = TRY(table.find(id));
       TRY(check_access(*task.credentials, *set, 0222));
-      return set_values(
-          task, *set, 0,
-          TRY(task.memory().read_array(GuestPtr<const uint16_t>(argument), set->semaphores.size())));
+      const std::vector<uint16_t> values =
+          TRY(task.memory().read_array(GuestPtr<const uint16_t>(argument), set->semaphores.size()));
+      if (const auto now = table.find(id); !now.ok() || *now != set) return Errno(EIDRM);
+      return set_values(task, *set, 0, values);
     }
     case IPC_SET: {
       const semid_ds wanted = TRY(task.memory().read(GuestPtr<const semid_ds>(argument)));

@@ -157,9 +157,13 @@ Result<size_t> sys_vmsplice(Task& task, FdNumber fd, GuestPtr<const iovec> piece
   }
   mm::GuestSource source(task.memory(), ranges);
   if (source.remaining() == 0) return size_t{0};
-  const Result<size_t> room = pipe->await_room(nonblocking);
-  if (!room.ok()) return signal_if_broken(task, room.error());
-  return signal_if_broken(task, pipe->write(source, true, false));
+  for (;;) {
+    const Result<size_t> room = pipe->await_room(nonblocking);
+    if (!room.ok()) return signal_if_broken(task, room.error());
+    const Result<size_t> written = pipe->write(source, true, false);
+    if (!written.is(EAGAIN) || nonblocking) return signal_if_broken(task, written);
+    // While the bytes were fetched others have filled the pipe.
+  }
 }
 
 }  // namespace sentry::syscalls
