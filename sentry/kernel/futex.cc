@@ -3,10 +3,26 @@
 #include <linux/futex.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 
 #include "sentry/kernel/kernel.h"
 
 namespace sentry::kernel {
+namespace {
+
+// Waits until `woken` holds; looks before it sleeps, and once more when it has given up. Errors as
+// park_interruptible.
+template <typename Woken>
+Result<> park_until(Deadline deadline, Woken woken) {
+  while (!woken()) {
+    const Result<> parked = park_interruptible(deadline);
+    if (!parked.ok() && !woken()) return parked;
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<FutexKey> FutexTable::key(Task& task, uint64_t address, bool is_private) const {
   if (address % sizeof(uint32_t) != 0) return Errno(EINVAL);
@@ -46,15 +62,9 @@ Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_
     remove(sleeper);
     return value.ok() ? Errno(EAGAIN) : value.error();
   }
-  while (!sleeper.woken) {
-    const Result<> parked = park_interruptible(deadline);
-    if (sleeper.woken) break;
-    if (!parked.ok()) {
-      remove(sleeper);
-      return parked.error();
-    }
-  }
-  return {};
+  const Result<> waited = park_until(deadline, [&] { return sleeper.woken; });
+  if (!waited.ok()) remove(sleeper);
+  return waited;
 }
 
 Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wanted, Deadline deadline) {
@@ -62,6 +72,12 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
   const auto withdraw = [&] {
     for (Sleeper& sleeper : sleepers)
       if (!sleeper.woken) remove(sleeper);
+  };
+  const auto first_woken = [&]() -> std::optional<size_t> {
+    const auto found =
+        std::find_if(sleepers.begin(), sleepers.end(), [](const Sleeper& one) { return one.woken; });
+    if (found == sleepers.end()) return std::nullopt;
+    return static_cast<size_t>(std::distance(sleepers.begin(), found));
   };
   for (const Wanted& one : wanted) {
     const Result<FutexKey> place = key(task, one.address, one.is_private);
@@ -77,34 +93,16 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
     // As wait(): queued first, then compared.
     const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(one.address));
     if (sleeper.woken || (value.ok() && *value == one.expected)) continue;
-    size_t index = 0;
-    for (const Sleeper& earlier : sleepers) {
-      if (earlier.woken) {
-        withdraw();
-        return index;
-      }
-      ++index;
-    }
+    const std::optional<size_t> woken = first_woken();
     withdraw();
+    if (woken) return *woken;
     return value.ok() ? Errno(EAGAIN) : value.error();
   }
-  for (bool first = true;; first = false) {
-    const bool woken_already =
-        first && std::any_of(sleepers.begin(), sleepers.end(), [](const Sleeper& one) { return one.woken; });
-    const Result<> parked = woken_already ? Result<>() : park_interruptible(deadline);
-    size_t index = 0;
-    for (const Sleeper& sleeper : sleepers) {
-      if (sleeper.woken) {
-        withdraw();
-        return index;
-      }
-      ++index;
-    }
-    if (!parked.ok()) {
-      withdraw();
-      return parked.error();
-    }
-  }
+  const Result<> waited = park_until(deadline, [&] { return first_woken().has_value(); });
+  const std::optional<size_t> woken = first_woken();
+  withdraw();
+  if (!woken) return waited.error();
+  return *woken;
 }
 
 uint64_t FutexTable::wake_key(const FutexKey& place, uint64_t count, uint32_t bitset) {

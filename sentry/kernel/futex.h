@@ -20,7 +20,7 @@ struct FutexKey {
   friend auto operator<=>(const FutexKey&, const FutexKey&) = default;
 };
 
-// Waiters by key. Check and enqueue are one step, since nothing else runs between them.
+// Waiters by key. A waiter is queued before its word is read, since others may run meanwhile.
 class FutexTable {
  public:
   // FUTEX_WAIT_BITSET: sleeps if *address is `expected`. EAGAIN, ETIMEDOUT, ERESTARTSYS.

@@ -1,6 +1,6 @@
-// Threads and processes that get into each other's way in the middle of a call: what one call looks at, closes,
-// unmaps, removes or ends while another has begun with it. Nothing here depends on who comes first; each way round
-// must be one that Linux knows.
+// Threads and processes that get into each other's way in the middle of a call: what one call looks at,
+// closes, unmaps, removes or ends while another has begun with it. Nothing here depends on who comes first;
+// each way round must be one that Linux knows.
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
@@ -146,8 +146,8 @@ TEST(a_fork_copies_memory_as_it_is_at_one_moment) {
       char text[65536];
       size_t length = 0;
       const int maps = OK(open("/proc/self/maps", O_RDONLY));
-      for (ssize_t count; length < sizeof text - 1 &&
-                          (count = OK(read(maps, text + length, sizeof text - 1 - length))) > 0;)
+      for (ssize_t count;
+           length < sizeof text - 1 && (count = OK(read(maps, text + length, sizeof text - 1 - length))) > 0;)
         length += static_cast<size_t>(count);
       text[length] = 0;
       bool open_there = false;
@@ -346,7 +346,8 @@ TEST(a_file_cut_and_mapped_while_it_is_written) {
   cutter.join();
   std::vector<char> all(64 * kPage);
   const ssize_t count = OK(pread(file, all.data(), all.size(), 0));
-  for (ssize_t i = 0; i < count; ++i) CHECK(all[static_cast<size_t>(i)] == 0 || all[static_cast<size_t>(i)] == 'a');
+  for (ssize_t i = 0; i < count; ++i)
+    CHECK(all[static_cast<size_t>(i)] == 0 || all[static_cast<size_t>(i)] == 'a');
 }
 
 // ---- objects with a name, removed under a call
@@ -454,7 +455,8 @@ TEST(short_writes_to_a_pipe_stay_whole) {
     });
   char data[kRecord];
   for (int i = 0; i < kWriters * kRecords; ++i) {
-    for (size_t done = 0; done < kRecord;) done += static_cast<size_t>(OK(read(ends[0], data + done, kRecord - done)));
+    for (size_t done = 0; done < kRecord;)
+      done += static_cast<size_t>(OK(read(ends[0], data + done, kRecord - done)));
     for (size_t at = 1; at < kRecord; ++at) CHECK_EQ(data[at], data[0]);
   }
   for (std::thread& writer : writers) writer.join();
