@@ -64,19 +64,7 @@ Result<> do_symlink(Task& task, GuestPath target, int directory, GuestPath path)
 }
 
 Result<> do_mknod(Task& task, int directory, GuestPath path, unsigned mode, unsigned device) {
-  switch (mode & S_IFMT) {
-    case 0:
-    case S_IFREG:
-    case S_IFCHR:
-    case S_IFBLK:
-    case S_IFIFO:
-    case S_IFSOCK:
-      break;
-    case S_IFDIR:
-      return Errno(EPERM);
-    default:
-      return Errno(EINVAL);
-  }
+  TRY(vfs::check_node_type(mode));
   const PathArgument argument = TRY(read_argument(task, directory, path));
   return vfs::mknod(argument.caller, argument.text, mode, device);
 }

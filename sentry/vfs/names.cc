@@ -82,22 +82,25 @@ class RenameLock {
 
 }  // namespace
 
-Result<Path> make_node(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev) {
+Result<> check_node_type(uint32_t mode) {
   switch (mode & S_IFMT) {
-    case 0:
-      mode |= S_IFREG;
-      break;
+    case 0:  // a regular file
     case S_IFREG:
     case S_IFCHR:
     case S_IFBLK:
     case S_IFIFO:
     case S_IFSOCK:
-      break;
+      return {};
     case S_IFDIR:
       return Errno(EPERM);
     default:
       return Errno(EINVAL);
   }
+}
+
+Result<Path> make_node(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev) {
+  TRY(check_node_type(mode));
+  if ((mode & S_IFMT) == 0) mode |= S_IFREG;
   const bool device = S_ISCHR(mode) || S_ISBLK(mode);
   return create(caller, path, mode & (S_IFMT | 07777),
                 [&](Inode& parent, std::string_view name, NewNode node) -> Result<InodeRef> {

@@ -27,6 +27,8 @@ Result<FileRef> open_path(const Caller& caller, const Path& path, int flags);
 NewNode prepare_node(const FsContext& fs, const Credentials& credentials, const Attributes& directory,
                      uint32_t mode);
 
+// What mknod(2) says of the type in `mode` before it looks at the path: EPERM for a directory, EINVAL.
+Result<> check_node_type(uint32_t mode);
 Result<> mknod(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev);
 // mknod that answers the new place (bind of a unix socket).
 Result<Path> make_node(const Caller& caller, std::string_view path, uint32_t mode, uint64_t rdev);
