@@ -118,8 +118,8 @@ Result<> Server::read(const RequestHeader& header, Decoder& in, Reply& reply) {
   void* count_place = reply.body().reserve(sizeof(ReadReply));
   Writer probe = reply.body();  // its place, taken for good when the count is known
   if (in_packet) to = static_cast<uint8_t*>(probe.reserve(request.length));
-  const ssize_t got =
-      TRY(host(::pread(handle->fd.get(), to, request.length, static_cast<off_t>(request.offset))));
+  const iovec vec{to, request.length};
+  const ssize_t got = TRY(host(::preadv2(handle->fd.get(), &vec, 1, static_cast<off_t>(request.offset), 0)));
   if (in_packet) reply.body().reserve(static_cast<size_t>(got));
   const ReadReply result{.count = static_cast<uint32_t>(got)};
   std::memcpy(count_place, &result, sizeof(result));

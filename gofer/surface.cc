@@ -78,10 +78,10 @@ sentry::Surface surface() {
           HOST_CALL(removexattr, "extended attributes, in /proc/self/fd"),
 
           // Contents where there is no io_uring
-          HOST_CALL(pread64, "read"),
-          HOST_CALL(preadv2, {int_equals(5, RWF_NOWAIT)}, "RWF_NOWAIT", "whether a file system can do that"),
+          HOST_CALL(preadv2, {only_bits(5, RWF_NOWAIT)}, "0 or RWF_NOWAIT",
+                    "read; whether a file system can do that without waiting"),
           HOST_CALL(pwritev2, {only_bits(5, RWF_APPEND | RWF_DSYNC | RWF_SYNC)}, "APPEND, DSYNC, SYNC",
-                    "write"),
+                    "write; the log"),
           HOST_CALL(fsync, "fsync"),
           HOST_CALL(fdatasync, "fdatasync"),
           HOST_CALL(fallocate, "fallocate"),
@@ -91,7 +91,6 @@ sentry::Surface surface() {
           HOST_CALL(mmap, {only_bits(2, PROT_READ | PROT_WRITE)}, "never executable",
                     "memory; the shared buffer"),
           HOST_CALL(munmap, "memory"),
-          HOST_CALL(writev, {int_equals(0, kLogFd)}, "the log", "messages"),
           HOST_CALL(exit_group, "the end"),
 #ifdef BULKHEAD_SANITIZE
           // What the sanitizers' runtime does. Not part of a release.

@@ -56,7 +56,7 @@ void log_line(std::string_view message, LogLevel level) {
 void log_raw(std::string_view lines) {
   if (log_fd < 0) return;
   iovec vec{const_cast<char*>(lines.data()), lines.size()};
-  [[maybe_unused]] const ssize_t written = ::writev(log_fd, &vec, 1);
+  [[maybe_unused]] const ssize_t written = ::pwritev2(log_fd, &vec, 1, -1, 0);
 }
 
 void die(const char* file, int line, std::string_view message) {

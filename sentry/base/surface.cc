@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <seccomp.h>
+#include <string.h>
 
 #include <algorithm>
 #include <set>
@@ -43,6 +44,9 @@ std::string Surface::to_text() const {
   std::string text = fmt::format("{}: {} host calls\n", program, count());
   for (const HostCall& call : calls)
     text += fmt::format("  {:<18} {:<44} {}\n", call.name, call.rule_text, call.reason);
+  for (const RefusedCall& call : refused)
+    text += fmt::format("  {:<18} {:<44} {}\n", call.name,
+                        fmt::format("refused: {}", strerrorname_np(call.error)), call.reason);
   return text;
 }
 
@@ -73,6 +77,11 @@ void enter_surface(const Surface& surface) {
     }
     const int status = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call.nr,
                                               static_cast<unsigned>(comparisons.size()), comparisons.data());
+    BULKHEAD_CHECK(status == 0, "seccomp rule for {} in {}: error {}", call.name, surface.program, -status);
+  }
+  for (const RefusedCall& call : surface.refused) {
+    const int status = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(static_cast<uint32_t>(call.error)),
+                                              call.nr, 0, nullptr);
     BULKHEAD_CHECK(status == 0, "seccomp rule for {} in {}: error {}", call.name, surface.program, -status);
   }
   const int status = seccomp_load(filter);

@@ -43,10 +43,19 @@ struct HostCall {
   const char* reason;
 };
 
+// A call that libraries try and do without: it fails, but does not end the process.
+struct RefusedCall {
+  int nr;
+  const char* name;
+  int error;
+  const char* reason;
+};
+
 // A jailed program's whole list.
 struct Surface {
   const char* program;
   std::vector<HostCall> calls;
+  std::vector<RefusedCall> refused = {};
   // What anything else gets: the end of the process, or for stubs a SIGSYS that the sentry sees
   // (SECCOMP_RET_TRAP).
   enum class Otherwise { kKill, kTrap } otherwise = Otherwise::kKill;

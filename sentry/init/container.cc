@@ -1,6 +1,9 @@
 #include "sentry/init/container.h"
 
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <csignal>
@@ -37,12 +40,13 @@ void take_fds(std::vector<Fd>& fds, boot::Process& process) {
 std::optional<std::string> read_document(const Fd& file) {
   constexpr off_t kMost = 32 << 20;
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0 || status.st_size > kMost) return std::nullopt;
+  // By number: the C library's fstat asks through newfstatat(2).
+  if (::syscall(SYS_fstat, file.get(), &status) != 0 || status.st_size > kMost) return std::nullopt;
   std::string bytes(static_cast<size_t>(status.st_size), '\0');
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t count =
-        ::pread(file.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    const iovec piece{bytes.data() + done, bytes.size() - done};
+    const ssize_t count = ::preadv2(file.get(), &piece, 1, static_cast<off_t>(done), 0);
     if (count <= 0) return std::nullopt;
     done += static_cast<size_t>(count);
   }

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include <cerrno>
+
 #include "sentry/platform/platform.h"
 
 namespace sentry::init {
@@ -21,22 +23,16 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(rt_sigreturn, "leaves the handler of the signal that ends the sleep"),
       HOST_CALL(clock_gettime, "time, where the vDSO has no answer (CPU clocks of stubs)"),
       // Data: the standard streams, donated descriptors, the sandbox's memory file.
-      HOST_CALL(preadv2, "reads streams and donated files without waiting"),
-      HOST_CALL(pwritev2, "writes streams without waiting"),
-      HOST_CALL(pread64, "reads the memory file"),
-      HOST_CALL(pwrite64, "writes the memory file"),
+      HOST_CALL(preadv2, "reads streams and donated files without waiting, and the memory file"),
+      HOST_CALL(pwritev2, "writes streams without waiting, the memory file, the log"),
       HOST_CALL(fallocate, "gives the memory file's pages back, or takes them ahead"),
       HOST_CALL(lseek, "finds holes in the memory file; the position of a redirected stream"),
       HOST_CALL(fstat, "what kind of stream a standard descriptor is"),
-      HOST_CALL(newfstatat, {arg_equals(3, AT_EMPTY_PATH)}, "flags == AT_EMPTY_PATH",
-                "the same, as libc asks"),
       HOST_CALL(ftruncate, "truncates a redirected stream, by the guest's order"),
       HOST_CALL(fcntl, {arg_equals(1, F_GETFL)}, "command == F_GETFL", "how a standard stream was opened"),
-      HOST_CALL(writev, "the log, control messages, the terminal's stream"),
       HOST_CALL(close, "drops donated descriptors"),
       HOST_CALL(sendto, "requests to the gofer, messages to the runtime"),
-      HOST_CALL(recvmsg, "the gofer's replies and donated descriptors"),
-      HOST_CALL(recvfrom, "the runtime's messages, the terminal's bytes"),
+      HOST_CALL(recvmsg, "the gofer's replies, the runtime's messages, with descriptors"),
       HOST_CALL(getrandom, "the guest's random numbers, address layout"),
       // The sentry's own memory.
       HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff), arg_masked(2, PROT_EXEC, 0)},
@@ -44,11 +40,11 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(munmap, "heap, fibers' stacks"),
       HOST_CALL(mprotect, {arg_masked(2, PROT_EXEC, 0)}, "never executable",
                 "guard pages of fibers' stacks, heap"),
-      HOST_CALL(mremap, "large heap blocks"),
       HOST_CALL(brk, "heap"),
       HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),
       HOST_CALL(exit_group, "the end"),
   };
+  list.refused = {{SYS_mremap, "mremap", ENOMEM, "realloc of a large block: the C library copies it then"}};
   for (HostCall& call : platform::sentry_calls(platform)) list.calls.push_back(std::move(call));
 #ifdef BULKHEAD_SANITIZE
   for (HostCall call : {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <bit>
@@ -82,14 +83,16 @@ int MemorySlice::host_fd() const { return file_.fd_.get(); }
 
 Result<size_t> MemorySlice::read(uint64_t offset, void* buffer, size_t size) const {
   if (offset > size_ || size > size_ - offset) return Errno(EINVAL);
-  const ssize_t count = ::pread(file_.fd_.get(), buffer, size, static_cast<off_t>(start_ + offset));
+  const iovec piece{buffer, size};
+  const ssize_t count = ::preadv2(file_.fd_.get(), &piece, 1, static_cast<off_t>(start_ + offset), 0);
   if (count < 0) return host_error();
   return static_cast<size_t>(count);
 }
 
 Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size) {
   if (offset > size_ || size > size_ - offset) return Errno(EFBIG);
-  const ssize_t count = ::pwrite(file_.fd_.get(), data, size, static_cast<off_t>(start_ + offset));
+  const iovec piece{const_cast<void*>(data), size};
+  const ssize_t count = ::pwritev2(file_.fd_.get(), &piece, 1, static_cast<off_t>(start_ + offset), 0);
   if (count < 0) return host_error();
   return static_cast<size_t>(count);
 }

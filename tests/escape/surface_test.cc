@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <string>
@@ -29,11 +30,17 @@ using Args = std::array<uint64_t, 6>;
 
 constexpr int kNumbers = 480;  // a little beyond the last call that any kernel has
 
-enum class Stage : int { kNone, kCalling, kReturned };
+enum class Stage : int { kNone, kCalling, kReturned, kRefused };
 std::atomic<Stage>* stage() {
   static auto* shared = static_cast<std::atomic<Stage>*>(
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   return shared;
+}
+
+// Whether the filter is to answer the call with this error.
+bool is_refused(const Surface& surface, int nr, int error) {
+  return std::any_of(surface.refused.begin(), surface.refused.end(),
+                     [&](const sentry::RefusedCall& call) { return call.nr == nr && call.error == error; });
 }
 
 // Whether the filter lets the call through, found out by issuing it under the filter in a process of its own.
@@ -56,7 +63,11 @@ bool filter_admits(const Surface& surface, int nr, const Args& args, bool i386 =
       long result = nr;
       asm volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0) : "memory");
     } else {
-      syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+      const long result = syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+      if (result == -1 && is_refused(surface, nr, errno)) {
+        *stage() = Stage::kRefused;
+        _exit(0);
+      }
     }
     *stage() = Stage::kReturned;
     _exit(0);
@@ -64,6 +75,7 @@ bool filter_admits(const Surface& surface, int nr, const Args& args, bool i386 =
   int status = 0;
   EXPECT_EQ(waitpid(child, &status, 0), child);
   EXPECT_NE(*stage(), Stage::kNone) << "the filter could not be installed; wait status " << status;
+  if (*stage() == Stage::kRefused) return false;
   return *stage() == Stage::kReturned || !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 
@@ -145,6 +157,10 @@ void compare(const Surface& surface) {
     EXPECT_FALSE(filter_admits(surface, nr, {}, true)) << "i386 " << nr;
   }
   EXPECT_FALSE(filter_admits(surface, -1, {}));
+  for (const sentry::RefusedCall& call : surface.refused) {
+    EXPECT_FALSE(filter_admits(surface, call.nr, {})) << call.name;
+    EXPECT_EQ(*stage(), Stage::kRefused) << call.name;  // the process goes on
+  }
 }
 
 TEST(Surface, TheGofersFilterIsItsList) { compare(gofer::surface()); }
