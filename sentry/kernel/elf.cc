@@ -94,6 +94,7 @@ Result<ElfImage> read_elf(const vfs::FileRef& file) {
 
 Result<LoadedElf> map_elf(mm::AddressSpaceMap& memory, const ElfImage& image, uint64_t base) {
   LoadedElf loaded;
+  const uint64_t file_size = TRY(image.file->inode()->getattr()).size;
   std::shared_ptr<mm::Mappable> mappable = TRY(image.file->mmap(PROT_READ | PROT_EXEC, MAP_PRIVATE));
   if (image.header.e_type == ET_DYN) {
     // Room for the whole first: the segments keep their distances.
@@ -132,6 +133,8 @@ Result<LoadedElf> map_elf(mm::AddressSpaceMap& memory, const ElfImage& image, ui
       // The rest of the last file page belongs to the bss.
       const uint64_t tail = std::min(page_ceil(file_end), memory_end) - file_end;
       static constexpr char kZeros[kPageSize]{};
+      // There is no such page in a file that is cut off before it.
+      if (tail > 0 && page_floor(segment.p_offset + segment.p_filesz) >= file_size) return Errno(EFAULT);
       if (tail > 0) TRY(memory.write(file_end, kZeros, static_cast<size_t>(page_ceil(file_end) - file_end)));
     }
     if ((segment.p_flags & PF_X) != 0) {

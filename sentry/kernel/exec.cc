@@ -275,20 +275,24 @@ std::string base_name(std::string_view path) {
 struct NewImage {
   std::shared_ptr<mm::AddressSpaceMap> memory;
   std::unique_ptr<platform::Context> context;
-  uint64_t entry;
-  uint64_t stack_pointer;
+  uint64_t entry = 0;
+  uint64_t stack_pointer = 0;
 };
 
-// Everything up to the new image being complete; the old one is untouched.
-Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfImage& image,
-                             const std::optional<ElfImage>& interpreter, const vfs::Credentials& credentials,
-                             bool secure) {
-  Kernel& kernel = task.kernel;
-  platform::AddressSpace::Forked fresh = TRY(kernel.platform.new_address_space());
+// Memory for the new image, beside the old one, which is untouched.
+Result<NewImage> make_image(Task& task) {
+  platform::AddressSpace::Forked fresh = TRY(task.kernel.platform.new_address_space());
   NewImage result;
   result.context = std::move(fresh.context);
-  result.memory =
-      std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), kernel.memory_file, randomizes(task));
+  result.memory = std::make_shared<mm::AddressSpaceMap>(std::move(fresh.space), task.kernel.memory_file,
+                                                        randomizes(task));
+  return result;
+}
+
+// Everything up to the new image being complete.
+Result<> fill_image(NewImage& result, Task& task, const ExecRequest& request, const ElfImage& image,
+                    const std::optional<ElfImage>& interpreter, const vfs::Credentials& credentials,
+                    bool secure) {
   mm::AddressSpaceMap& memory = *result.memory;
   mm::AddressSpaceMap::Limits limits;
   limits.address_space = task.group->limit(RLIMIT_AS);
@@ -314,7 +318,7 @@ Result<NewImage> build_image(Task& task, const ExecRequest& request, const ElfIm
                                         interpreter_base, image.executable_stack));
   result.stack_pointer = placed.stack_pointer;
   memory.dumpable = !secure;
-  return result;
+  return {};
 }
 
 // AddressSpaceMap::executable: the path, which keeps what forbids writing to it.
@@ -376,8 +380,11 @@ Result<> exec(Task& task, ExecRequest request) {
     if (!loaded.ok()) return Errno(loaded.is(ENOEXEC) ? ELIBBAD : loaded.error().value());
     interpreter = std::move(*loaded);
   }
-  NewImage fresh =
-      TRY(build_image(task, request, image, interpreter, *identity.credentials, identity.secure));
+  NewImage fresh = TRY(make_image(task));
+  // As on Linux, which has given the old image up by now, a file whose segments cannot be loaded is the end
+  // of the process and no error of the call.
+  const bool complete =
+      fill_image(fresh, task, request, image, interpreter, *identity.credentials, identity.secure).ok();
   fresh.memory->executable = running_program(image.file->path(), std::move(unchanged));
   TRY(end_other_tasks(task));
 
@@ -431,6 +438,7 @@ Result<> exec(Task& task, ExecRequest request) {
   task.registers.rsp = fresh.stack_pointer;
   task.registers.orig_rax = ~uint64_t{0};
   report_exec(task, former_tid);
+  if (!complete) task.force(make_signal(SIGSEGV));
   return {};
 }
 

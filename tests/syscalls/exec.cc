@@ -135,6 +135,33 @@ TEST(truncated_image_of_a_real_program) {
   CHECK(WIFSIGNALED(status) || WEXITSTATUS(status) == 55);
 }
 
+// Cut before the page that holds the end of the data and the start of the bss: it is too late to refuse it,
+// and the process is killed while it is set up.
+TEST(image_that_is_cut_in_its_data) {
+  const std::string image = READ_FILE("/bin/true");
+  Elf64_Ehdr header;
+  memcpy(&header, image.data(), sizeof header);
+  size_t data = 0;
+  for (int i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    memcpy(&segment, image.data() + header.e_phoff + static_cast<size_t>(i) * sizeof segment, sizeof segment);
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_W) != 0)
+      data = segment.p_offset + segment.p_filesz;
+  }
+  CHECK(data > 8192);
+  for (const size_t size : {size_t{4096}, size_t{5000}, data - data % 4096}) {
+    make_program("cut", image.substr(0, size));
+    int status;
+    output_of(
+        [] {
+          exec("./cut", {"x"});
+          _exit(55);
+        },
+        &status);
+    CHECK_KILLED(status, SIGSEGV);
+  }
+}
+
 TEST(scripts) {
   make_program("script", "#!/bin/sh\necho \"$0 $# $1\"\n");
   CHECK_EQ(run([] {
