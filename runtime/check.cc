@@ -21,6 +21,7 @@
 #include "runtime/jail.h"
 #include "runtime/manual.h"
 #include "runtime/programs.h"
+#include "runtime/resource_limits.h"
 #include "runtime/text_file.h"
 #include "runtime/verbs.h"
 
@@ -202,6 +203,12 @@ Finding check_mount_setattr() {
           "read-only views of host directories"};
 }
 
+Finding check_limits() {
+  const Outcome<RaisedLimits> raised = RaisedLimits::raise();
+  return {"resource limits", raised.ok(), raised ? "" : raised.error().message, Need::kRequired,
+          "room for the sandbox's own processes"};
+}
+
 Finding check_controller(const char* label, const char* name, const char* purpose) {
   const Controller controller = find_controller(name);
   if (controller.version == 0) return {label, false, "no such controller", Need::kOptional, purpose};
@@ -240,12 +247,25 @@ int check_verb(const std::vector<std::string>& arguments) {
   parser.set_help_flag("--help", "Show this page.");
   if (const std::optional<int> status = parse(parser, kManual, arguments)) return *status;
   return print(
-      {check_kernel(), check_namespaces(), check_time_namespace(), check_id_maps(), check_seccomp(),
-       check_seccomp_trap(), check_seccomp_notify(), check_wait_killable(), check_processor(), check_ptrace(),
-       check_yama(), check_io_uring(), check_pidfd(), check_mount_setattr(),
+      {check_kernel(),
+       check_namespaces(),
+       check_time_namespace(),
+       check_id_maps(),
+       check_seccomp(),
+       check_seccomp_trap(),
+       check_seccomp_notify(),
+       check_wait_killable(),
+       check_processor(),
+       check_ptrace(),
+       check_yama(),
+       check_io_uring(),
+       check_pidfd(),
+       check_mount_setattr(),
+       check_limits(),
        check_controller("cgroup memory", "memory", "--memory for root; others are watched from outside"),
        check_controller("cgroup pids", "pids", "--pids as a second net for root; the sentry counts too"),
-       check_controller("cgroup cpu", "cpu", "--cpus, for root"), check_program("bulkhead-sentry"),
+       check_controller("cgroup cpu", "cpu", "--cpus, for root"),
+       check_program("bulkhead-sentry"),
        check_program("bulkhead-gofer")});
 }
 

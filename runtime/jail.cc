@@ -210,10 +210,6 @@ class JailBuilder {
   Outcome<> set_rlimits() {
     const rlimit no_core{0, 0};
     if (::setrlimit(RLIMIT_CORE, &no_core) != 0) return step_failed("forbid core files");
-    rlimit files{};
-    if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return step_failed("read the descriptor limit");
-    files.rlim_cur = files.rlim_max;
-    if (::setrlimit(RLIMIT_NOFILE, &files) != 0) return step_failed("raise the descriptor limit");
     return {};
   }
 
@@ -225,7 +221,7 @@ class JailBuilder {
     wanted.push_back(parent_pidfd_);
     wanted.push_back(report_fd_);
     // First out of the way, so that no dup2 below overwrites one that is still needed.
-    const int above = static_cast<int>(wanted.size()) + 256;
+    const int above = static_cast<int>(wanted.size());
     for (int& fd : wanted) {
       if (fd < 0) continue;
       fd = ::fcntl(fd, F_DUPFD_CLOEXEC, above);
@@ -373,6 +369,13 @@ Outcome<Jailed> Jailed::start(JailSpec spec) {
           std::move(failed),
           "user namespaces must be allowed: see user.max_user_namespaces, kernel.unprivileged_userns_clone "
           "and `bulkhead check`");
+    rlimit processes{};
+    if (error == EAGAIN && ::getrlimit(RLIMIT_NPROC, &processes) == 0 && processes.rlim_cur != RLIM_INFINITY)
+      return with_advice(
+          std::move(failed),
+          fmt::format("this user may have {} processes and threads, `ulimit -u`; a sandbox takes 4, and one "
+                      "for each process and thread inside",
+                      processes.rlim_cur));
     return failed;
   }
   Jailed jailed;

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "runtime/programs.h"
+#include "runtime/resource_limits.h"
 #include "sentry/base/log.h"
 
 namespace runtime {
@@ -113,6 +114,7 @@ Outcome<Fd> document_file(const std::string& bytes) {
 }
 
 Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
+  const RaisedLimits limits = TRY(RaisedLimits::raise());
   const Program sentry_program = TRY(find_program("bulkhead-sentry"));
   const Program gofer_program = TRY(find_program("bulkhead-gofer"));
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -164,6 +166,7 @@ Sandbox Sandbox::attached(Fd link, Fd console) {
 }
 
 Outcome<Sandbox::Joining> Sandbox::start_container(SandboxPlan plan) {
+  const RaisedLimits limits = TRY(RaisedLimits::raise());
   const Program gofer_program = TRY(find_program("bulkhead-gofer"));
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null) return system_failure(errno, "cannot open /dev/null");

@@ -5,6 +5,7 @@
 
 #include "sentry/fs/host/host_file.h"
 #include "sentry/kernel/exec.h"
+#include "sentry/kernel/timers.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::init {
@@ -41,6 +42,8 @@ void set_limits(kernel::ThreadGroup& group, const boot::Process& process) {
   set(RLIMIT_RTPRIO, 0, 0);
   for (const boot::Rlimit& limit : process.rlimits)
     if (limit.resource < RLIM_NLIMITS) set(static_cast<int>(limit.resource), limit.soft, limit.hard);
+  if (group.limits[RLIMIT_CPU].rlim_cur != RLIM_INFINITY)
+    group.cpu_limit = std::make_unique<kernel::CpuLimit>(group);
 }
 
 // The host's streams where the document names them; the console for the rest.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Bad input and faults: the exit status says what failed, the message says what to do, and nothing is left behind.
 #   faults.sh PART BULKHEAD [BULKHEAD-DO-ARGS…]
-# PART: status, config, limits, killed, runs (a few in a row), thousand-runs.
+# PART: status, config, limits, caller, killed, runs (a few in a row), thousand-runs.
 # As root the part runs in a pid and a mount namespace of its own, so that what is left behind is ours.
 set -u
 part=$1 bulkhead=$(realpath "$2")
@@ -256,6 +256,40 @@ PERL
   fi
 }
 
+# expect_limited ULIMIT-ARGS STATUS PATTERN WHAT ARGS…: the same under limits that the caller may not raise.
+expect_limited() {
+  local limits=$1 status=0 want=$2 pattern=$3 what=$4
+  local bound=()
+  shift 4
+  [ "$(id -u)" != 0 ] || bound=(setpriv --bounding-set=-sys_resource --)
+  # shellcheck disable=SC2016 # the inner shell's
+  "${bound[@]}" bash -c 'limits=$1 && shift && ulimit $limits && exec timeout 60 "$@"' bash "$limits" \
+    "$bulkhead" do "${do_args[@]}" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  [ "$status" = "$want" ] || fail "$what: status $status, expected $want"
+  [ -z "$pattern" ] || grep -q -E -- "$pattern" "$work/out" "$work/err" || fail "$what: \"$pattern\" is not there"
+  expect_clean "$what"
+}
+
+# What the caller brings along: limits, ids, signals that it ignores, a directory that is gone.
+part_caller() {
+  # Soft limits are the guest's alone; the sandbox needs more and takes it.
+  expect_limited '-S -f 100' 0 '^100$' 'a file size limit' -- /bin/bash -c 'ulimit -f'
+  expect_limited '-S -f 1' 0 '^153$' 'a file size limit that is reached' -- \
+    /bin/bash -c 'head -c 5000 /dev/zero >/tmp/file; echo $?'
+  expect_limited '-S -n 20' 0 '^20$' 'few descriptors' -- /bin/bash -c 'ulimit -n'
+  expect_limited '-S -v 1000000' 0 '^1000000$' 'little address space' -- /bin/bash -c 'ulimit -v'
+  expect_limited '-S -d 10000' 0 '^10000$' 'little data' -- /bin/bash -c 'ulimit -d'
+  expect_limited '-S -s 200' 0 '^200$' 'a small stack' -- /bin/bash -c 'ulimit -s'
+  expect_limited '-S -t 1' 152 '' 'little processor time' -- /bin/sh -c 'while :; do :; done'
+  # Hard ones, too, as long as there is room for a sandbox.
+  expect_limited '-n 256' 0 '^256$' 'a hard limit on descriptors' -- /bin/bash -c 'ulimit -H -n'
+  expect_limited '-f 100' 125 'file size \(ulimit -f\) is 100; .*unlimited' 'a hard file size limit' -- /bin/true
+  expect_limited '-n 64' 125 'open files \(ulimit -n\) is 64; .*128' 'too few descriptors' -- /bin/true
+  expect_limited '-v 1000000' 125 'address space \(ulimit -v\) is 1000000; .*4194304' 'no address space' -- /bin/true
+  expect_limited '-d 5000' 125 'data \(ulimit -d\) is 5000; .*16384' 'no data' -- /bin/true
+  expect_limited '-s 64' 125 'stack \(ulimit -s\) is 64; .*256' 'no stack' -- /bin/true
+}
+
 # The process's descendants, one pid a line.
 descendants() {
   local child
@@ -367,6 +401,7 @@ case $part in
 status) part_status ;;
 config) part_config ;;
 limits) part_limits ;;
+caller) part_caller ;;
 killed) part_killed ;;
 runs) run_many 20 ;;
 thousand-runs) run_many 1000 ;;
