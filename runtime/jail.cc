@@ -305,12 +305,16 @@ class JailBuilder {
   ::_exit(kStatusFailure);
 }
 
+// user_namespaces(7): where setgroups(2) is denied, as in a namespace that an ordinary user has made, it is
+// in all namespaces below.
+bool may_set_groups() { return read_text_file("/proc/self/setgroups").value_or("").starts_with("allow"); }
+
 }  // namespace
 
 bool may_map_ids() {
   // user_namespaces(7): CAP_SETFCAP is what mapping id 0 takes.
   constexpr uint64_t kNeeded = bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETFCAP) | bit(CAP_SYS_ADMIN);
-  return ::geteuid() == 0 && (effective_capabilities() & kNeeded) == kNeeded;
+  return ::geteuid() == 0 && (effective_capabilities() & kNeeded) == kNeeded && may_set_groups();
 }
 
 Identity sentry_identity() {

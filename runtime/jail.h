@@ -25,7 +25,8 @@ struct Identity {
   bool privileged = false;  // the runtime may map ids that are not its own, so setgroups(2) works inside
 };
 
-// True if this process may give user namespaces any ids: root with its capabilities.
+// True if this process may give user namespaces any ids: root with its capabilities. Not the root of a user
+// namespace that has but one user: it is as limited as that user.
 bool may_map_ids();
 
 // The sentry's: one unprivileged id. For root it is an id that no other sandbox and no user has, so that
