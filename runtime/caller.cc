@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
+
 namespace runtime {
 
 void take_caller(sentry::boot::Process& process) {
@@ -21,6 +23,17 @@ void take_caller(sentry::boot::Process& process) {
     if (::getrlimit(static_cast<__rlimit_resource>(resource), &limit) == 0)
       process.rlimits.push_back({resource, limit.rlim_cur, limit.rlim_max});
   }
+  process.nice = ::getpriority(PRIO_PROCESS, 0);
+}
+
+uint64_t ignored_signals() {
+  uint64_t ignored = 0;
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN)
+      ignored |= uint64_t{1} << (signal - 1);
+  }
+  return ignored;
 }
 
 }  // namespace runtime

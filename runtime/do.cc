@@ -307,6 +307,7 @@ class Planner {
     process.args = options_.program;
     process.env = TRY(guest_environment(account_, ::isatty(0) || ::isatty(1) || ::isatty(2), options_.env));
     take_caller(process);
+    process.ignored_signals = ignored_signals();
     if (process.uid == 0)
       process.cap_bounding = process.cap_effective = process.cap_permitted = kRootCapabilities;
     return {};

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "oci/names.h"
+#include "runtime/caller.h"
 #include "runtime/console_socket.h"
 #include "runtime/container.h"
 #include "runtime/container_cgroup.h"
@@ -141,8 +142,7 @@ Outcome<sentry::boot::Process> process_of(const KnownContainer& container, const
 // The process that stands for the guest's on the host.
 Outcome<int> supervise_process(const KnownContainer& container, sentry::boot::Process process,
                                const std::array<int, 3>& stdio, const Options& options, ReportPipe* report) {
-  const ForwardedSignals signals = TRY(ForwardedSignals::take(
-      report != nullptr ? ForwardedSignals::Ignored::kTake : ForwardedSignals::Ignored::kLeave));
+  const ForwardedSignals signals = TRY(ForwardedSignals::take());
   if (report != nullptr) TRY(ContainerCgroup(container.record().cgroups).add(::getpid()));
   std::vector<int> more_fds;
   for (unsigned i = 0; i < options.preserve_fds; ++i) {
@@ -192,6 +192,7 @@ Outcome<int> exec(const GlobalOptions& globals, const Options& options, const st
   if (state.status == "paused" && !options.ignore_paused)
     return failure("cannot exec in the container \"{}\": it is paused (--ignore-paused)", options.id);
   sentry::boot::Process process = TRY(process_of(container, options));
+  process.ignored_signals = options.detach ? 0 : ignored_signals();
   if (options.detach && process.terminal && options.console_socket.empty())
     return failure("a process in the background with a terminal needs --console-socket");
   if (!options.console_socket.empty() && !(options.detach && process.terminal))
@@ -253,6 +254,7 @@ Outcome<int> run_guest_hook(const KnownContainer& container, const oci::Hook& ho
   process.env = hook.env;
   process.cwd = "/";
   process.terminal = false;
+  process.ignored_signals = ignored_signals();
   const Fd state = TRY(document_file(oci::to_json(container.state())));
   const Fd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
   if (!null) return system_failure(errno, "cannot open /dev/null");

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "runtime/caller.h"
 #include "runtime/console_socket.h"
 #include "runtime/container.h"
 #include "runtime/container_cgroup.h"
@@ -269,7 +270,7 @@ Outcome<Sandbox> start_sandbox(const GlobalOptions& globals, Launch& launch) {
 // The supervisor in the background: the container's pid as everybody else sees it.
 Outcome<int> supervise_in_background(const GlobalOptions& globals, const CommandLog& log, Launch& launch,
                                      const LaunchOptions& options, ReportPipe& report) {
-  const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::Ignored::kTake));
+  const ForwardedSignals signals = TRY(ForwardedSignals::take());
   // First of all: what is started from here is in the cgroup, too.
   TRY(launch.cgroup().add(::getpid()));
   TRY(launch.settle(::getpid()));
@@ -386,6 +387,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     foreground.console = ForegroundOptions::Console::kNever;
   }
   SandboxPlan& plan = launch.plan();
+  plan.boot.process.ignored_signals = ignored_signals();
   if (!may_map_ids()) plan.limits.memory_bytes = plan.boot.memory_limit_bytes;
   plan.place = [&](pid_t pid) { return launch.cgroup().add(pid); };
   // Hooks around the start need commands, which need this process to supervise: they come from another one.

@@ -11,7 +11,7 @@ namespace {
 struct Need {
   __rlimit_resource resource;
   const char* name;
-  char letter;    // of the option of ulimit(1)
+  char letter;  // of the option of ulimit(1)
   rlim_t wanted;
   rlim_t least;  // no sandbox starts with less
   rlim_t unit;   // of ulimit(1)
@@ -56,7 +56,8 @@ Outcome<RaisedLimits> RaisedLimits::raise() {
     ::getrlimit(need.resource, &now);
     if (now.rlim_cur < need.least)
       return failure(
-          "the hard limit on {} (ulimit -{}) is {}; a sandbox needs {} (raise it, or set the soft limit alone "
+          "the hard limit on {} (ulimit -{}) is {}; a sandbox needs {} (raise it, or set the soft limit "
+          "alone "
           "with `ulimit -S -{}`: the program sees that one, and bulkhead raises its own)",
           need.name, need.letter, now.rlim_cur / need.unit, least_of(need), need.letter);
   }

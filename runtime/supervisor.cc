@@ -30,19 +30,13 @@ constexpr milliseconds kEndGrace{5000};
 
 // What a user or a parent may send to a program to have it react. Not among them: SIGCHLD and SIGPIPE, which
 // are the runtime's own, SIGTTIN and SIGTTOU, which stop it as they would stop the program, and faults.
-sigset_t forwarded_signals(ForwardedSignals::Ignored ignored) {
+sigset_t forwarded_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
                            SIGTSTP, SIGURG, SIGXCPU, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGPWR})
     ::sigaddset(&set, signal);
   for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) ::sigaddset(&set, signal);
-  for (int signal = 1; ignored == ForwardedSignals::Ignored::kLeave && signal <= SIGRTMAX; ++signal) {
-    struct sigaction action {};
-    if (::sigismember(&set, signal) == 1 && ::sigaction(signal, nullptr, &action) == 0 &&
-        action.sa_handler == SIG_IGN)
-      ::sigdelset(&set, signal);
-  }
   return set;
 }
 
@@ -470,8 +464,8 @@ class Supervision {
 
 }  // namespace
 
-Outcome<ForwardedSignals> ForwardedSignals::take(Ignored ignored) {
-  const sigset_t set = forwarded_signals(ignored);
+Outcome<ForwardedSignals> ForwardedSignals::take() {
+  const sigset_t set = forwarded_signals();
   ForwardedSignals signals;
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return system_failure(errno, "cannot block signals");
   signals.fd_ = sentry::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -14,13 +14,11 @@
 namespace runtime {
 
 // Signals that the runtime takes over, so that none is lost between the start and the supervision. Those that
-// the caller ignores (nohup) stay ignored.
+// the caller ignores (nohup) are among them: the program ignores them by itself, until it does not.
 class ForwardedSignals {
  public:
-  // Blocks them and opens their signalfd(2). A process that stands in for a guest's takes those that its
-  // caller ignores, too: what is sent to it is meant.
-  enum class Ignored { kLeave, kTake };
-  static Outcome<ForwardedSignals> take(Ignored ignored = Ignored::kLeave);
+  // Blocks them and opens their signalfd(2).
+  static Outcome<ForwardedSignals> take();
   int fd() const { return fd_.get(); }
 
  private:

@@ -95,7 +95,7 @@ void field(A& a, Process& p) {
       p.cap_effective, p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs,
       p.oom_score_adj, p.terminal, p.console_fd, p.rows, p.columns, p.stdio_fds[0], p.stdio_fds[1],
       p.stdio_fds[2], p.more_fds, p.scheduling_policy, p.scheduling_priority, p.nice, p.io_priority,
-      p.personality);
+      p.personality, p.ignored_signals);
 }
 template <typename A>
 void field(A& a, DeviceRule& r) {

@@ -14,7 +14,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 2;
+inline constexpr uint32_t kBootVersion = 3;
 
 // Where a mount's content comes from.
 enum class MountKind : uint8_t {
@@ -85,6 +85,7 @@ struct Process {
   // sched(7), ioprio_set(2), personality(2)
   int32_t scheduling_policy = 0, scheduling_priority = 0, nice = 0, io_priority = 0;
   uint32_t personality = 0;
+  uint64_t ignored_signals = 0;  // that it starts with as SIG_IGN: bit N-1 for signal N
 };
 
 // What the devices cgroup would allow: cgroups(7), device controller. The last rule that fits decides.

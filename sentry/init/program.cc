@@ -111,6 +111,9 @@ std::shared_ptr<kernel::ThreadGroup> make_group(const ProgramRequest& request, p
   auto group = std::make_shared<kernel::ThreadGroup>(kernel, id);
   group->container = request.container;
   group->handlers = std::make_shared<kernel::SignalHandlers>();
+  for (int signo = 1; signo <= kernel::kSignals; ++signo)
+    if ((request.process.ignored_signals >> (signo - 1) & 1) != 0)
+      (*group->handlers)[signo].handler = reinterpret_cast<uint64_t>(SIG_IGN);
   group->oom_score_adj = request.process.oom_score_adj;
   group->nice = request.process.nice;
   auto session = std::make_shared<kernel::Session>();

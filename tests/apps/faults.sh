@@ -288,6 +288,33 @@ part_caller() {
   expect_limited '-v 1000000' 125 'address space \(ulimit -v\) is 1000000; .*4194304' 'no address space' -- /bin/true
   expect_limited '-d 5000' 125 'data \(ulimit -d\) is 5000; .*16384' 'no data' -- /bin/true
   expect_limited '-s 64' 125 'stack \(ulimit -s\) is 64; .*256' 'no stack' -- /bin/true
+  # Root of a user namespace that has one user, and no setgroups(2).
+  status=0
+  unshare --user --map-root-user -- "$bulkhead" do "${do_args[@]}" -- /usr/bin/id -u >"$work/out" 2>"$work/err" \
+    </dev/null || status=$?
+  [ "$status $(cat "$work/out")" = '0 0' ] || fail "in a user namespace of one user: status $status"
+  unshare --user --map-root-user -- "$bulkhead" check >"$work/out" 2>"$work/err" || fail "check does not agree"
+  grep -q "^missing *id mapping .*this user's id only" "$work/out" || fail "check: ids in a user namespace of one user"
+  # What it ignores, the program ignores; what it does not, ends it.
+  status=0
+  (trap '' HUP USR1 && exec "$bulkhead" do "${do_args[@]}" -- /bin/sh -c \
+    'kill -HUP $$; kill -USR1 $$; grep SigIgn /proc/self/status; kill -USR2 $$; echo no') >"$work/out" 2>"$work/err" \
+    </dev/null || status=$?
+  [ "$status" = $((128 + 12)) ] || fail "ignored signals: status $status"
+  [ "$(cat "$work/out")" = "$(printf 'SigIgn:\t0000000000000201')" ] || fail "ignored signals: $(cat "$work/out")"
+  # A signal that the caller ignores reaches a program that wants it.
+  mkfifo wanted
+  (trap '' HUP && exec "$bulkhead" do "${do_args[@]}" -- /usr/bin/perl -e \
+    '$| = 1; $SIG{HUP} = sub { print "got it\n"; exit 9 }; print "ready\n"; sleep 1 while 1') >wanted 2>"$work/err" &
+  pid=$!
+  line=
+  { read -r -t 60 line && [ "$line" = ready ] && kill -HUP "$pid" && read -r -t 60 line; } <wanted
+  [ "$line" = 'got it' ] || kill -9 "$pid"
+  wait "$pid"
+  [ "$? $line" = '9 got it' ] || fail "an ignored signal did not reach the program that wants it ($line)"
+  # Its niceness is the program's.
+  [ "$(nice -n 5 "$bulkhead" do "${do_args[@]}" -- nice)" = "$(nice -n 5 nice)" ] || fail "niceness"
+  expect_clean "what the caller brings along"
 }
 
 # The process's descendants, one pid a line.
