@@ -34,6 +34,8 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   supervision.status_changed = options.status_changed;
   plan.boot.job_control = true;
   plan.stdio = options.stdio;
+  supervision.last_words =
+      plan.log_fd == STDERR_FILENO ? "its message is above" : "its message is in the log";
   const bool console = wants_console(options);
   sentry::Fd log_writer;
   if (console) {

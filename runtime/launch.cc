@@ -286,6 +286,8 @@ Outcome<int> supervise_in_background(const GlobalOptions& globals, const Command
   const Fd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
   if (globals.log.empty()) plan.log_fd = null.get();  // standard error is the container's
   SuperviseOptions supervision;
+  supervision.last_words =
+      globals.log.empty() ? "`--log FILE` would have kept its message" : "its message is in the log";
   if (!may_map_ids()) supervision.memory_bytes = plan.boot.memory_limit_bytes;
   supervision.memory_limit_text = fmt::format("{} bytes", plan.boot.memory_limit_bytes);
   supervision.memory_option = kMemoryOption;

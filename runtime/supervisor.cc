@@ -344,8 +344,8 @@ class Supervision {
     if (info.si_code == CLD_EXITED) {
       if (info.si_status == 0) return std::nullopt;
       if (info.si_status > kStatusSignal) return Ending{info.si_status, ""};  // it has said what was killed
-      return Ending{kStatusFailure, fmt::format("the {} gave up (status {}); its message is in the log", name,
-                                                info.si_status)};
+      return Ending{kStatusFailure,
+                    fmt::format("the {} gave up (status {}); {}", name, info.si_status, options_.last_words)};
     }
     if (info.si_status == SIGKILL)
       return Ending{kStatusSignal + SIGKILL,

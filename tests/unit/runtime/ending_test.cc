@@ -66,6 +66,12 @@ TEST_P(Ending, BrokenSentryIs125WithTheReason) {
   }
 }
 
+TEST_P(Ending, SaysWhereTheLastWordsOfASentryAre) {
+  EXPECT_THAT(run_as({"do", "crash", "status"}).err, HasSubstr("; its message is above\n"));
+  EXPECT_THAT(run_as({"do", "--log", "/dev/null", "crash", "status"}).err,
+              HasSubstr("; its message is in the log\n"));
+}
+
 TEST_P(Ending, BrokenGoferIs125WithTheReason) {
   const Finished broken = run_as({"do", "gofer", "die"});
   EXPECT_EQ(broken.status, 125);
@@ -99,7 +105,8 @@ TEST_P(Ending, SignalsReachTheProgram) {
   }
 }
 
-TEST_P(Ending, IgnoredSignalsStayIgnored) {
+// By the program, which may change its mind: the command passes them on.
+TEST_P(Ending, TheProgramIgnoresWhatTheCommandWasStartedToIgnore) {
   Running sandbox = Running::start({"do", "wait"}, {.user = GetParam(), .ignored_signals = {SIGHUP}});
   ASSERT_EQ(sandbox.read_line(), "ready");
   sandbox.signal(SIGHUP);

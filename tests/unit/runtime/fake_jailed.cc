@@ -232,7 +232,8 @@ class FakeSentry {
     write_all("ready\n");
     for (;;) {
       const Control message = hear();
-      if (message.kind == Control::Kind::kSignal) return exited(message.value << 8);
+      if (message.kind != Control::Kind::kSignal) continue;
+      if ((boot_.process.ignored_signals >> (message.value - 1) & 1) == 0) return exited(message.value << 8);
     }
   }
 
