@@ -1,6 +1,7 @@
 // bulkhead create: a container that waits for `start`.
 #include "runtime/container_verb.h"
 #include "runtime/launch.h"
+#include "runtime/platform_option.h"
 #include "runtime/stdio.h"
 #include "runtime/verbs.h"
 
@@ -48,8 +49,7 @@ int create_verb(GlobalOptions globals, const std::vector<std::string>& arguments
       ->type_name("N");
   parser.add_flag("--no-pivot", ignored, "Accepted: a guest's root is the sentry's to make.");
   parser.add_flag("--no-new-keyring", ignored, "Accepted: guests have no keys of the host's.");
-  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: trap.")
-      ->type_name("NAME");
+  add_platform_option(parser, options.platform, "How system calls are intercepted; default: trap.");
   parser.add_flag("--strace", options.strace, "Print the container's system calls as strace(1) does.");
   parser.add_option("ID", options.id, "The container's name.")->required();
   return verb.run(arguments, [&](const CommandLog& log) -> Outcome<int> {

@@ -1,6 +1,7 @@
 // bulkhead run: an OCI bundle, from beginning to end.
 #include "runtime/container_verb.h"
 #include "runtime/launch.h"
+#include "runtime/platform_option.h"
 #include "runtime/stdio.h"
 #include "runtime/verbs.h"
 
@@ -60,8 +61,7 @@ int run_verb(GlobalOptions globals, const std::vector<std::string>& arguments) {
   parser.add_flag("--no-new-keyring", ignored, "Accepted: guests have no keys of the host's.");
   parser.add_flag("--no-subreaper", ignored, "Accepted: there is nothing to reap.");
   parser.add_flag("--strace", options.strace, "Print the container's system calls as strace(1) does.");
-  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: trap.")
-      ->type_name("NAME");
+  add_platform_option(parser, options.platform, "How system calls are intercepted; default: trap.");
   parser.add_option("ID", options.id, "The container's name.")->required();
   return verb.run(arguments, [&](const CommandLog& log) -> Outcome<int> {
     if (keep && !detach) return failure("--keep: only a container in the background can be kept");

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "runtime/manual.h"
+#include "runtime/platform_option.h"
 #include "runtime/subprogram.h"
 #include "runtime/verbs.h"
 
@@ -30,8 +31,7 @@ int surface_verb(const std::vector<std::string>& arguments) {
   CLI::App parser;
   std::string platform;
   parser.set_help_flag("--help", "Show this page.");
-  parser.add_option("--platform", platform, "For this way of intercepting system calls; default: all.")
-      ->type_name("NAME");
+  add_platform_option(parser, platform, "For this way of intercepting system calls; default: all.");
   if (const std::optional<int> status = parse(parser, kManual, arguments)) return *status;
   std::vector<std::string> sentry{"--surface"};
   if (!platform.empty()) sentry.insert(sentry.end(), {"--platform", platform});

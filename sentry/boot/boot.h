@@ -5,6 +5,7 @@
 // one encoded Boot. Every descriptor number in it is one of the started process.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,6 +16,9 @@ namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
 inline constexpr uint32_t kBootVersion = 3;
+
+// The ways of intercepting system calls that Boot::platform may name.
+inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
 
 // Where a mount's content comes from.
 enum class MountKind : uint8_t {

@@ -19,7 +19,9 @@
 
 #include "gofer/surface.h"
 #include "sentry/base/surface.h"
+#include "sentry/boot/boot.h"
 #include "sentry/init/surface.h"
+#include "sentry/platform/platform.h"
 
 namespace {
 
@@ -165,6 +167,12 @@ void compare(const Surface& surface) {
 
 TEST(Surface, TheGofersFilterIsItsList) { compare(gofer::surface()); }
 TEST(Surface, TheSentrysFilterIsItsList) { compare(sentry::init::sentry_surface("ptrace")); }
+
+TEST(Surface, TheRuntimeKnowsThePlatforms) {
+  const auto names = sentry::platform::platform_names();
+  EXPECT_TRUE(std::equal(names.begin(), names.end(), sentry::boot::kPlatforms.begin(),
+                         sentry::boot::kPlatforms.end()));
+}
 
 TEST(Surface, EveryCallHasAReasonAndItsName) {
   for (const Surface& surface : {gofer::surface(), sentry::init::sentry_surface("ptrace")}) {
