@@ -17,7 +17,9 @@
 #include "runtime/foreground.h"
 #include "runtime/guest_environment.h"
 #include "runtime/hidden_places.h"
+#include "runtime/host_calls.h"
 #include "runtime/manual.h"
+#include "runtime/platform_option.h"
 #include "runtime/quantity.h"
 #include "runtime/stdio.h"
 #include "runtime/verbs.h"
@@ -42,8 +44,9 @@ constexpr Manual kManual{
         "end. /proc, /sys, /dev, /tmp and /run are the sandbox's own. Home directories and the data of other "
         "users and "
         "services are hidden (SECURITY.md has the list); of them only the current directory is there, "
-        "read-only, "
-        "without its dot files if it is a home directory. There is no network but the sandbox's loopback.\n"
+        "read-only; "
+        "if it is a home directory its dot files are there by name, and empty. There is no network but the "
+        "sandbox's loopback.\n"
         "\n"
         "The program runs as the calling user, with a short environment: PATH, HOME, USER, LOGNAME, SHELL, "
         "LANG and, on "
@@ -92,9 +95,11 @@ Outcome<std::string> real_path(const std::string& path, const char* option) {
   return std::string(real.get());
 }
 
-std::string current_directory() {
+// Where the caller is; nothing if that has no path: it was removed, or is not below this process's root.
+std::optional<std::string> current_directory() {
   std::array<char, PATH_MAX> path;
-  return ::getcwd(path.data(), path.size()) && path[0] == '/' ? path.data() : "/";
+  if (::getcwd(path.data(), path.size()) == nullptr || path[0] != '/') return std::nullopt;
+  return path.data();
 }
 
 // Fills in a plan step by step; the order of mounts is that of the calls.
@@ -174,6 +179,8 @@ class Planner {
     if (options_.writable && is_covered("/var/tmp")) add_tmpfs("/var/tmp", 01777);
     if (!options_.home && is_covered(account_.home)) {
       Mount& home = add_tmpfs(account_.home, 0700);
+      // Nothing is lost silently: --writable is for what stays.
+      home.read_only = options_.writable;
       home.uid = ::geteuid();
       home.gid = ::getegid();
     }
@@ -225,18 +232,21 @@ class Planner {
 
   // The current directory comes back where a cover hides it, read-only unless the tree is writable anyway.
   Outcome<> add_current_directory() {
-    const std::string here = current_directory();
-    plan_.boot.process.cwd = on_host_root() ? here : "/";
-    if (!options_.cwd.empty()) {
-      plan_.boot.process.cwd =
-          options_.cwd[0] == '/' ? options_.cwd : fmt::format("{}/{}", here, options_.cwd);
-    }
+    const bool absolute = options_.cwd.starts_with('/');
+    plan_.boot.process.cwd = absolute ? options_.cwd : "/";
+    if (!on_host_root() && (absolute || options_.cwd.empty())) return {};
+    const std::optional<std::string> known = current_directory();
+    if (!known && absolute) return {};
+    if (!known)
+      return failure(
+          "the current directory has been removed: change to one that is there, or say with --cwd DIR where "
+          "to start");
+    const std::string& here = *known;
+    if (!absolute) plan_.boot.process.cwd = options_.cwd.empty() ? here : here + "/" + options_.cwd;
     if (!on_host_root()) return {};
-    for (const std::string_view own : {"/proc", "/sys", "/dev"}) {
-      if (!is_within(here, own) || here == own) continue;
-      if (options_.cwd.empty()) plan_.boot.process.cwd = "/";
-      return {};
-    }
+    // The sandbox's own, which may have such a directory, too; else the program does not start.
+    for (const std::string_view own : {"/proc", "/sys", "/dev"})
+      if (is_within(here, own)) return {};
     // The hidden places themselves stay the sandbox's own, unless it is somebody's home.
     const bool is_place = std::find(covers_.begin(), covers_.end(), here) != covers_.end();
     if (!is_covered(here) || (is_place && !is_home(here))) return {};
@@ -258,6 +268,27 @@ class Planner {
     return paths;
   }
 
+  // A mount point that is missing is made where that leaves nothing behind: in the sandbox's memory.
+  Outcome<> check_bind_place(const std::string& option, const std::string& destination) const {
+    const Mount* below = nullptr;
+    for (const Mount& mount : plan_.boot.mounts)
+      if (is_within(destination, mount.destination)) below = &mount;
+    if (below == nullptr || below->kind != MountKind::kGofer || below->overlay) return {};
+    const Attach& tree = plan_.attaches[below->attach];
+    const std::string place =
+        below->destination == "/" ? destination : destination.substr(below->destination.size());
+    if (below->destination == "/" && is_covered(destination) &&
+        std::find(covers_.begin(), covers_.end(), destination) == covers_.end())
+      return failure("--bind {}: with --writable {} is in a hidden place, where nothing can be mounted",
+                     option, destination);
+    if (place.empty()) return {};
+    const sentry::Fd root(::open(tree.source.c_str(), O_PATH | O_CLOEXEC));
+    const sentry::Fd found(open_how_resolved(root.get(), place.c_str(), O_PATH, RESOLVE_IN_ROOT));
+    if (found || (errno != ENOENT && errno != ENOTDIR)) return {};  // the gofer will see
+    return failure("--bind {}: {} is not there, and to make it would change the host's {}: make it first",
+                   option, destination, tree.source);
+  }
+
   Outcome<> add_binds() {
     for (const std::string& text : options_.binds) {
       std::string source = text;
@@ -273,6 +304,7 @@ class Planner {
       if (colon == std::string::npos || colon == 0 || source[colon + 1] != '/')
         return failure("--bind {}: give SRC:DST or SRC:DST:ro, DST an absolute path", text);
       const std::string destination = source.substr(colon + 1);
+      TRY(check_bind_place(text, destination));
       attach.source = TRY(real_path(source.substr(0, colon), "--bind"));
       struct stat status {};
       if (::stat(attach.source.c_str(), &status) != 0)
@@ -354,16 +386,17 @@ void declare(CLI::App& parser, Options& options) {
   parser.add_option("--cpus", options.cpus, "At most N processors' worth of time, as in 0.5. Root only.")
       ->type_name("N");
   parser.add_option("--timeout", options.timeout, "Kill the sandbox after S seconds.")->type_name("S");
-  parser.add_flag("--writable", options.writable,
-                  "Writes go to the host's tree instead of the sandbox's memory.");
+  parser.add_flag(
+      "--writable", options.writable,
+      "Writes go to the host's tree instead of the sandbox's memory. What is hidden stays hidden, "
+      "and cannot be written to: see --home.");
   parser.add_flag("--home", options.home, "Do not hide home directories.");
   parser.add_flag("--strace", options.strace, "Print the program's system calls as strace(1) does.");
   parser
       .add_option("--log", options.log,
                   "Append messages and --strace's output to FILE instead of standard error.")
       ->type_name("FILE");
-  parser.add_option("--platform", options.platform, "How system calls are intercepted; default: trap.")
-      ->type_name("NAME");
+  add_platform_option(parser, options.platform, "How system calls are intercepted; default: trap.");
 }
 
 Outcome<int> run(const Options& options, const std::array<int, 3>& stdio) {

@@ -33,8 +33,7 @@ class Mounter {
     context_.container->mount_space = std::make_shared<vfs::MountNamespace>();
     for (const boot::Mount& mount : boot_.mounts) {
       const Result<> mounted = add(mount);
-      if (!mounted.ok())
-        return Failure{mounted.error().value(), fmt::format("mounting {}", mount.destination), 125};
+      if (!mounted.ok()) return Failure{mounted.error().value(), what_failed(mount, mounted.error()), 125};
     }
     for (const std::string& path : boot_.readonly_paths) {
       const Result<> done = make_readonly(path);
@@ -50,6 +49,14 @@ class Mounter {
   }
 
  private:
+  static std::string what_failed(const boot::Mount& mount, Errno error) {
+    if (error.value() == EISDIR)
+      return fmt::format("mounting the file {} on the directory {}", mount.source, mount.destination);
+    if (error.value() == ENOTDIR)
+      return fmt::format("mounting the directory {} on {}", mount.source, mount.destination);
+    return fmt::format("mounting {}", mount.destination);
+  }
+
   Result<> add(const boot::Mount& mount) {
     vfs::MountNamespace& space = *context_.container->mount_space;
     std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount));
@@ -60,7 +67,9 @@ class Mounter {
       fs_.root = fs_.cwd = space.root();
       fs_.umask = 0;
     } else {
-      const vfs::Path place = TRY(find_or_make(mount.destination, superblock->root()->is_directory()));
+      const bool directory = superblock->root()->is_directory();
+      const vfs::Path place = TRY(find_or_make(mount.destination, directory));
+      if (place.dentry->inode()->is_directory() != directory) return Errno(directory ? ENOTDIR : EISDIR);
       mounted = TRY(space.mount(place, superblock));
     }
     if (mount.read_only) read_only_.push_back(mounted);

@@ -94,6 +94,21 @@ part_status() {
   expect 125 'lots' 'nonsense for --memory' --memory lots -- /bin/true
   expect 125 'no/such' 'a root that is not there' --root /no/such -- /bin/true
   expect 125 'no/such' 'a bind that is not there' --bind /no/such:/mnt -- /bin/true
+  : >"$work/file"
+  expect 125 'file .*/file on the directory /etc' 'a file bound to a directory' --bind "$work/file:/etc" -- /bin/true
+  expect 125 'directory .* on /etc/passwd' 'a directory bound to a file' --bind "$work:/etc/passwd" -- /bin/true
+  expect 125 'no-such-platform.*trap, ptrace' 'an unknown platform' --platform no-such-platform -- /bin/true
+  # Nothing is made on the host's tree to mount on, and nothing that was to stay is lost silently.
+  mkdir "$work/tree"
+  expect 125 '/mnt/new is not there' 'a mount point that would have to be made' --bind "$work/tree:/mnt" \
+    --bind "$work/shown:/mnt/new" -- /bin/true
+  [ -z "$(ls "$work/tree")" ] || fail "a mount point was left on the host's tree"
+  expect 125 'is not there' 'a mount point on a writable tree' --writable --bind "$work/tree:/no-such-place/x" -- /bin/true
+  [ ! -e /no-such-place ] || fail "a mount point was left on the host's root"
+  expect 0 '' 'a mount point in the memory of the sandbox' --writable --bind "$work/tree:/tmp/x/y" -- \
+    /bin/sh -c ': >/tmp/x/y/file'
+  [ -e "$work/tree/file" ] || fail "a bind below /tmp is not there"
+  expect 0 '' 'homes under --writable' --writable -- /bin/sh -c '! touch "$HOME/lost"'
   expect 124 'time|timeout' 'the time limit' --timeout 1 -- /bin/sleep 100
   status=0
   "$bulkhead" do "${do_args[@]}" -- /bin/sh -c 'echo out; echo err >&2' >out 2>err || status=$?
@@ -312,6 +327,19 @@ part_caller() {
   [ "$line" = 'got it' ] || kill -9 "$pid"
   wait "$pid"
   [ "$? $line" = '9 got it' ] || fail "an ignored signal did not reach the program that wants it ($line)"
+  # A current directory that has no place in the sandbox, or none at all.
+  status=0
+  (mkdir gone && cd gone && rmdir ../gone && exec "$bulkhead" do "${do_args[@]}" -- /bin/pwd) >"$work/out" \
+    2>"$work/err" </dev/null || status=$?
+  [ "$status" = 125 ] || fail "a removed directory: status $status"
+  grep -q 'current directory has been removed.*--cwd' "$work/err" || fail "a removed directory: no word of it"
+  mkdir "/dev/shm/faults-$$"
+  status=0
+  (cd "/dev/shm/faults-$$" && exec "$bulkhead" do "${do_args[@]}" -- /bin/pwd) >"$work/out" 2>"$work/err" \
+    </dev/null || status=$?
+  rmdir "/dev/shm/faults-$$"
+  [ "$status" = 125 ] || fail "a directory in the host's /dev: status $status"
+  grep -q "/dev/shm/faults-$$: No such file" "$work/err" || fail "a directory in the host's /dev: no word of it"
   # Its niceness is the program's.
   [ "$(nice -n 5 "$bulkhead" do "${do_args[@]}" -- nice)" = "$(nice -n 5 nice)" ] || fail "niceness"
   expect_clean "what the caller brings along"
