@@ -156,6 +156,8 @@ void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
   auto next = vmas_.lower_bound(start);
   while (next != vmas_.end() && next->second.end <= end) {
     detach(next->second);
+    if (next->second.file != nullptr && (next->second.prot & PROT_EXEC) != 0)
+      lose_trampolines(*next->second.file);
     mapped_bytes_ -= next->second.end - next->first;
     next = vmas_.erase(next);
   }
@@ -289,7 +291,7 @@ TextImage* AddressSpaceMap::image_for(const Vma& vma) {
 // there.
 bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
   const auto known = images_.find(image.id());
-  if (known != images_.end()) return known->second == base;
+  if (known != images_.end()) return known->second.base == base;
   const uint64_t start = base + static_cast<uint64_t>(image.distance());
   if (start < kGuestStart || start > kGuestEnd - TextImage::kTrampolines) return false;
   MmapRequest request;
@@ -301,8 +303,13 @@ bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
   request.file = image.trampolines();
   request.name = "[trampolines]";
   if (!mmap(request).ok()) return false;
-  images_.emplace(image.id(), base);
+  images_[image.id()] = {base, image.trampolines().get()};
   return true;
+}
+
+// A guest has unmapped them, or mapped over them: text that is mapped from now on must do without.
+void AddressSpaceMap::lose_trampolines(const Mappable& file) {
+  std::erase_if(images_, [&](const auto& one) { return one.second.trampolines == &file; });
 }
 
 void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& patcher) {
@@ -862,6 +869,19 @@ Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, s
   done += space_->write(address + done, static_cast<const char*>(data) + done, size - done).value_or(0);
   if (done == 0) return Errno(EFAULT);
   return done;
+}
+
+Result<size_t> AddressSpaceMap::fill_some(uint64_t address, size_t size, int host_fd, uint64_t offset) {
+  if (address >= kGuestEnd) return Errno(EFAULT);
+  size = writable(address, static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address)));
+  if (size == 0) return Errno(EFAULT);
+  return space_->pread(host_fd, address, size, offset);
+}
+
+Result<size_t> AddressSpaceMap::store_some(uint64_t address, size_t size, int host_fd, uint64_t offset) {
+  if (address >= kGuestEnd) return Errno(EFAULT);
+  size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
+  return space_->pwrite(host_fd, address, size, offset);
 }
 
 // Copies page by page; a page that does not allow it is made to for that time. Copying may park: what was

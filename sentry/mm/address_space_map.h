@@ -128,6 +128,10 @@ class AddressSpaceMap {
   // As much as can be copied; EFAULT if nothing could.
   Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
   Result<size_t> write_some(uint64_t address, const void* data, size_t size);
+  // The same between guest memory and a host file, past the sentry (platform::AddressSpace::pread).
+  // EOPNOTSUPP, and fewer bytes than there are, say that the rest has to come by way of the sentry.
+  Result<size_t> fill_some(uint64_t address, size_t size, int host_fd, uint64_t offset);
+  Result<size_t> store_some(uint64_t address, size_t size, int host_fd, uint64_t offset);
   // As a debugger reads and writes: whatever the protection says, but for writes to shared memory.
   Result<size_t> read_forced(uint64_t address, void* buffer, size_t size);
   Result<size_t> write_forced(uint64_t address, const void* data, size_t size);
@@ -165,6 +169,7 @@ class AddressSpaceMap {
   static TextImage* text_image(const Vma& vma);
   TextImage* image_for(const Vma& vma);
   bool reach_trampolines(TextImage& image, uint64_t base);
+  void lose_trampolines(const Mappable& file);
   friend class Mappable;
   using Iterator = std::map<uint64_t, Vma>::iterator;
   // Room for `length` bytes below `top`, at `hint` if it is free.
@@ -184,7 +189,12 @@ class AddressSpaceMap {
   Result<> populate(uint64_t start, uint64_t end, bool write = false);
 
   std::unique_ptr<platform::AddressSpace> space_;
-  std::map<uint64_t, uint64_t> images_;  // by id: those whose trampolines are mapped, for text with this base
+  // Those whose trampolines are mapped, by id.
+  struct ReachedImage {
+    uint64_t base = 0;  // of the text that can use them
+    const Mappable* trampolines = nullptr;
+  };
+  std::map<uint64_t, ReachedImage> images_;
   std::unordered_map<uint64_t, uint8_t> costly_;
   uint64_t changes_ = 0;  // of mappings, and of memory against its protection: counted
   bool forking_ = false;

@@ -12,10 +12,10 @@ uint64_t total(const std::vector<GuestRange>& ranges) {
   return sum;
 }
 
-// Walks the pieces, copying with `copy(address, data, size)` until a short copy.
-template <typename Byte, typename Copy>
+// Walks the pieces, copying with `copy(address, done, size)` until a short copy.
+template <typename Copy>
 Result<size_t> walk(std::vector<GuestRange>& ranges, size_t& index, uint64_t& within, uint64_t& remaining,
-                    Byte* data, size_t size, Copy copy) {
+                    size_t size, Copy copy) {
   size_t done = 0;
   size = static_cast<size_t>(std::min<uint64_t>(size, remaining));
   while (done < size) {
@@ -26,7 +26,7 @@ Result<size_t> walk(std::vector<GuestRange>& ranges, size_t& index, uint64_t& wi
       continue;
     }
     const auto piece = static_cast<size_t>(std::min<uint64_t>(size - done, range.length - within));
-    const Result<size_t> copied = copy(range.address + within, data + done, piece);
+    const Result<size_t> copied = copy(range.address + within, done, piece);
     if (!copied.ok()) {
       if (done == 0) return copied.error();
       break;
@@ -61,10 +61,17 @@ GuestSink::GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges)
     : Sink(total(ranges)), memory_(memory), ranges_(std::move(ranges)) {}
 
 Result<size_t> GuestSink::put(const void* data, size_t size) {
-  return walk(ranges_, index_, within_, remaining_, static_cast<const std::byte*>(data), size,
-              [&](uint64_t address, const std::byte* from, size_t count) {
-                return memory_.write_some(address, from, count);
-              });
+  const auto* const bytes = static_cast<const std::byte*>(data);
+  return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
+    return memory_.write_some(address, bytes + done, count);
+  });
+}
+
+Result<size_t> GuestSink::put_from(int host_fd, uint64_t offset, size_t size) {
+  if (std::min<uint64_t>(size, remaining_) < kWorthAHostCall) return Errno(EOPNOTSUPP);
+  return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
+    return memory_.fill_some(address, count, host_fd, offset + done);
+  });
 }
 
 GuestSource::GuestSource(AddressSpaceMap& memory, uint64_t address, uint64_t length)
@@ -73,9 +80,17 @@ GuestSource::GuestSource(AddressSpaceMap& memory, std::vector<GuestRange> ranges
     : Source(total(ranges)), memory_(memory), ranges_(std::move(ranges)) {}
 
 Result<size_t> GuestSource::get(void* buffer, size_t size) {
-  return walk(
-      ranges_, index_, within_, remaining_, static_cast<std::byte*>(buffer), size,
-      [&](uint64_t address, std::byte* to, size_t count) { return memory_.read_some(address, to, count); });
+  auto* const bytes = static_cast<std::byte*>(buffer);
+  return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
+    return memory_.read_some(address, bytes + done, count);
+  });
+}
+
+Result<size_t> GuestSource::get_to(int host_fd, uint64_t offset, size_t size) {
+  if (std::min<uint64_t>(size, remaining_) < kWorthAHostCall) return Errno(EOPNOTSUPP);
+  return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
+    return memory_.store_some(address, count, host_fd, offset + done);
+  });
 }
 
 void GuestSource::unget(size_t size) {

@@ -30,6 +30,11 @@ class Sink {
   // was room.
   virtual Result<size_t> put(const void* data, size_t size) = 0;
   virtual Result<size_t> put_zeros(size_t size);
+  // The same straight from a host file. EOPNOTSUPP where that cannot be, and where it is not worth it;
+  // whatever it answers, put() can do the rest. The descriptor is closed by platform::close_unnamed().
+  virtual Result<size_t> put_from(int /*host_fd*/, uint64_t /*offset*/, size_t /*size*/) {
+    return Errno(EOPNOTSUPP);
+  }
 
  protected:
   explicit Sink(uint64_t size) : remaining_(size) {}
@@ -44,6 +49,10 @@ class Source {
   // Copies up to `size` bytes out; how many before the end or a fault. EFAULT if none could though there were
   // some.
   virtual Result<size_t> get(void* buffer, size_t size) = 0;
+  // The same straight to a host file, as Sink::put_from().
+  virtual Result<size_t> get_to(int /*host_fd*/, uint64_t /*offset*/, size_t /*size*/) {
+    return Errno(EOPNOTSUPP);
+  }
   // Gives back the last `size` bytes that get() took (what a short host write left over).
   virtual void unget(size_t size) = 0;
 
@@ -52,12 +61,16 @@ class Source {
   uint64_t remaining_;
 };
 
+// Bytes from which on it pays to ask the guest's own thread for the host call, instead of copying twice.
+inline constexpr size_t kWorthAHostCall = 64 * 1024;
+
 // Guest memory, in pieces (iovec). The map must outlive the object.
 class GuestSink final : public Sink {
  public:
   GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length);
   GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
   Result<size_t> put(const void* data, size_t size) override;
+  Result<size_t> put_from(int host_fd, uint64_t offset, size_t size) override;
 
  private:
   AddressSpaceMap& memory_;
@@ -71,6 +84,7 @@ class GuestSource final : public Source {
   GuestSource(AddressSpaceMap& memory, uint64_t address, uint64_t length);
   GuestSource(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
   Result<size_t> get(void* buffer, size_t size) override;
+  Result<size_t> get_to(int host_fd, uint64_t offset, size_t size) override;
   void unget(size_t size) override;
 
  private:

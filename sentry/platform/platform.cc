@@ -33,6 +33,10 @@ void when_let_go(std::function<void()> action) {
     action();
 }
 
+void close_unnamed(Fd fd) {
+  if (current_platform != nullptr) current_platform->close_unnamed(std::move(fd));
+}
+
 std::span<const std::string_view> platform_names() {
   static constexpr std::array<std::string_view, 2> kNames{"trap", "ptrace"};
   return kNames;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "sentry/base/event_loop.h"
+#include "sentry/base/fd.h"
 #include "sentry/base/result.h"
 #include "sentry/base/surface.h"
 #include "sentry/platform/registers.h"
@@ -66,7 +67,7 @@ struct MapOrder {
   uint64_t length;   // page-aligned, > 0
   int prot;          // PROT_*
   int flags;         // MAP_PRIVATE or MAP_SHARED, MAP_ANONYMOUS, MAP_NORESERVE
-  int host_fd = -1;  // without MAP_ANONYMOUS: stays the caller's, needed only during the call
+  int host_fd = -1;  // without MAP_ANONYMOUS: stays the caller's, who closes it by close_unnamed()
   uint64_t offset = 0;
 };
 
@@ -93,6 +94,15 @@ class AddressSpace {
   // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
+  // pread(2) and pwrite(2) of a host file straight into and from guest memory, for what is too large to go
+  // through the sentry. How many bytes, by the guest's word: whoever counts them must survive a lie.
+  // EOPNOTSUPP where the platform cannot; may park.
+  virtual Result<size_t> pread(int /*host_fd*/, uint64_t /*address*/, size_t /*size*/, uint64_t /*offset*/) {
+    return Errno(EOPNOTSUPP);
+  }
+  virtual Result<size_t> pwrite(int /*host_fd*/, uint64_t /*address*/, size_t /*size*/, uint64_t /*offset*/) {
+    return Errno(EOPNOTSUPP);
+  }
   // write() only takes note, and a place that cannot be written becomes the guest call's EFAULT when it goes
   // on: whoever wants to know before looks at the mappings.
   virtual bool defers_writes() const { return false; }
@@ -170,10 +180,14 @@ class Platform : public TrapSource {
   // Runs `action` once no host process can reach any more what has been unmapped or killed up to now: memory
   // and descriptors may get another owner then. At once where that is so already.
   virtual void when_let_go(std::function<void()> action) { action(); }
+  // Closes a descriptor that map(), pread() or pwrite() has been given once no order names it any more: its
+  // number may be another file's then.
+  virtual void close_unnamed(Fd) {}
 };
 
 // The same of the platform of this process; at once where there is none.
 void when_let_go(std::function<void()> action);
+void close_unnamed(Fd fd);
 
 // By name ("trap", "ptrace"); nullptr for an unknown one. To be called before the sentry enters its surface:
 // makes the process that pristine address spaces are cloned from.

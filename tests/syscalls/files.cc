@@ -4,6 +4,9 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
+#include <atomic>
+#include <thread>
+
 #include "tests/syscalls/check.h"
 
 using check::Fd;
@@ -317,6 +320,69 @@ TEST(large_transfers_arrive_whole) {
   CHECK(back == content);
   CHECK_EQ(OK(pread(fd, back.data(), 4096, (4 << 20) - 1234)), 4096);
   CHECK(back.compare(0, 4096, content, (4 << 20) - 1234, 4096) == 0);
+}
+
+TEST(large_transfers_stop_at_bad_memory) {
+  constexpr size_t kSize = 1 << 20, kGood = kSize / 2;
+  std::string content(kSize, ' ');
+  for (size_t i = 0; i < kSize; ++i) content[i] = static_cast<char>(i * 7 + i / 4096);
+  Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
+  CHECK_EQ(OK(write(fd, content.data(), kSize)), static_cast<ssize_t>(kSize));
+  auto* memory =
+      static_cast<char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  CHECK(memory != MAP_FAILED);
+  OK(mprotect(memory + kGood, kSize - kGood, PROT_NONE));
+  CHECK_EQ(OK(pread(fd, memory, kSize, 0)), static_cast<ssize_t>(kGood));
+  CHECK(memcmp(memory, content.data(), kGood) == 0);
+  FAILS(EFAULT, pread(fd, memory + kGood, kSize - kGood, 0));
+  // Into memory that may only be read; and from it, half of it into another file.
+  OK(mprotect(memory, kGood, PROT_READ));
+  FAILS(EFAULT, pread(fd, memory, kGood, 0));
+  Fd other(OK(open("b", O_RDWR | O_CREAT, 0600)));
+  CHECK_EQ(OK(write(other, memory, kSize)), static_cast<ssize_t>(kGood));
+  FAILS(EFAULT, write(other, memory + kGood, kSize - kGood));
+  struct stat status;
+  OK(fstat(other, &status));
+  CHECK_EQ(status.st_size, static_cast<off_t>(kGood));
+  OK(mprotect(memory, kSize, PROT_READ | PROT_WRITE));
+  memset(memory, 0, kSize);
+  CHECK_EQ(OK(pread(other, memory, kSize, 0)), static_cast<ssize_t>(kGood));
+  CHECK(memcmp(memory, content.data(), kGood) == 0);
+  CHECK_EQ(memory[kGood], 0);
+}
+
+TEST(large_transfers_race_with_truncation_and_unmapping) {
+  constexpr size_t kSize = 1 << 20;
+  const std::string content(kSize, 'x');
+  Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
+  std::atomic<bool> stop{false};
+  std::thread changer([&] {
+    while (!stop) {
+      OK(ftruncate(fd, 0));
+      OK(pwrite(fd, content.data(), kSize, 0));
+    }
+  });
+  std::thread unmapper([&] {
+    while (!stop) {
+      void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      CHECK(memory != MAP_FAILED);
+      std::thread reader([&] {
+        const ssize_t got = pread(fd, memory, kSize, 0);
+        CHECK(got >= 0 || errno == EFAULT);
+      });
+      OK(munmap(memory, kSize));
+      reader.join();
+    }
+  });
+  std::string seen(kSize, ' ');
+  for (int i = 0; i < 100; ++i) {
+    const auto got = static_cast<size_t>(OK(pread(fd, seen.data(), kSize, 0)));
+    // What was there, or zeros where the file has just been cut and is growing: nobody else's bytes.
+    CHECK_EQ(seen.substr(0, got).find_first_not_of(std::string_view("x\0", 2)), std::string::npos);
+  }
+  stop = true;
+  changer.join();
+  unmapper.join();
 }
 
 TEST(truncate_and_ftruncate) {

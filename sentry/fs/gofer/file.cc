@@ -39,6 +39,10 @@ class GoferFile final : public vfs::SeekableFile {
   Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override {
     char buffer[kChunk];
     size_t done = 0;
+    if (handle_->fd && !nonblocking) {
+      const HandleRef open = handle_;
+      done = sink.put_from(open->fd.get(), offset, sink.remaining()).value_or(0);
+    }
     while (sink.remaining() > 0) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(sink.remaining(), sizeof buffer));
       const Result<size_t> got = fetch(buffer, want, offset + done, nonblocking);

@@ -13,6 +13,7 @@
 
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/gofer/names_ahead.h"
+#include "sentry/platform/platform.h"
 #include "sentry/vfs/file.h"
 
 namespace sentry::fs::gofer {
@@ -26,7 +27,10 @@ class GoferSuperblock;
 struct Handle {
   Handle(std::shared_ptr<Client> client_in, protocol::Id id_in, Fd fd_in, bool nowait_in)
       : client(std::move(client_in)), id(id_in), fd(std::move(fd_in)), nowait(nowait_in) {}
-  ~Handle() { client->forget(id); }
+  ~Handle() {
+    client->forget(id);
+    platform::close_unnamed(std::move(fd));
+  }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 

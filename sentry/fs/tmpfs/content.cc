@@ -38,6 +38,7 @@ Content::Segment& Content::segment_of(uint64_t offset) {
 
 Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
   size_t done = 0;
+  bool straight = true;
   while (sink.remaining() > 0 && offset + done < size_) {
     const uint64_t at = offset + done;
     const auto wanted = static_cast<size_t>(std::min(sink.remaining(), size_ - at));
@@ -55,6 +56,13 @@ Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
       put = sink.put_zeros(wanted);
     } else {
       Segment& segment = segment_of(at);
+      if (straight) {
+        const size_t piece = std::min(wanted, static_cast<size_t>(segment.end() - at));
+        put = sink.put_from(segment.slice->host_fd(), segment.slice->host_offset(at - segment.start), piece);
+        straight = put.value_or(0) == piece;
+        done += put.value_or(0);
+        continue;
+      }
       vfs::BounceBuffer buffer;
       offered = std::min({wanted, buffer.size(), static_cast<size_t>(segment.end() - at)});
       const Result<size_t> got = segment.slice->read(at - segment.start, buffer.data(), offered);
@@ -173,9 +181,30 @@ Result<size_t> Content::write_heap(mm::Source& source, uint64_t offset, size_t s
   return count;
 }
 
+// As much as goes past the sentry. `straight`: whether that was all that had been asked for.
+size_t Content::write_straight(mm::Source& source, uint64_t at, bool& straight) {
+  straight = false;
+  uint64_t wanted = std::min(source.remaining(), kMaxSize - at);
+  if (!leave_heap(at + wanted).ok()) return 0;
+  Segment& segment = segment_of(at);
+  wanted = std::min(wanted, segment.end() - at);
+  const Result<uint64_t> reserved = reserve(at, wanted);
+  if (!reserved.ok()) return 0;
+  // A thread that goes its own way may write later than it says.
+  exposed_ = true;
+  const size_t count = source
+                           .get_to(segment.slice->host_fd(), segment.slice->host_offset(at - segment.start),
+                                   static_cast<size_t>(*reserved))
+                           .value_or(0);
+  size_ = std::max(size_, at + count);
+  straight = count == wanted;
+  return count;
+}
+
 Result<size_t> Content::write_slices(mm::Source& source, uint64_t offset) {
   vfs::BounceBuffer buffer;
   size_t done = 0;
+  bool straight = true;
   const auto failed = [&](Errno error) -> Result<size_t> {
     if (done == 0) return error;
     return done;
@@ -183,6 +212,10 @@ Result<size_t> Content::write_slices(mm::Source& source, uint64_t offset) {
   while (source.remaining() > 0) {
     const uint64_t at = offset + done;
     if (at >= kMaxSize) return failed(Errno(EFBIG));
+    if (straight && source.remaining() >= mm::kWorthAHostCall) {
+      done += write_straight(source, at, straight);
+      continue;
+    }
     const uint64_t wanted = std::min({source.remaining(), uint64_t{buffer.size()}, kMaxSize - at});
     if (const Result<> covered = leave_heap(at + wanted); !covered.ok()) return failed(covered.error());
     const Result<size_t> got = source.get(buffer.data(), static_cast<size_t>(wanted));

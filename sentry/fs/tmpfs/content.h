@@ -69,6 +69,7 @@ class Content {
   Result<> grow_heap(uint64_t end);
   Result<uint64_t> reserve(uint64_t offset, uint64_t length);
   Result<size_t> write_heap(mm::Source& source, uint64_t offset, size_t size);
+  size_t write_straight(mm::Source& source, uint64_t at, bool& straight);
   Result<size_t> write_slices(mm::Source& source, uint64_t offset);
   Result<> store(uint64_t offset, const std::byte* data, size_t size, size_t& stored);
   void discard(uint64_t start, uint64_t end);

@@ -18,10 +18,9 @@ constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
 constexpr uint64_t kThreadFlags =
     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
-constexpr bool is_host_call(const Operation& operation) { return operation.number < Operation::kNotHost; }
-
 // Does the stub's filter ask us before it lets this one through?
 bool notifies(const Operation& operation) {
+  if (operation.number >= Operation::kNotHost) return false;
   if (operation.number == SYS_munmap) return false;
   if (operation.number == SYS_mmap)
     return (operation.a[3] & ~uint64_t{MAP_NORESERVE}) != (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
@@ -41,6 +40,8 @@ Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags
 }  // namespace
 
 TrapAddressSpace::~TrapAddressSpace() {
+  for (const Change& change : queue_)
+    if (notifies(change.operation)) platform_.unname(change.operation);
   if (!ended_) platform_.spaces_.erase(process_);
   for (const auto& thread : threads_) thread->space = nullptr;
   if (ended_) {
@@ -57,6 +58,7 @@ TrapAddressSpace::~TrapAddressSpace() {
 Result<> TrapAddressSpace::order(long number, std::initializer_list<uint64_t> arguments) {
   Change change{{static_cast<uint64_t>(number), {}, 0}, {}};
   std::copy(arguments.begin(), arguments.end(), change.operation.a);
+  if (notifies(change.operation)) platform_.name(change.operation);
   queue_.push_back(std::move(change));
   return {};
 }
@@ -85,17 +87,28 @@ Result<> TrapAddressSpace::advise(uint64_t address, uint64_t length, int advice)
     // Hints, and dropping what is the guest's own: nobody waits for their answer.
     return order(SYS_madvise, {address, length, static_cast<uint64_t>(advice)});
   }
-  const std::optional<Reservation> reserved = reserve_stopped();
-  Thread* const thread = reserved ? &**reserved : nullptr;
-  if (thread == nullptr || !drain(*thread)) return Errno(ESRCH);
-  const Operation operation{SYS_madvise, {address, length, static_cast<uint64_t>(advice)}, 0};
-  thread->area->operations[0] = operation;
-  thread->area->operation_count = 1;
-  thread->consents = {operation};
-  if (!serve(*thread, kToPopulate)) return Errno(ESRCH);
-  const int64_t result = thread->area->operations[0].result;
-  if (result < 0 && result > -4096) return Errno(static_cast<int>(-result));
+  TRY(call(SYS_madvise, {address, length, static_cast<uint64_t>(advice)}));
   return {};
+}
+
+Result<size_t> TrapAddressSpace::pread(int host_fd, uint64_t address, size_t size, uint64_t offset) {
+  const auto fd = static_cast<uint64_t>(host_fd);
+  return std::min<size_t>(size, TRY(call(SYS_pread64, {fd, address, size, offset})));
+}
+
+Result<size_t> TrapAddressSpace::pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) {
+  const auto fd = static_cast<uint64_t>(host_fd);
+  return std::min<size_t>(size, TRY(call(SYS_pwrite64, {fd, address, size, offset})));
+}
+
+Result<uint64_t> TrapAddressSpace::call(long number, std::initializer_list<uint64_t> arguments) {
+  const std::optional<Reservation> reserved = reserve_stopped();
+  if (!reserved || !drain(**reserved)) return Errno(ESRCH);
+  Operation operation{static_cast<uint64_t>(number), {}, 0};
+  std::copy(arguments.begin(), arguments.end(), operation.a);
+  const int64_t result = serve_one(**reserved, operation, kToWaitForTheHost);
+  if (result < 0) return Errno(result > -4096 ? static_cast<int>(-result) : EIO);
+  return static_cast<uint64_t>(result);
 }
 
 bool TrapAddressSpace::load(Thread& thread) {
@@ -146,10 +159,33 @@ bool TrapAddressSpace::serve(Thread& thread, unsigned rounds) {
   return thread.state == Thread::State::kStopped;
 }
 
+int64_t TrapAddressSpace::serve_one(Thread& thread, const Operation& operation, unsigned rounds) {
+  Area& area = *thread.area;
+  area.operations[0] = operation;
+  area.operation_count = 1;
+  thread.consents.clear();
+  thread.consented = 0;
+  if (notifies(operation)) {
+    platform_.name(operation);
+    thread.consents.push_back(operation);
+  }
+  return serve(thread, rounds) ? area.operations[0].result : -ESRCH;
+}
+
+void TrapAddressSpace::refused(const Thread& thread) {
+  const Area& area = *thread.area;
+  const int64_t result = area.operations[std::min<size_t>(area.failed, Area::kOperations - 1)].result;
+  platform_.complain("the host refuses a mapping call of stub {}: error {}", process_, -(result % 4096));
+}
+
 bool TrapAddressSpace::drain(Thread& thread) {
   while (!queue_.empty()) {
     (void)load(thread);
     if (!serve(thread)) return false;
+    if (!thread.failed) continue;
+    refused(thread);
+    platform_.kill_process(process_);
+    return false;
   }
   thread.area->operation_count = 0;
   thread.area->sequence = 0;
@@ -194,15 +230,10 @@ Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t siz
     Thread* const thread = reserved ? &**reserved : nullptr;
     if (thread == nullptr || !drain(*thread)) break;
     const size_t piece = std::min<size_t>(size - done, Area::kDataSize);
-    Area& area = *thread->area;
-    area.operations[0] = {Operation::kCopyIn, {address + done, piece, 0}, 0};
-    area.operation_count = 1;
-    thread->consents.clear();
-    if (!serve(*thread)) break;
-    const auto copied =
-        std::min<size_t>(static_cast<size_t>(std::max<int64_t>(0, area.operations[0].result)), piece);
-    std::memcpy(static_cast<std::byte*>(buffer) + done, reinterpret_cast<std::byte*>(&area) + Area::kData,
-                copied);
+    const int64_t result = serve_one(*thread, {Operation::kCopyIn, {address + done, piece, 0}, 0});
+    const auto copied = std::min(static_cast<size_t>(std::max<int64_t>(0, result)), piece);
+    std::memcpy(static_cast<std::byte*>(buffer) + done,
+                reinterpret_cast<std::byte*>(thread->area) + Area::kData, copied);
     done += copied;
     if (copied < piece) break;
   }
@@ -246,9 +277,9 @@ void TrapAddressSpace::await_birth(Thread& parent, Thread& child, int64_t result
   std::erase_if(platform_.births_, [&](const auto& birth) { return birth.get() == &child; });
   --platform_.expected_notifications_;
   if (cloned) platform_.expect_strays(newest);  // perhaps it runs, unheard of
-  if (parent.state == Thread::State::kDead || (result <= 0 && parent.obeyed)) return;
+  if (parent.state == Thread::State::kDead || (result <= 0 && (parent.obeyed || parent.failed))) return;
   if (&parent == platform_.zygote_thread_.get()) return;
-  log("stub {} has not made the clone that it reports; its process is ended", parent.process);
+  platform_.complain("stub {} has not made the clone that it reports", parent.process);
   platform_.kill_process(parent.process);
 }
 
@@ -332,10 +363,7 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) 
     const std::optional<AreaSlot> slot = new_place();
     if (!slot) return Errno(EAGAIN);
     child->slot = *slot;
-    const Operation mapping{SYS_mmap,
-                            {child->slot.address(), kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                             static_cast<uint64_t>(platform_.areas_.get()), child->slot.file_offset()},
-                            0};
+    const Operation mapping = platform_.area_mapping(child->slot);
     from.operations[count++] = mapping;
     parent.consents.push_back(mapping);
   }

@@ -28,6 +28,8 @@ class TrapAddressSpace final : public AddressSpace {
   Result<> advise(uint64_t address, uint64_t length, int advice) override;
   Result<size_t> read(uint64_t address, void* buffer, size_t size) override;
   Result<size_t> write(uint64_t address, const void* data, size_t size) override;
+  Result<size_t> pread(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
+  Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   bool defers_writes() const override { return true; }
   Result<> settle(Context& caller) override;
   Result<Forked> fork(Context& caller) override;
@@ -42,14 +44,20 @@ class TrapAddressSpace final : public AddressSpace {
     std::string bytes;  // kCopyOut
   };
 
-  // Rounds of patience: nothing that a thread is asked to do takes long, but for populating memory.
-  static constexpr unsigned kToServe = 20, kToPopulate = 1200, kToBeBorn = 20;
+  // Rounds of patience: nothing that a thread is asked to do takes long, but for what may wait for a disk.
+  static constexpr unsigned kToServe = 20, kToWaitForTheHost = 1200, kToBeBorn = 20;
 
+  // A host call by one of the threads, at once: its result.
+  Result<uint64_t> call(long number, std::initializer_list<uint64_t> arguments);
   Result<> order(long number, std::initializer_list<uint64_t> arguments);
   // Fills the thread's area from the queue: as much as there is room for. Whether that is all.
   bool load(Thread& thread);
   // Has operations that are in the thread's area already carried out, and waits: false if it died.
   bool serve(Thread& thread, unsigned rounds = kToServe);
+  // One operation by this thread, at once; its result, by the guest's word. -ESRCH: the thread has died.
+  int64_t serve_one(Thread& thread, const Operation& operation, unsigned rounds = kToServe);
+  // The host has refused what the sentry's own map says is there: says which call.
+  void refused(const Thread& thread);
   // Carries out the queue by this thread, all of it.
   bool drain(Thread& thread);
   // A thread that has stopped, if need be made to; null if all are dead. The current fiber's own for choice.

@@ -54,8 +54,8 @@ enum class Report : uint32_t {
   kForeignCall,  // by an entry that is not x86-64's
   kFault,        // a synchronous signal: `fault`
   kInterrupted,  // kKick came
-  kDone,         // the operations of a kServe have been tried
-  kFailed,       // a host call before a kResume failed: `failed` is which one
+  kDone,         // the operations of a kServe have been carried out
+  kFailed,       // a host call among the operations failed: `failed` is which one
   kBroken,       // a fault in the shim itself
 };
 

@@ -1,3 +1,5 @@
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -8,7 +10,6 @@
 namespace sentry::platform::trap {
 namespace {
 
-constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
 // What the guest may have set of its flags when it goes on: the rest is the CPU's and the host's.
 constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
@@ -36,10 +37,10 @@ TrapContext::~TrapContext() {
   std::erase(space->threads_, thread_);
   if (space->threads_.empty() || thread.state == Thread::State::kDead) return;
   // Other threads go on: this one alone leaves, and what it should still have done is left to them.
-  thread.consents = {{60 /* exit(2) */, {}, 0}};
+  thread.consents = {{SYS_exit, {}, 0}};
   thread.consented = 0;
   thread.space = nullptr;
-  platform_.answer(thread, Command::kExit, Thread::State::kDead);
+  platform_.dismiss(thread_);
 }
 
 Trap TrapContext::run(Registers& registers) {
@@ -96,8 +97,7 @@ Trap TrapContext::run(Registers& registers) {
       thread.interrupt = false;
       return {Trap::Kind::kInterrupted};
     case Report::kFailed:
-      log("the host refuses a mapping call of stub {}: error {}; its process is ended", thread.process,
-          -(area.operations[std::min<size_t>(area.failed, Area::kOperations - 1)].result % 4096));
+      if (thread.space != nullptr) thread.space->refused(thread);
       return {Trap::Kind::kExited};
     case Report::kDone:
     case Report::kBroken:
@@ -158,11 +158,10 @@ void TrapContext::read_fpstate(std::span<std::byte> state) {
     return;
   }
   if (!thread.space->drain(thread)) return;
-  thread.area->operations[0] = {Operation::kSaveState, {0}, 0};
-  thread.area->operation_count = 1;
   std::byte* const place = reinterpret_cast<std::byte*>(thread.area) + Area::kData;
   std::memset(place, 0, state.size());
-  if (thread.space->serve(thread)) std::memcpy(state.data(), place, state.size());
+  if (thread.space->serve_one(thread, {Operation::kSaveState, {0}, 0}) == 0)
+    std::memcpy(state.data(), place, state.size());
 }
 
 Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
@@ -182,9 +181,7 @@ Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
   }
   if (!thread.space->drain(thread)) return {};
   std::memcpy(reinterpret_cast<std::byte*>(thread.area) + Area::kData, state.data(), state.size());
-  thread.area->operations[0] = {Operation::kLoadState, {0}, 0};
-  thread.area->operation_count = 1;
-  (void)thread.space->serve(thread);
+  (void)thread.space->serve_one(thread, {Operation::kLoadState, {0}, 0});
   return {};
 }
 

@@ -105,6 +105,8 @@ std::vector<HostCall> consented_calls() {
   return {
       HOST_CALL(getpid, "by consent: rings for the sentry, whose answer ends it"),
       HOST_CALL(mmap, "by consent: maps files and shared memory, and a thread's area"),
+      HOST_CALL(pread64, "by consent: reads a large piece of a file straight into guest memory"),
+      HOST_CALL(pwrite64, "by consent: writes one into the sandbox's memory file"),
       HOST_CALL(mprotect, "by consent: protects guest memory"),
       HOST_CALL(mremap, "by consent: moves guest memory"),
       HOST_CALL(madvise, "by consent: drops or hints guest memory"),

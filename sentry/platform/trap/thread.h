@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sentry/base/fiber.h"
@@ -55,6 +56,8 @@ struct Thread {
   bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell
   std::vector<Operation> consents;  // host calls that it has been ordered and that notify, in order
   size_t consented = 0;
+  std::optional<Operation> last_consent;  // may still be under way
+  bool failed = false;          // a host call of its last batch has, and what came behind it was not done
   bool obeyed = false;          // it asked for all of them before its last report
   unsigned patience = 0;        // rounds until its process is ended for not having answered; 0: nobody waits
   bool cloned_again = false;    // it has asked for the same clone twice

@@ -154,6 +154,13 @@ void TrapPlatform::free_areas(const std::vector<AreaSlot>& slots) {
   }
 }
 
+Operation TrapPlatform::area_mapping(const AreaSlot& slot) const {
+  return {SYS_mmap,
+          {slot.address(), kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+           static_cast<uint64_t>(areas_.get()), slot.file_offset()},
+          0};
+}
+
 Area* TrapPlatform::area_of(const AreaSlot& slot) const {
   return reinterpret_cast<Area*>(area_memory_ + slot.file_offset());
 }
@@ -189,12 +196,11 @@ void TrapPlatform::took(Thread& thread) {
   Area& area = *thread.area;
   if (!std::exchange(thread.fresh, true)) fresh_.push_back(&thread);
   std::erase(running_, &thread);
-  expected_notifications_ -= thread.consents.size() - thread.consented;
   thread.obeyed = thread.consented == thread.consents.size();
-  thread.consents.clear();
-  thread.consented = 0;
+  drop_consents(thread);
   thread.patience = 0;
   const auto report = static_cast<Report>(area.report);
+  thread.failed = report == Report::kFailed;
   if (thread.state == Thread::State::kRunning) {
     thread.report = report;
     thread.mode = static_cast<Mode>(area.mode);
@@ -259,6 +265,13 @@ void TrapPlatform::expect(Thread& thread, unsigned rounds) {
   if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
 }
 
+void TrapPlatform::dismiss(const std::shared_ptr<Thread>& thread) {
+  answer(*thread, Command::kExit, Thread::State::kDead);
+  thread->patience = kToLookUp;
+  leaving_.push_back(thread);
+  if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
+}
+
 void TrapPlatform::expect_strays(pid_t newest) {
   strays_from_ = std::min(newest, strays_from_.value_or(newest));
   if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
@@ -277,6 +290,12 @@ void TrapPlatform::lose_patience() {
     more = true;
     if (thread->state == Thread::State::kRunning) ::syscall(SYS_tgkill, thread->process, thread->tid, kKick);
   }
+  for (const auto& thread : leaving_) {
+    if (--thread->patience == 0)
+      overdue.push_back(thread->process);
+    else
+      more = true;
+  }
   for (const auto& birth : births_) {
     if (birth->patience == 0) continue;
     if (--birth->patience != 0) {
@@ -289,7 +308,8 @@ void TrapPlatform::lose_patience() {
   if (strays_from_ && births_.empty()) end_strays(*std::exchange(strays_from_, std::nullopt));
   if (more || strays_from_) patience_.arm(monotonic_now() + kPatienceRound);
   for (const pid_t process : overdue) {
-    log("stub {} does not answer; its process is ended", process);
+    std::erase_if(leaving_, [&](const auto& thread) { return thread->process == process; });
+    complain("stub {} does not answer", process);
     kill_process(process);
   }
 }
@@ -364,23 +384,61 @@ void TrapPlatform::born(Thread& thread, pid_t tid, uint64_t notification, bool r
   thread.wake_waiters();
 }
 
+namespace {
+
+bool asks_for(const seccomp_notif& request, const Operation& order) {
+  return static_cast<uint64_t>(request.data.nr) == order.number &&
+         std::equal(std::begin(request.data.args), std::end(request.data.args), order.a);
+}
+
+// The descriptor that an order names, -1 for none.
+int named_descriptor(const Operation& order) {
+  switch (order.number) {
+    case SYS_mmap:
+      return static_cast<int>(order.a[4]);
+    case SYS_pread64:
+    case SYS_pwrite64:
+      return static_cast<int>(order.a[0]);
+    default:
+      return -1;
+  }
+}
+
+}  // namespace
+
+void TrapPlatform::name(const Operation& order) {
+  if (const int fd = named_descriptor(order); fd >= 0) ++named_[fd];
+}
+
+void TrapPlatform::unname(const Operation& order) {
+  const auto found = named_.find(named_descriptor(order));
+  if (found == named_.end() || --found->second != 0) return;
+  to_close_.erase(found->first);
+  named_.erase(found);
+}
+
+void TrapPlatform::close_unnamed(Fd fd) {
+  if (named_.contains(fd.get())) to_close_[fd.get()] = std::move(fd);
+}
+
+void TrapPlatform::drop_consents(Thread& thread) {
+  expected_notifications_ -= thread.consents.size() - thread.consented;
+  for (size_t i = thread.consented; i < thread.consents.size(); ++i) unname(thread.consents[i]);
+  thread.consents.clear();
+  thread.consented = 0;
+}
+
 void TrapPlatform::notified() {
   seccomp_notif request{};
   // Never blocks: there was one, and the host counts those whose senders have died meanwhile (ENOENT).
   if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &request) != 0) return;
   const auto tid = static_cast<pid_t>(request.pid);
-  const auto& arguments = request.data.args;
   const auto known = threads_.find(tid);
   if (known == threads_.end()) {
     for (const auto& birth : births_) {
-      const AreaSlot& slot = birth->slot;
-      const bool thread =
-          request.data.nr == kDoorbell && birth->process != 0 && arguments[1] == slot.file_offset();
-      const bool process =
-          request.data.nr == SYS_mmap && birth->process == 0 && arguments[0] == slot.address() &&
-          arguments[1] == kAreaSize && arguments[2] == (PROT_READ | PROT_WRITE) &&
-          arguments[3] == (MAP_SHARED | MAP_FIXED) && arguments[4] == static_cast<uint64_t>(areas_.get()) &&
-          arguments[5] == slot.file_offset();
+      const bool thread = request.data.nr == kDoorbell && birth->process != 0 &&
+                          request.data.args[1] == birth->slot.file_offset();
+      const bool process = birth->process == 0 && asks_for(request, area_mapping(birth->slot));
       if (!thread && !process) continue;
       born(*birth, tid, request.id, process);
       return;
@@ -390,55 +448,52 @@ void TrapPlatform::notified() {
   }
   const std::shared_ptr<Thread> thread = known->second;
   if (request.data.nr == kDoorbell) {
-    if (thread->notification != 0 || thread->state == Thread::State::kDead) return;
-    const uint32_t reported = __atomic_load_n(&thread->area->reported, __ATOMIC_ACQUIRE);
-    if (reported == thread->answered) {
-      respond(request.id, false);
-      return;
-    }
-    thread->notification = request.id;
-    thread->notification_runs = false;
-    if (thread->state == Thread::State::kRunning || thread->state == Thread::State::kServing) {
-      thread->reported = reported;
-      took(*thread);
-    }
+    rung(*thread, request.id);
     return;
   }
   // A call that the host starts again for a signal's sake comes again: it has not been carried out yet.
-  if (thread->consented > 0) {
-    const Operation& last = thread->consents[thread->consented - 1];
-    if (static_cast<uint64_t>(request.data.nr) == last.number &&
-        std::equal(arguments, arguments + 6, last.a)) {
-      const bool next_too = thread->consented < thread->consents.size() &&
-                            thread->consents[thread->consented].number == last.number &&
-                            std::equal(last.a, last.a + 6, thread->consents[thread->consented].a);
-      if (!next_too) {
-        // A guest may say so, and make more children than one.
-        if (last.number == SYS_clone) thread->cloned_again = true;
-        respond(request.id, true);
-        return;
-      }
-    }
+  const bool more = thread->consented < thread->consents.size();
+  if (thread->consented > 0 && thread->last_consent && asks_for(request, *thread->last_consent) &&
+      !(more && asks_for(request, thread->consents[thread->consented]))) {
+    // A guest may say so, and make more children than one.
+    if (request.data.nr == SYS_clone) thread->cloned_again = true;
+    respond(request.id, true);
+    return;
   }
-  if (thread->consented < thread->consents.size()) {
-    const Operation& order = thread->consents[thread->consented];
-    if (static_cast<uint64_t>(request.data.nr) == order.number &&
-        std::equal(arguments, arguments + 6, order.a)) {
-      ++thread->consented;
-      --expected_notifications_;
-      respond(request.id, true);
-      if (thread->state == Thread::State::kDead) {
-        // On its way out, and not to look at its area again.
-        const auto alive = spaces_.find(thread->process);
-        if (alive != spaces_.end()) alive->second->idle_.push_back(thread->slot);
-        forget(thread);
-      }
-      return;
-    }
+  if (!more || !asks_for(request, thread->consents[thread->consented])) {
+    complain("stub {} asks for host call {}({:#x}, {:#x}, {:#x}, {:#x}) without an order", thread->process,
+             request.data.nr, request.data.args[0], request.data.args[1], request.data.args[2],
+             request.data.args[3]);
+    kill_process(thread->process);
+    return;
   }
-  log("stub {} asks for host call {}({:#x}, {:#x}, {:#x}, {:#x}) without an order; its process is ended",
-      thread->process, request.data.nr, arguments[0], arguments[1], arguments[2], arguments[3]);
-  kill_process(thread->process);
+  if (thread->last_consent) unname(*thread->last_consent);
+  thread->last_consent = thread->consents[thread->consented++];
+  --expected_notifications_;
+  respond(request.id, true);
+  if (thread->state == Thread::State::kDead) {
+    // On its way out, and not to look at its area again.
+    const auto alive = spaces_.find(thread->process);
+    if (alive != spaces_.end()) alive->second->idle_.push_back(thread->slot);
+    std::erase(leaving_, thread);
+    forget(thread);
+  }
+}
+
+void TrapPlatform::rung(Thread& thread, uint64_t id) {
+  if (thread.notification != 0 || thread.state == Thread::State::kDead) return;
+  if (thread.last_consent) unname(*std::exchange(thread.last_consent, std::nullopt));
+  const uint32_t reported = __atomic_load_n(&thread.area->reported, __ATOMIC_ACQUIRE);
+  if (reported == thread.answered) {
+    respond(id, false);
+    return;
+  }
+  thread.notification = id;
+  thread.notification_runs = false;
+  if (thread.state == Thread::State::kRunning || thread.state == Thread::State::kServing) {
+    thread.reported = reported;
+    took(thread);
+  }
 }
 
 // ---- ends
@@ -447,9 +502,7 @@ void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
   thread->state = Thread::State::kDead;
   std::erase(running_, thread.get());
   if (std::exchange(thread->fresh, false)) std::erase(fresh_, thread.get());
-  expected_notifications_ -= thread->consents.size() - thread->consented;
-  thread->consents.clear();
-  thread->consented = 0;
+  drop_consents(*thread);
   thread->patience = 0;
   const auto found = threads_.find(thread->tid);
   if (found != threads_.end() && found->second == thread) threads_.erase(found);
@@ -479,6 +532,12 @@ void TrapPlatform::reap() {
 }
 
 void TrapPlatform::ended(pid_t pid) {
+  std::erase_if(leaving_, [&](const auto& thread) {
+    if (thread->process != pid) return false;
+    forget(thread);
+    if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
+    return true;
+  });
   if (pid == zygote_thread_->tid) {
     // Somebody outside did it, and nothing can be started without it.
     log("the first stub was killed (signal 9), and the sandbox with it");
@@ -488,13 +547,18 @@ void TrapPlatform::ended(pid_t pid) {
   if (alive != spaces_.end()) {
     // Killed from outside, or by a fault that nothing could take. The address space still stands above.
     const auto threads = alive->second->threads_;
-    for (const auto& thread : threads) forget(thread);
+    for (const auto& thread : threads) {
+      forget(thread);
+      if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
+    }
     alive->second->ended_ = true;
     spaces_.erase(alive);
     return;
   }
   const auto dying = dying_.find(pid);
   if (dying == dying_.end()) return;
+  for (const auto& thread : dying->second.threads)
+    if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
   free_areas(dying->second.slots);
   dying_.erase(dying);
 }
@@ -509,7 +573,7 @@ void TrapPlatform::end_strays(pid_t after) {
       const pid_t found = ::wait4(pid, &status, __WALL | WNOHANG, nullptr);
       if (found == pid) ended(pid);
       if (found != 0) continue;
-      log("stub {} has come into being behind our back, and is ended", pid);
+      complain("stub {} has come into being behind our back", pid);
       ::kill(pid, SIGKILL);
       dying_[pid];
     }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sentry/base/fd.h"
+#include "sentry/base/log.h"
 #include "sentry/platform/platform.h"
 #include "sentry/platform/trap/patch.h"
 #include "sentry/platform/trap/thread.h"
@@ -28,6 +29,7 @@ class TrapPlatform final : public Platform {
   SitePatcher* site_patcher() override { return &patcher_; }
   void allow_local_answers(bool allowed) override { told_->local = allowed ? 1 : 0; }
   void when_let_go(std::function<void()> action) override;
+  void close_unnamed(Fd fd) override;
 
   bool collect() override;
   bool linger(Deadline until) override;
@@ -45,6 +47,8 @@ class TrapPlatform final : public Platform {
   std::optional<AreaSlot> take_slot(uint32_t place);
   void free_areas(const std::vector<AreaSlot>& slots);
   Area* area_of(const AreaSlot& slot) const;
+  // The call by which a stub maps one.
+  Operation area_mapping(const AreaSlot& slot) const;
 
   // The answer to the thread's last report, and what finds its next one.
   void answer(Thread& thread, Command command, Thread::State state);
@@ -60,14 +64,32 @@ class TrapPlatform final : public Platform {
   void kick(Thread& thread);
   // Ends the thread's process unless it answers within this many rounds of kPatienceRound.
   void expect(Thread& thread, unsigned rounds);
+  // Has the thread exit, and ends its process if it does not.
+  void dismiss(const std::shared_ptr<Thread>& thread);
   // Looks for children that are newer than this one and unheard of, as soon as no birth is expected.
   void expect_strays(pid_t newest);
   void lose_patience();
 
   // Notifications.
   void notified();
+  void rung(Thread& thread, uint64_t id);
   void respond(uint64_t id, bool run);
   void born(Thread& thread, pid_t tid, uint64_t notification, bool runs);
+
+  // Descriptors that orders name: from when they are queued until the host call is surely over, which is when
+  // its thread asks for another, or ends.
+  void name(const Operation& order);
+  void unname(const Operation& order);
+  void drop_consents(Thread& thread);
+
+  // Says why a process is being ended for what it has done: a guest that goes on like that does not fill the
+  // log.
+  template <typename... Args>
+  void complain(fmt::format_string<Args...> text, Args&&... args) {
+    if (complaints_ == kMostComplaints) return;
+    log("{}; its process is ended", fmt::format(text, std::forward<Args>(args)...));
+    if (++complaints_ == kMostComplaints) log("more of the kind are not logged");
+  }
 
   // Ends.
   void kill_process(pid_t process);
@@ -93,7 +115,10 @@ class TrapPlatform final : public Platform {
   uint64_t oldest_lineage() const;
   void let_go();
 
+  static constexpr unsigned kMostComplaints = 32;
+
   EventLoop& loop_;
+  unsigned complaints_ = 0;
   CallSitePatcher patcher_;
   Fd areas_, notice_, listener_;
   std::byte* area_memory_ = nullptr;
@@ -109,6 +134,7 @@ class TrapPlatform final : public Platform {
   uint32_t next_slot_ = 0;
   std::unordered_map<pid_t, std::shared_ptr<Thread>> threads_;
   std::vector<std::shared_ptr<Thread>> births_;
+  std::vector<std::shared_ptr<Thread>> leaving_;  // dismissed, and still there
   std::vector<Thread*> running_;  // kRunning and kServing: those that may have something to say
   std::unordered_map<pid_t, TrapAddressSpace*> spaces_;  // by process
   std::unordered_map<pid_t, Dying> dying_;               // killed, not yet reaped
@@ -116,6 +142,8 @@ class TrapPlatform final : public Platform {
   uint64_t lineages_ = 0;       // of pristine address spaces; counted upwards
   std::vector<Thread*> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
+  std::unordered_map<int, unsigned> named_;  // descriptors, and how many orders name each
+  std::unordered_map<int, Fd> to_close_;
   Timer patience_;
   pid_t newest_ = 0;                  // the tid that was heard of last
   std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected

@@ -151,8 +151,8 @@ long carry_out(Area& area, const Operation& operation) {
   }
 }
 
-// The operations that came with the turn. Whether all that had to succeed did.
-bool operate(Area& area, bool stop_at_failure) {
+// The operations that came with the answer, up to the first host call that fails. Whether none did.
+bool operate(Area& area) {
   const uint32_t count = area.operation_count, sequence = area.sequence;
   area.operation_count = 0;
   if (area.wait_for != 0) wait_for_sequence(area.wait_for);
@@ -163,7 +163,7 @@ bool operate(Area& area, bool stop_at_failure) {
     // A kick may come before the sentry has heard of the call.
     do operation.result = carry_out(area, operation);
     while (operation.result == kInterrupted);
-    if (host && stop_at_failure && operation.result < 0 && operation.result > -4096) {
+    if (host && operation.result < 0 && operation.result > -4096) {
       area.failed = i;
       fine = false;
       break;
@@ -184,16 +184,12 @@ void serve(Area& area) {
     if (command == Command::kExit) {
       for (;;) call(kExit, 0);
     }
-    if (command == Command::kServe) {
-      operate(area, false);
-      hand_over(area, Report::kDone);
-      continue;
-    }
-    if (operate(area, true)) {
+    const bool done = operate(area);
+    if (command == Command::kResume && done) {
       area.registers.rax = area.result;
       return;
     }
-    hand_over(area, Report::kFailed);
+    hand_over(area, done ? Report::kDone : Report::kFailed);
   }
 }
 
