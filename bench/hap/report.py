@@ -309,6 +309,33 @@ PRICES_ALONE = [("pipe", "pipe write+read, no sleep"), ("epoll-timeout", "epoll_
                 ("fork-exit", "fork + exit + wait")]
 
 
+# The same and the rest, in the order in which a row is explained: what a sandbox cannot do without comes first.
+EXPLAINING = ["spin", "page-faults", "futex", "sigsys", "notify", "mmap", "mprotect", "file-map-read", "file-map-write",
+              "fork-kill", "tgkill", "futex-timeout", "eventfd-epoll", "epoll-timeout", "pread", "pipe", "open-close",
+              "seqpacket", "rights", "memfd", "memfd-io", "pwrite"]
+
+
+def explanation_text(run, prices, runtime, workload):
+    """Which primitives a row's functions are those of, each function counted where it comes first; then the functions
+    that none of them reaches. Both were measured by this tool."""
+    row = run.row(runtime, workload)
+    if row is None:
+        raise KeyError(f"there is no row {runtime} {workload}")
+    words = dict(PRICE_ORDER + PRICES_ALONE)
+    left = set(row.functions)
+    lines = [["primitive", "its functions in this row", "code KiB", "total"]]
+    for name in EXPLAINING:
+        price = prices.row("native", name)
+        if price is None:
+            raise KeyError(f"{name} is missing among the prices: measure them with --prices")
+        found = left & price.functions
+        left -= found
+        lines.append([words[name], str(len(found)), f"{run.code_bytes(found) / 1024:.0f}",
+                      str(len(row.functions) - len(left))])
+    lines.append(["none of these", str(len(left)), f"{run.code_bytes(left) / 1024:.0f}", str(len(row.functions))])
+    return aligned(lines) + "\n\n" + " ".join(sorted(left))
+
+
 def price_table(run, runtime="native"):
     floor = run.row(runtime, "spin").functions
     lines = [["primitive", "above the floor", "cumulative: adds", "total"]]

@@ -6,6 +6,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import report  # noqa: E402
 import results  # noqa: E402
 import vm  # noqa: E402
 from guest import oci  # noqa: E402
@@ -90,6 +91,22 @@ class ResultsTest(unittest.TestCase):
         self.assertIsNone(self.results(*rows[1:]).union("a"))
         rows[0].error = "it broke"
         self.assertIsNone(self.results(*rows).union("a"))
+
+    def test_explanation(self):
+        def run(*rows):
+            return self.results(*(self.row(*row) for row in rows))
+        sandbox = run(("a", "true", recording([0xffffffff81000100, 0xffffffff81000180, 0xffffffff81000200])))
+        prices = run(("native", "spin", recording([0xffffffff81000100])),
+                     *(("native", name, recording([0xffffffff81000100, 0xffffffff81000180]))
+                       for name in report.EXPLAINING if name != "spin"))
+        text = report.explanation_text(sandbox, prices, "a", "true")
+        self.assertRegex(text, r"spin +1 ")
+        self.assertRegex(text, r"anonymous page faults +1 ")
+        self.assertRegex(text, r"mprotect +0 ")
+        self.assertRegex(text, r"none of these +1 ")
+        self.assertTrue(text.endswith("\n\nsys_read"))
+        with self.assertRaises(KeyError):
+            report.explanation_text(sandbox, sandbox, "a", "true")
 
     def test_difference_and_agreement(self):
         first = self.results(self.row("a", "true", recording((0xffffffff81000000, 0xffffffff81000100))),
