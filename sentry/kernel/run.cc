@@ -46,8 +46,17 @@ void Task::run_loop() {
     context->set_identity(identity());
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);
-    const platform::Trap trap = context->run(registers);
+    platform::Trap trap = context->run(registers);
     if (step && own_trap_flag == 0) registers.eflags &= ~kTrapFlag;
+    if (trap.kind == platform::Trap::Kind::kFault || trap.kind == platform::Trap::Kind::kInterrupted) {
+      if (const auto place = memory().displaced(registers.rip)) {
+        // The jump that stands for an instruction is no step of the program's.
+        const bool stepped = trap.kind == platform::Trap::Kind::kFault && trap.info.si_signo == SIGTRAP;
+        if (stepped && !place->executed) continue;
+        registers.rip = place->address;
+        if (stepped) trap.info.si_addr = reinterpret_cast<void*>(place->address);
+      }
+    }
     switch (trap.kind) {
       case platform::Trap::Kind::kSyscall:
         if (trap.costly)

@@ -193,7 +193,7 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
         {from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
   while (from < to) {
     const uint64_t offset = vma.offset + (from - start);
-    TextImage* const image = image_for(vma);
+    TextImage* const image = image_for(start, vma);
     const Mappable::Backing backing =
         image != nullptr
             ? TRY(image->backing(*vma.file, offset, to - from))
@@ -282,9 +282,51 @@ TextImage* AddressSpaceMap::text_image(const Vma& vma) {
   if (vma.file == nullptr || vma.shared || (vma.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC) return nullptr;
   return vma.file->text_image().get();
 }
-TextImage* AddressSpaceMap::image_for(const Vma& vma) {
+TextImage* AddressSpaceMap::image_for(uint64_t start, const Vma& vma) {
   TextImage* const image = text_image(vma);
-  return image != nullptr && images_.contains(image->id()) ? image : nullptr;
+  if (image == nullptr) return nullptr;
+  const auto known = images_.find(image->id());
+  return known != images_.end() && known->second == start - vma.offset ? image : nullptr;
+}
+
+// Maps text as the file has it: before somebody writes into it, moves it, or looks at it as a debugger does.
+// What has been written already stays.
+void AddressSpaceMap::restore_text(uint64_t start, uint64_t end) {
+  for (uint64_t at = start; at < end;) {
+    auto here = vmas_.upper_bound(at);
+    if (here != vmas_.begin() && std::prev(here)->second.end > at) --here;
+    if (here == vmas_.end() || here->first >= end) return;
+    const Vma& vma = here->second;
+    at = std::max(at, here->first);
+    TextImage* const image = image_for(here->first, vma);
+    const uint64_t offset =
+        image == nullptr ? ~uint64_t{0} : image->next_page(vma.offset + (at - here->first));
+    if (offset == ~uint64_t{0} || offset - vma.offset >= vma.end - here->first) {
+      at = vma.end;
+      continue;
+    }
+    const uint64_t page = here->first + (offset - vma.offset), changes = changes_;
+    if (page >= end) return;
+    std::byte bytes[kPageSize];
+    const bool known = read(page, bytes, sizeof bytes).ok();
+    if (changes != changes_) continue;  // reading has let others run
+    if (known && image->is_version(offset, bytes)) {
+      const Result<Mappable::Backing> backing = vma.file->backing(offset, kPageSize, false);
+      if (backing.ok() && backing->host_fd >= 0)
+        (void)space_->map(
+            {page, kPageSize, vma.prot & kProtMask, MAP_PRIVATE, backing->host_fd, backing->host_offset});
+    }
+    at = page + kPageSize;
+  }
+}
+
+std::optional<AddressSpaceMap::Displaced> AddressSpaceMap::displaced(uint64_t address) const {
+  const Vma* const vma = find(address);
+  if (vma == nullptr || vma->file == nullptr) return std::nullopt;
+  const uint64_t start = std::prev(vmas_.upper_bound(address))->first - vma->offset;
+  const auto origin = TextImage::origin(*vma->file, address - start);
+  if (!origin) return std::nullopt;
+  return Displaced{start + origin->place, origin->executed};
 }
 
 // Maps an image's trampolines where text whose offset 0 would be at `base` expects them. Whether they are
@@ -328,7 +370,7 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
     return;
   std::unique_ptr<TextImage>& image = vma.file->text_image();
   if (image == nullptr) {
-    auto made = TextImage::create(memory_file_, patcher);
+    auto made = TextImage::create(memory_file_, patcher, start - vma.offset);
     if (!made.ok()) return;
     image = std::move(*made);
   }
@@ -379,6 +421,7 @@ Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
 }
 
 Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) {
+  if ((prot & PROT_WRITE) != 0 && length <= kGuestEnd) restore_text(page_floor(address), address + length);
   await_fork();
   const bool down = (prot & PROT_GROWSDOWN) != 0;
   if (address % kPageSize != 0) return Errno(EINVAL);
@@ -435,6 +478,7 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
 
 Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size,
                                          int flags, uint64_t new_address) {
+  if (old_size <= kGuestEnd) restore_text(page_floor(old_address), old_address + old_size);
   await_fork();
   const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
   const bool fixed = (flags & MREMAP_FIXED) != 0;
@@ -907,12 +951,14 @@ Result<size_t> AddressSpaceMap::force(uint64_t address, size_t size, int needed,
 }
 
 Result<size_t> AddressSpaceMap::read_forced(uint64_t address, void* buffer, size_t size) {
+  if (size <= kGuestEnd) restore_text(page_floor(address), address + size);
   return force(address, size, PROT_READ, [&](uint64_t place, size_t done, size_t piece) {
     return space_->read(place, static_cast<char*>(buffer) + done, piece).value_or(0);
   });
 }
 
 Result<size_t> AddressSpaceMap::write_forced(uint64_t address, const void* data, size_t size) {
+  if (size <= kGuestEnd) restore_text(page_floor(address), address + size);
   ++changes_;
   return force(address, size, PROT_WRITE, [&](uint64_t place, size_t done, size_t piece) {
     return space_->write(place, static_cast<const char*>(data) + done, piece).value_or(0);

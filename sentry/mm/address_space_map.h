@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -162,12 +163,20 @@ class AddressSpaceMap {
   // A call came from the `syscall` instruction at this address by an entry that costs more than it would have
   // to (platform::Trap::costly). Often enough, and the file's text is mapped with the site rewritten.
   void note_costly_call(uint64_t site, platform::SitePatcher& patcher);
+  // Where the program is that has stopped at this address, if that is in an image's trampolines: at the
+  // instruction that has been displaced, or behind it.
+  struct Displaced {
+    uint64_t address;
+    bool executed;
+  };
+  std::optional<Displaced> displaced(uint64_t address) const;
 
  private:
   void await_fork();
   size_t writable(uint64_t address, size_t size);
   static TextImage* text_image(const Vma& vma);
-  TextImage* image_for(const Vma& vma);
+  TextImage* image_for(uint64_t start, const Vma& vma);
+  void restore_text(uint64_t start, uint64_t end);
   bool reach_trampolines(TextImage& image, uint64_t base);
   void lose_trampolines(const Mappable& file);
   friend class Mappable;

@@ -47,22 +47,49 @@ class TextImage::Trampolines final : public Mappable {
   Identity identity() const override { return {"[trampolines]", 0, 0, 0}; }
   MemorySlice& slice() { return *slice_; }
 
+  // One site's: [start, end), by its start. Distances are from the trampolines' start.
+  struct Entry {
+    uint64_t end;
+    uint64_t displaced;  // bytes of the instruction it begins with
+    int64_t site;        // the `syscall`
+  };
+  void add(uint64_t start, const Entry& entry) { entries_.emplace(start, entry); }
+  std::optional<Origin> origin(uint64_t offset) const {
+    auto next = entries_.upper_bound(offset);
+    if (next == entries_.begin()) return std::nullopt;
+    const auto& [start, entry] = *--next;
+    if (offset >= entry.end) return std::nullopt;
+    const bool executed = offset != start;
+    const int64_t place = executed ? entry.site : entry.site - static_cast<int64_t>(entry.displaced);
+    return Origin{static_cast<uint64_t>(place), executed};
+  }
+
  private:
   std::unique_ptr<MemorySlice> slice_;
+  std::map<uint64_t, Entry> entries_;
 };
 
-Result<std::unique_ptr<TextImage>> TextImage::create(MemoryFile& memory, platform::SitePatcher& patcher) {
+std::optional<TextImage::Origin> TextImage::origin(const Mappable& file, uint64_t offset) {
+  const auto* const trampolines = dynamic_cast<const Trampolines*>(&file);
+  return trampolines == nullptr ? std::nullopt : trampolines->origin(offset);
+}
+
+Result<std::unique_ptr<TextImage>> TextImage::create(MemoryFile& memory, platform::SitePatcher& patcher,
+                                                     uint64_t base) {
   std::unique_ptr<TextImage> image(new TextImage(memory, patcher));
   auto trampolines = std::make_shared<Trampolines>(TRY(memory.allocate(kTrampolines)));
   const std::vector<std::byte> header = patcher.region_header();
   TRY(trampolines->slice().write(0, header.data(), header.size()));
   image->trampolines_used_ = header.size();
-  image->trampoline_memory_ = &trampolines->slice();
+  image->own_trampolines_ = trampolines.get();
   image->trampolines_ = std::move(trampolines);
-  // Somewhere 256 to 512 MiB below: within a jump's reach, and rarely where another file's are.
+  // Somewhere 256 to 512 MiB below: within a jump's reach, and rarely where another file's are. A program
+  // that must lie low has its own 1 to 1.25 GiB above, with the heap's room in between.
   uint32_t random = 0;
   if (::getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
-  image->distance_ = -static_cast<int64_t>((uint64_t{256} << 20) + (random % 0x1000) * kTrampolines);
+  const auto spread = static_cast<int64_t>((random % 0x1000) * kTrampolines);
+  const bool low = base < (uint64_t{1} << 30);
+  image->distance_ = low ? (int64_t{1} << 30) + spread : -((int64_t{256} << 20) + spread);
   return image;
 }
 
@@ -86,11 +113,14 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
   if (!patch || trampolines_used_ + patch->outside.size() > kTrampolines) return false;
   auto slice = memory_.allocate(kPageSize);
   if (!slice.ok()) return false;
-  if (!trampoline_memory_->write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok())
-    return false;
+  MemorySlice& outside = own_trampolines_->slice();
+  if (!outside.write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok()) return false;
   std::vector<std::byte> next = state->current;
   std::copy(patch->code.begin(), patch->code.end(), next.begin() + static_cast<ptrdiff_t>(patch->offset));
   if (!(*slice)->write(0, next.data(), next.size()).ok()) return false;
+  own_trampolines_->add(trampolines_used_,
+                        {trampolines_used_ + patch->outside.size(), site - page - patch->offset,
+                         static_cast<int64_t>(site) - distance_});
   trampolines_used_ = (trampolines_used_ + patch->outside.size() + 7) & ~uint64_t{7};
   state->current = std::move(next);
   state->versions.push_back(std::move(*slice));

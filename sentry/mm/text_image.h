@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -24,12 +25,15 @@ class TextImage {
   static constexpr uint64_t kTrampolines = 0x10000;   // bytes
   static constexpr uint64_t kLargestText = 64 << 20;  // that is mapped from an image
 
-  // ENOSPC where there is no memory for the trampolines.
-  static Result<std::unique_ptr<TextImage>> create(MemoryFile& memory, platform::SitePatcher& patcher);
+  // ENOSPC where there is no memory for the trampolines. `base` is where the file's offset 0 would be mapped
+  // by the first that needs the image.
+  static Result<std::unique_ptr<TextImage>> create(MemoryFile& memory, platform::SitePatcher& patcher,
+                                                   uint64_t base);
 
   // Unlike a pointer never used again.
   uint64_t id() const { return id_; }
-  // How far the trampolines are from where the file's offset 0 would be mapped; negative: below it.
+  // How far the trampolines are from where the file's offset 0 would be mapped; negative: below it, as they
+  // are but for programs whose place is fixed and low.
   int64_t distance() const { return distance_; }
   const std::shared_ptr<Mappable>& trampolines() const { return trampolines_; }
 
@@ -37,10 +41,23 @@ class TextImage {
   // Whether there is a new version of its page. Each site is tried once.
   bool patch(Mappable& file, uint64_t site);
 
-  // Whether the page at this offset has rewritten sites.
+  // Whether the page at this offset has rewritten sites; and the first such page from an offset on, or ~0.
   bool has(uint64_t page) const { return pages_.contains(page); }
+  uint64_t next_page(uint64_t offset) const {
+    const auto next = pages_.lower_bound(offset);
+    return next == pages_.end() ? ~uint64_t{0} : next->first;
+  }
   // Whether these bytes are what the file has at this page, or what this image has made of it at some time.
   bool is_version(uint64_t page, std::span<const std::byte> bytes) const;
+
+  // What a place in the trampolines stands for. Before the displaced instruction: that instruction's place in
+  // the file; after it: the `syscall` behind it.
+  struct Origin {
+    uint64_t place;         // from the trampolines' start to there
+    bool executed = false;  // the displaced instruction
+  };
+  // nullopt if `file` is no image's trampolines, or nothing is there.
+  static std::optional<Origin> origin(const Mappable& file, uint64_t offset);
 
   // Where to map [offset, offset + length) from: the image's memory or, where it has none, the file's.
   Result<Mappable::Backing> backing(Mappable& file, uint64_t offset, uint64_t length);
@@ -68,7 +85,7 @@ class TextImage {
   platform::SitePatcher& patcher_;
   int64_t distance_ = 0;
   std::shared_ptr<Mappable> trampolines_;
-  MemorySlice* trampoline_memory_ = nullptr;
+  Trampolines* own_trampolines_ = nullptr;
   uint64_t trampolines_used_ = 0;
   std::map<uint64_t, Page> pages_;
   std::set<uint64_t> tried_;
