@@ -1,5 +1,5 @@
-// Code that changes, moves, is stepped through or interrupted where it makes system calls: whatever is done to make
-// calls cheap, the program sees the instructions that it was built with or has written itself.
+// Code that changes, moves, is stepped through or interrupted where it makes system calls: whatever is done
+// to make calls cheap, the program sees the instructions that it was built with or has written itself.
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -164,7 +164,8 @@ TEST(text_with_call_sites_is_moved) {
     auto* const moved = static_cast<unsigned char*>(
         OK(mremap(sites_begin, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, place + 8 * kPage)));
     const auto at = [&](Function function) {
-      return reinterpret_cast<Function>(moved + (bytes_of(function) - reinterpret_cast<unsigned char*>(sites_begin)));
+      return reinterpret_cast<Function>(moved +
+                                        (bytes_of(function) - reinterpret_cast<unsigned char*>(sites_begin)));
     };
     call_often(at(first_site), getpid());
     call_often(at(second_site), getppid());
@@ -178,8 +179,8 @@ TEST(text_is_mapped_a_second_time) {
   const auto offset = reinterpret_cast<uintptr_t>(sites_begin) - reinterpret_cast<uintptr_t>(load_address);
   Fd file(OK(open(check::self(), O_RDONLY)));
   const auto length = static_cast<size_t>(sites_end - sites_begin);
-  auto* const again = static_cast<unsigned char*>(OK(mmap(
-      nullptr, length, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, static_cast<off_t>(offset & ~(kPage - 1)))));
+  auto* const again = static_cast<unsigned char*>(OK(mmap(nullptr, length, PROT_READ | PROT_EXEC, MAP_PRIVATE,
+                                                          file, static_cast<off_t>(offset & ~(kPage - 1)))));
   const auto at = [&](Function function) {
     return reinterpret_cast<Function>(again +
                                       (bytes_of(function) - reinterpret_cast<unsigned char*>(sites_begin)));
@@ -244,7 +245,8 @@ TEST(a_program_steps_itself_over_a_call) {
   for (int i = 0; i < 5; ++i) {
     steps = 0;
     int answer = 0;
-    // From the flag's being set to its being cleared: call, mov, syscall and ret as one, mov, pushf, and, popf.
+    // From the flag's being set to its being cleared: call, mov, syscall and ret as one, mov, pushf, and,
+    // popf.
     asm volatile(
         "sub $256, %%rsp\n"
         "pushfq\n"
@@ -268,7 +270,7 @@ TEST(a_program_steps_itself_sees_its_own_text_only) {
   action.sa_sigaction = count_step;
   action.sa_flags = SA_SIGINFO;
   OK(sigaction(SIGTRAP, &action, nullptr));
-  
+
   step_from = reinterpret_cast<uintptr_t>(__executable_start);
   step_to = reinterpret_cast<uintptr_t>(etext);
   strayed = false;
@@ -396,7 +398,8 @@ int one_disturbed_call(long number) {
   uint16_t control_in = 0x077f, control_out = 0, status = 0;
   asm volatile(
       "ldmxcsr %[mxcsr_in]\n fninit\n fldcw %[control_in]\n fld1\n"
-      "movdqa (%[in]), %%xmm0\n movdqa 16(%[in]), %%xmm7\n movdqa 32(%[in]), %%xmm8\n movdqa 48(%[in]), %%xmm15\n"
+      "movdqa (%[in]), %%xmm0\n movdqa 16(%[in]), %%xmm7\n movdqa 32(%[in]), %%xmm8\n movdqa 48(%[in]), "
+      "%%xmm15\n"
       "sub $512, %%rsp\n"
       "mov $-128, %%rdx\n"
       "1: mov %%rdx, (%%rsp,%%rdx)\n add $8, %%rdx\n jnz 1b\n"
@@ -404,14 +407,17 @@ int one_disturbed_call(long number) {
       "std\n"
       "syscall\n"
       "mov $-128, %%rdx\n"
-      "2: cmp %%rdx, (%%rsp,%%rdx)\n je 3f\n or $1, %[bad]\n 3: lea 8(%%rdx), %%rdx\n test %%rdx, %%rdx\n jnz 2b\n"
+      "2: cmp %%rdx, (%%rsp,%%rdx)\n je 3f\n or $1, %[bad]\n 3: lea 8(%%rdx), %%rdx\n test %%rdx, %%rdx\n "
+      "jnz 2b\n"
       "add $512, %%rsp\n"
       "pushfq\n pop %[flags]\n cld\n"
-      "movdqa %%xmm0, (%[out])\n movdqa %%xmm7, 16(%[out])\n movdqa %%xmm8, 32(%[out])\n movdqa %%xmm15, 48(%[out])\n"
+      "movdqa %%xmm0, (%[out])\n movdqa %%xmm7, 16(%[out])\n movdqa %%xmm8, 32(%[out])\n movdqa %%xmm15, "
+      "48(%[out])\n"
       "stmxcsr %[mxcsr_out]\n fnstcw %[control_out]\n fnstsw %[status]\n fninit\n"
       : [bad] "+&r"(bad), [flags] "=&r"(flags), [mxcsr_out] "=m"(mxcsr_out), [control_out] "=m"(control_out),
         [status] "=m"(status)
-      : [in] "r"(in), [out] "r"(out), [mxcsr_in] "m"(mxcsr_in), [control_in] "m"(control_in), [number] "r"(number)
+      : [in] "r"(in), [out] "r"(out), [mxcsr_in] "m"(mxcsr_in), [control_in] "m"(control_in),
+        [number] "r"(number)
       : "rax", "rcx", "rdx", "r11", "xmm0", "xmm7", "xmm8", "xmm15", "memory", "cc");
   const uint32_t usual = 0x1f80;
   asm volatile("ldmxcsr %0" ::"m"(usual));
