@@ -91,13 +91,14 @@ bool on_stack(const AltStack& stack, uint64_t pointer) {
 }  // namespace
 
 // sigaltstack(2)'s view of the stack that the task runs on.
-int alt_stack_flags(const Task& task) {
+int alt_stack_flags(Task& task) {
   if ((task.alt_stack.flags & SS_DISABLE) != 0) return SS_DISABLE;
-  return on_stack(task.alt_stack, task.registers.rsp) ? SS_ONSTACK : 0;
+  return on_stack(task.alt_stack, task.registers().rsp) ? SS_ONSTACK : 0;
 }
 
 bool Task::push_frame(const SignalInfo& info, const SignalAction& action, SignalSet old_mask) {
   const size_t fp_size = kernel.platform.fpstate_size();
+  platform::Registers& registers = this->registers();
   uint64_t stack = registers.rsp - kRedZone;
   bool nested = false;
   if ((action.flags & SA_ONSTACK) != 0 && (alt_stack.flags & SS_DISABLE) == 0) {
@@ -174,11 +175,11 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
 }
 
 bool restore_frame(Task& task) {
-  const uint64_t place = task.registers.rsp - 8;
+  const uint64_t place = task.registers().rsp - 8;
   SignalFrame frame;
   if (!task.memory().read(place, &frame, offsetof(SignalFrame, info)).ok()) return false;
   const SigContext& saved = frame.user.context;
-  platform::Registers& registers = task.registers;
+  platform::Registers& registers = task.registers();
   if (saved.rip >= 1ull << 47 || saved.rsp >= 1ull << 47) return false;  // what the CPU could not return to
   registers.r8 = saved.r8, registers.r9 = saved.r9, registers.r10 = saved.r10, registers.r11 = saved.r11;
   registers.r12 = saved.r12, registers.r13 = saved.r13, registers.r14 = saved.r14, registers.r15 = saved.r15;
@@ -257,8 +258,8 @@ void Task::deliver_signals() {
   }
   // Nothing was handled: an interrupted call starts again.
   if (restart_code_ != 0) {
-    registers.rip -= 2;
-    registers.rax =
+    registers().rip -= 2;
+    registers().rax =
         restart_code_ == kErestartRestartblock ? SYS_restart_syscall : static_cast<uint64_t>(syscall_number);
     restart_code_ = 0;
   }
@@ -297,10 +298,10 @@ void Task::deliver(const SignalInfo& info) {
     const bool again = restart_code_ == kErestartNoIntr ||
                        (restart_code_ == kErestartSys && (action.flags & SA_RESTART) != 0);
     if (again) {
-      registers.rip -= 2;
-      registers.rax = static_cast<uint64_t>(syscall_number);
+      registers().rip -= 2;
+      registers().rax = static_cast<uint64_t>(syscall_number);
     } else {
-      registers.rax = static_cast<uint64_t>(-EINTR);
+      registers().rax = static_cast<uint64_t>(-EINTR);
     }
     restart_code_ = 0;
   }

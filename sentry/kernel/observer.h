@@ -14,7 +14,7 @@ class TaskObserver {
  public:
   virtual ~TaskObserver() = default;
   // The first process has its program; nothing of it has run.
-  virtual void started(const Task& task, const std::string& program, const std::vector<std::string>& args,
+  virtual void started(Task& task, const std::string& program, const std::vector<std::string>& args,
                        size_t variables) = 0;
   // A signal is about to act on the task: handler, default action, or none.
   virtual void signalled(const Task& task, const SignalInfo& info) = 0;

@@ -41,19 +41,20 @@ void Task::run_loop() {
     }
     call_ = -1;
     const bool step = traced != nullptr && traced->step;
-    const uint64_t own_trap_flag = registers.eflags & kTrapFlag;
-    if (step) registers.eflags |= kTrapFlag;
+    const uint64_t own_trap_flag = step ? registers().eflags & kTrapFlag : 0;
+    if (step) registers().eflags |= kTrapFlag;
     context->set_identity(identity());
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);
-    platform::Trap trap = context->run(registers);
-    if (step && own_trap_flag == 0) registers.eflags &= ~kTrapFlag;
+    platform::Trap trap = context->run(registers_);
+    partial_ = trap.partial;
+    if (step && own_trap_flag == 0) registers().eflags &= ~kTrapFlag;
     if (trap.kind == platform::Trap::Kind::kFault || trap.kind == platform::Trap::Kind::kInterrupted) {
-      if (const auto place = memory().displaced(registers.rip)) {
+      if (const auto place = memory().displaced(registers().rip)) {
         // The jump that stands for an instruction is no step of the program's.
         const bool stepped = trap.kind == platform::Trap::Kind::kFault && trap.info.si_signo == SIGTRAP;
         if (stepped && !place->executed) continue;
-        registers.rip = place->address;
+        registers().rip = place->address;
         if (stepped) trap.info.si_addr = reinterpret_cast<void*>(place->address);
       }
     }
@@ -61,7 +62,7 @@ void Task::run_loop() {
       case platform::Trap::Kind::kSyscall:
         if (trap.costly)
           if (platform::SitePatcher* const patcher = kernel.platform.site_patcher(); patcher != nullptr)
-            memory().note_costly_call(registers.rip - 2, *patcher);
+            memory().note_costly_call(registers().rip - 2, *patcher);
         handle_syscall(trap.foreign);
         break;
       case platform::Trap::Kind::kFault:
@@ -102,9 +103,9 @@ std::optional<uint32_t> Task::filter(uint32_t number) {
   seccomp_data data{};
   data.nr = static_cast<int>(number);
   data.arch = AUDIT_ARCH_X86_64;
-  data.instruction_pointer = registers.rip;
-  const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
-                            registers.r10, registers.r8,  registers.r9};
+  data.instruction_pointer = registers().rip;
+  const uint64_t args[6] = {registers_.rdi, registers_.rsi, registers_.rdx,
+                            registers_.r10, registers_.r8,  registers_.r9};
   std::copy(std::begin(args), std::end(args), std::begin(data.args));
   const uint32_t verdict = evaluate(*seccomp, data);
   const uint32_t value = verdict & SECCOMP_RET_DATA;
@@ -113,10 +114,10 @@ std::optional<uint32_t> Task::filter(uint32_t number) {
     case SECCOMP_RET_LOG:
       return number;
     case SECCOMP_RET_ERRNO:
-      registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(std::min<uint32_t>(value, 4095)));
+      registers_.rax = static_cast<uint64_t>(-static_cast<int64_t>(std::min<uint32_t>(value, 4095)));
       return std::nullopt;
     case SECCOMP_RET_TRACE: {
-      registers.rax = static_cast<uint64_t>(-ENOSYS);
+      registers_.rax = static_cast<uint64_t>(-ENOSYS);
       const std::shared_ptr<Traced> tracing = traced;
       if (tracing == nullptr || (tracing->options & PTRACE_O_TRACESECCOMP) == 0) return std::nullopt;
       tracing->place = PTRACE_SYSCALL_INFO_SECCOMP;
@@ -128,15 +129,15 @@ std::optional<uint32_t> Task::filter(uint32_t number) {
     case SECCOMP_RET_TRAP: {
       SignalInfo info = make_signal(SIGSYS, kSysSeccomp);
       info.si_errno = static_cast<int>(value);
-      info.si_call_addr = reinterpret_cast<void*>(registers.rip);
+      info.si_call_addr = reinterpret_cast<void*>(registers().rip);
       info.si_syscall = data.nr;
       info.si_arch = AUDIT_ARCH_X86_64;
-      registers.rax = number;  // as it was before the call
+      registers_.rax = number;  // as it was before the call
       force(info);
       return std::nullopt;
     }
     case SECCOMP_RET_USER_NOTIF:
-      registers.rax = static_cast<uint64_t>(-ENOSYS);  // nobody listens
+      registers_.rax = static_cast<uint64_t>(-ENOSYS);  // nobody listens
       return std::nullopt;
     case SECCOMP_RET_KILL_THREAD:
       if (group->tasks.size() > 1) {
@@ -151,10 +152,10 @@ std::optional<uint32_t> Task::filter(uint32_t number) {
 }
 
 void Task::handle_syscall(bool foreign) {
-  const auto number = static_cast<uint32_t>(registers.orig_rax);  // the kernel looks at eax alone
-  registers.orig_rax = ~uint64_t{0};
+  const auto number = static_cast<uint32_t>(registers_.orig_rax);  // the kernel looks at eax alone
+  registers_.orig_rax = ~uint64_t{0};
   if (foreign) {  // there is no 32-bit interface here
-    registers.rax = static_cast<uint64_t>(-ENOSYS);
+    registers_.rax = static_cast<uint64_t>(-ENOSYS);
     return;
   }
   call_ = static_cast<int32_t>(number);
@@ -162,7 +163,7 @@ void Task::handle_syscall(bool foreign) {
     perform(number);
     return;
   }
-  registers.rax = static_cast<uint64_t>(-ENOSYS);
+  registers_.rax = static_cast<uint64_t>(-ENOSYS);
   const std::optional<uint32_t> admitted = admit(number);
   if (exited || group->exiting) return;
   if (admitted) perform(*admitted);
@@ -181,8 +182,8 @@ void Task::perform(uint32_t number) {
   // Another thread may give this one new ones meanwhile (SECCOMP_FILTER_FLAG_TSYNC): what the call has begun
   // to look at stays.
   const vfs::CredentialsRef credentials_at_entry = credentials;
-  const uint64_t args[6] = {registers.rdi, registers.rsi, registers.rdx,
-                            registers.r10, registers.r8,  registers.r9};
+  const uint64_t args[6] = {registers_.rdi, registers_.rsi, registers_.rdx,
+                            registers_.r10, registers_.r8,  registers_.r9};
   const Result<uint64_t> result = kernel.dispatch(*this, number, args);
   in_syscall = false;
   if (exited || group->exiting) return;
@@ -191,7 +192,7 @@ void Task::perform(uint32_t number) {
     return;
   }
   if (result.ok()) {
-    registers.rax = *result;
+    registers_.rax = *result;
     return;
   }
   const int error = result.error().value();
@@ -201,15 +202,15 @@ void Task::perform(uint32_t number) {
     case kErestartNoHand:
     case kErestartRestartblock:
       restart_code_ = error;
-      registers.rax = static_cast<uint64_t>(-EINTR);
+      registers_.rax = static_cast<uint64_t>(-EINTR);
       break;
     default:
-      registers.rax = static_cast<uint64_t>(-static_cast<int64_t>(error));
+      registers_.rax = static_cast<uint64_t>(-static_cast<int64_t>(error));
   }
 }
 
-platform::Registers Task::traced_registers() const {
-  platform::Registers seen = registers;
+platform::Registers Task::traced_registers() {
+  platform::Registers seen = registers();
   seen.orig_rax = static_cast<uint64_t>(call_);
   if (restart_code_ != 0) seen.rax = static_cast<uint64_t>(-static_cast<int64_t>(restart_code_));
   return seen;
@@ -219,14 +220,14 @@ void Task::set_traced_registers(const platform::Registers& wanted) {
   const auto code = -static_cast<int64_t>(wanted.rax);
   const bool restarts = code == kErestartSys || code == kErestartNoIntr || code == kErestartNoHand ||
                         code == kErestartRestartblock;
-  registers = wanted;
-  registers.orig_rax = ~uint64_t{0};
+  registers() = wanted;
+  registers_.orig_rax = ~uint64_t{0};
   call_ = static_cast<int32_t>(wanted.orig_rax);
   restart_code_ = 0;
   if (restarts && call_ != -1) {
     restart_code_ = static_cast<int>(code);
     syscall_number = static_cast<int>(call_);
-    registers.rax = static_cast<uint64_t>(-EINTR);
+    registers_.rax = static_cast<uint64_t>(-EINTR);
   }
 }
 
@@ -240,7 +241,8 @@ void Task::handle_fault(const siginfo_t& host) {
   SignalInfo info = make_signal(host.si_signo, host.si_code);
   info.si_addr = host.si_addr;
   if (host.si_signo == SIGSEGV || host.si_signo == SIGBUS) {
-    const auto answer = memory().handle_fault(reinterpret_cast<uint64_t>(host.si_addr), host, registers.rsp);
+    const auto answer =
+        memory().handle_fault(reinterpret_cast<uint64_t>(host.si_addr), host, registers().rsp);
     if (answer.resolved) return;
     info.si_signo = answer.signo;
     info.si_code = answer.code;

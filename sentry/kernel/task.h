@@ -126,7 +126,11 @@ class Task {
   pid_t tid;  // changes only when exec makes a thread the leader
   std::shared_ptr<ThreadGroup> group;
 
-  platform::Registers registers{};
+  // The guest's. Asking for them may cost: a call's number and arguments come without.
+  platform::Registers& registers() {
+    if (std::exchange(partial_, false)) context->complete(registers_);
+    return registers_;
+  }
   std::unique_ptr<platform::Context> context;
   std::shared_ptr<mm::AddressSpaceMap> memory_map;
   std::shared_ptr<vfs::FdTable> fd_table;
@@ -194,7 +198,7 @@ class Task {
 
   // The registers as a debugger sees and sets them: with the number of the call that they are in, and what it
   // has answered so far.
-  platform::Registers traced_registers() const;
+  platform::Registers traced_registers();
   void set_traced_registers(const platform::Registers& wanted);
 
   // Descriptors with this task's limits.
@@ -219,6 +223,8 @@ class Task {
 
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
+  platform::Registers registers_{};
+  bool partial_ = false;  // platform::Trap::partial
   int64_t call_ = -1;     // the call that the registers are in, -1 once guest code runs again
   int restart_code_ = 0;  // an ERESTART* that the last call answered, not yet settled
   bool in_stop_ = false;
@@ -228,7 +234,7 @@ class Task {
 inline void mark_registers_replaced(Task& task) { task.registers_replaced_ = true; }
 
 // sigaltstack(2)'s ss_flags for the stack that the task runs on now.
-int alt_stack_flags(const Task& task);
+int alt_stack_flags(Task& task);
 // The group stops, job control.
 void stop_group(ThreadGroup& group, int signo);
 

@@ -162,7 +162,7 @@ void report_call(Task& task, uint8_t place) {
 
 void report_step(Task& task) {
   SignalInfo info = make_signal(SIGTRAP, TRAP_TRACE);
-  info.si_addr = reinterpret_cast<void*>(task.registers.rip);
+  info.si_addr = reinterpret_cast<void*>(task.registers().rip);
   task.force(info);
 }
 

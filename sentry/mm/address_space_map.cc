@@ -286,7 +286,7 @@ TextImage* AddressSpaceMap::image_for(uint64_t start, const Vma& vma) {
   TextImage* const image = text_image(vma);
   if (image == nullptr) return nullptr;
   const auto known = images_.find(image->id());
-  return known != images_.end() && known->second == start - vma.offset ? image : nullptr;
+  return known != images_.end() && known->second.base == start - vma.offset ? image : nullptr;
 }
 
 // Maps text as the file has it: before somebody writes into it, moves it, or looks at it as a debugger does.

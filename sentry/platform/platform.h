@@ -40,6 +40,9 @@ struct Trap {
   bool foreign = false;  // kSyscall: by an entry that is not x86-64's (int 0x80)
   bool costly =
       false;  // kSyscall: by an entry that rewriting the call site would make cheaper, see SitePatcher
+  // After a kSyscall, and as long as no guest code has run since: of the registers only rax, orig_rax and
+  // those of the arguments have been set; Context::complete() brings the others.
+  bool partial = false;
 };
 
 // Makes call sites in program text cheaper. The text is a file's, shared by whoever maps it, so what is
@@ -126,8 +129,9 @@ class Context {
   virtual ~Context() = default;
 
   // Runs guest code with these registers until it traps; parks the current fiber meanwhile. The registers are
-  // then those of the guest.
+  // then those of the guest. After a partial trap that nobody has completed, rax alone is taken back.
   virtual Trap run(Registers& registers) = 0;
+  virtual void complete(Registers&) {}
   // What getpid(2) and its like would answer for this thread, for platforms that answer them in the guest.
   // Takes effect at the next run().
   struct Identity {

@@ -201,7 +201,7 @@ std::string SocketProtocol::print(const CallView& call, size_t index) {
 std::string FrameOnStack::print(const CallView& call, size_t) {
   // struct ucontext of the kernel: uc_flags, uc_link, uc_stack, uc_mcontext, uc_sigmask.
   constexpr uint64_t kMaskAt = 40 + 256;
-  const auto bits = call.task.memory().read(GuestPtr<const uint64_t>(call.task.registers.rsp + kMaskAt));
+  const auto bits = call.task.memory().read(GuestPtr<const uint64_t>(call.task.registers().rsp + kMaskAt));
   return bits.ok() ? "{mask=" + text::signal_set(kernel::SignalSet(*bits)) + "}" : "";
 }
 

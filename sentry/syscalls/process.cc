@@ -419,16 +419,16 @@ Result<> sys_arch_prctl(Task& task, Choice<kArchPrctlNames> code, GuestPtr<void>
   switch (code) {
     case ARCH_SET_FS:
       if (address >= kGuestEnd) return Errno(EPERM);
-      task.registers.fs_base = address;
+      task.registers().fs_base = address;
       return {};
     case ARCH_SET_GS:
       if (address >= kGuestEnd) return Errno(EPERM);
-      task.registers.gs_base = address;
+      task.registers().gs_base = address;
       return {};
     case ARCH_GET_FS:
-      return task.memory().write(GuestPtr<uint64_t>(address), task.registers.fs_base);
+      return task.memory().write(GuestPtr<uint64_t>(address), task.registers().fs_base);
     case ARCH_GET_GS:
-      return task.memory().write(GuestPtr<uint64_t>(address), task.registers.gs_base);
+      return task.memory().write(GuestPtr<uint64_t>(address), task.registers().gs_base);
     default:
       return Errno(EINVAL);
   }

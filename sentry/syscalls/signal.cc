@@ -190,10 +190,10 @@ Result<> sys_rt_tgsigqueueinfo(Task& task, pid_t tgid, pid_t tid, SignalNumber s
 Result<uint64_t> sys_rt_sigreturn(Task& task, FrameOnStack) {
   kernel::mark_registers_replaced(task);
   if (!kernel::restore_frame(task)) task.force(kernel::make_signal(SIGSEGV));
-  const auto rax = static_cast<int64_t>(task.registers.rax);
+  const auto rax = static_cast<int64_t>(task.registers().rax);
   constexpr int64_t kLargestErrno = 4095;
   if (rax < 0 && rax >= -kLargestErrno) return Errno(static_cast<int>(-rax));
-  return task.registers.rax;
+  return task.registers().rax;
 }
 
 struct GuestStack {

@@ -37,10 +37,10 @@ std::string error_text(int error) {
 
 class Strace final : public kernel::TaskObserver {
  public:
-  void started(const Task& task, const std::string& program, const std::vector<std::string>& args,
+  void started(Task& task, const std::string& program, const std::vector<std::string>& args,
                size_t variables) override {
     // Where the variables lie now: the count of arguments, they, and a null come first.
-    const uint64_t environment = task.registers.rsp + 8 * (args.size() + 2);
+    const uint64_t environment = task.registers().rsp + 8 * (args.size() + 2);
     std::string list;
     for (const std::string& arg : args) list += (list.empty() ? "" : ", ") + text::quoted(arg);
     print_call(task.tid,

@@ -58,8 +58,7 @@ void only_on_the_trap_platform() {
 using Obey = std::function<int64_t(const Operation&)>;
 
 void hand_over(Area& area, Report report) {
-  area.report = static_cast<uint32_t>(report);
-  area.mode = static_cast<uint32_t>(Mode::kJump);
+  area.report = static_cast<uint32_t>(report) | kReportJump | kReportWhole;
   const uint32_t mine = area.reported + 1;
   __atomic_store_n(&area.reported, mine, __ATOMIC_SEQ_CST);
   while (__atomic_load_n(&area.answered, __ATOMIC_SEQ_CST) != mine)
@@ -292,14 +291,15 @@ TEST(forged_reports) {
                              ~uint64_t{7},
                              0x7fff'ffff'f000,
                              0x8000'0000'0000'0000};
-  for (const uint32_t report : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 0xffffffffu}) {
-    for (const uint32_t mode : {0u, 1u, 2u, 0x80000000u}) {
-      const uint64_t frame = frames[(report + mode) % std::size(frames)];
+  for (const uint32_t report : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 0xffu}) {
+    for (const uint32_t flags : {0u, kReportJump, kReportJump | kReportAlong | kReportWhole, ~kReportMask}) {
+      const uint64_t frame = frames[(report + flags / kReportJump) % std::size(frames)];
       attack(
           [=] {
             Area& area = own_area();
-            area.report = report;
-            area.mode = mode;
+            area.report = report | flags;
+            area.along_length = ~uint64_t{0};
+            area.number = ~0u;
             area.frame = frame;
             area.failed = 0xfffffff0;
             area.operation_count = 0xffffffff;

@@ -89,6 +89,7 @@ class TrapContext final : public Context {
   ~TrapContext() override;
 
   Trap run(Registers& registers) override;
+  void complete(Registers& registers) override;
   void set_identity(const Identity& identity) override;
   Nanoseconds cpu_time() const override;
   void interrupt() override;
@@ -101,6 +102,8 @@ class TrapContext final : public Context {
   const std::shared_ptr<Thread>& thread() { return thread_; }
 
  private:
+  void put_registers(Registers registers);
+
   TrapPlatform& platform_;
   std::shared_ptr<Thread> thread_;
   LocalAnswers told_{};

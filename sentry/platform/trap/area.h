@@ -59,6 +59,12 @@ enum class Report : uint32_t {
   kBroken,       // a fault in the shim itself
 };
 
+inline constexpr uint32_t kReportMask = 0xff;
+inline constexpr uint32_t kReportJump = 0x100;   // Mode::kJump
+inline constexpr uint32_t kReportAlong = 0x200;  // `along_address` and `along_length` are of this call
+inline constexpr uint32_t kReportWhole =
+    0x400;  // all registers matter, not the number and the arguments alone
+
 // What the sentry answers a report with.
 enum class Command : uint32_t {
   kServe,   // do the operations, report kDone
@@ -95,12 +101,14 @@ struct Area {
   static constexpr uint64_t kData = 0x10000, kDataSize = 0xe000;
   static constexpr uint64_t kAlong = 0x1e000, kAlongSize = 0x2000;  // what came along with the call
 
-  // By the shim: the report.
-  alignas(64) uint32_t reported;         // counts reports
-  uint32_t sleeping;                     // it sleeps on `answered`, or is about to
-  uint32_t report;                       // Report
-  uint32_t mode;                         // Mode
-  uint32_t failed;                       // index of the operation that failed, kFailed
+  // By the shim: the report. Of most calls this line is all that travels.
+  alignas(64) uint32_t reported;  // counts reports
+  uint32_t report;                // Report, and kReport* flags
+  uint32_t number;                // of the call, and its arguments
+  uint32_t sleeping;              // it sleeps on `answered`, or is about to
+  uint64_t arguments[6];
+  // The rest of it, where there is more to say.
+  alignas(64) uint32_t failed;           // index of the operation that failed, kFailed
   uint64_t frame;                        // kFrame: address of the signal frame's ucontext
   uint64_t along_address, along_length;  // a piece of guest memory that the call will ask for
 

@@ -51,24 +51,16 @@ Trap TrapContext::run(Registers& registers) {
     if (thread.state != Thread::State::kStopped || thread.space == nullptr) return {Trap::Kind::kExited};
     if (thread.interrupt) {
       thread.interrupt = false;
-      return {Trap::Kind::kInterrupted};
+      return {.kind = Trap::Kind::kInterrupted, .partial = thread.partial};
     }
     if (thread.space->load(thread)) break;
     if (!thread.space->serve(thread)) return {Trap::Kind::kExited};
   }
   Area& area = *thread.area;
-  registers.eflags = (registers.eflags & kUserFlags) | 0x202;
   // Few calls change more than rax, and what is not written need not travel between processors.
-  area.result = std::exchange(registers.rax, thread.registers.rax);
-  registers.orig_rax = thread.registers.orig_rax;
-  if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
-    area.registers = registers;
+  area.result = registers.rax;
   area.way_back = static_cast<uint32_t>(thread.mode);
-  // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
-  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
-    thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
-    area.save_state = 1;
-  }
+  if (!thread.partial) put_registers(registers);
   area.frame_back = thread.frame;
   thread.along_length = 0;
   platform_.answer(thread, Command::kResume, Thread::State::kRunning);
@@ -76,7 +68,14 @@ Trap TrapContext::run(Registers& registers) {
   platform_.wait_for_report(thread);
   // Whoever made it stop may be using it by now; what it reported has been kept.
   if (thread.state == Thread::State::kDead) return {Trap::Kind::kExited};
-  registers = thread.registers;
+  if (thread.partial) {
+    const Registers& seen = thread.registers;
+    registers.rax = seen.rax, registers.orig_rax = seen.orig_rax;
+    registers.rdi = seen.rdi, registers.rsi = seen.rsi, registers.rdx = seen.rdx;
+    registers.r10 = seen.r10, registers.r8 = seen.r8, registers.r9 = seen.r9;
+  } else {
+    registers = thread.registers;
+  }
   switch (thread.report) {
     case Report::kCall:
     case Report::kForeignCall:
@@ -84,7 +83,8 @@ Trap TrapContext::run(Registers& registers) {
       registers.orig_rax = registers.orig_rax & 0xffffffff;
       return {.kind = Trap::Kind::kSyscall,
               .foreign = thread.report == Report::kForeignCall,
-              .costly = thread.mode == Mode::kFrame && thread.report == Report::kCall};
+              .costly = thread.mode == Mode::kFrame && thread.report == Report::kCall,
+              .partial = thread.partial};
     case Report::kFault: {
       Trap trap{Trap::Kind::kFault};
       trap.info.si_signo = thread.fault.signo;
@@ -105,6 +105,38 @@ Trap TrapContext::run(Registers& registers) {
   }
   // Guest code has been at the shim or its memory: it has hurt itself.
   return {Trap::Kind::kExited};
+}
+
+// All but rax, for the way back.
+void TrapContext::put_registers(Registers registers) {
+  Thread& thread = *thread_;
+  Area& area = *thread.area;
+  registers.eflags = (registers.eflags & kUserFlags) | 0x202;
+  registers.rax = thread.registers.rax;
+  registers.orig_rax = thread.registers.orig_rax;
+  if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
+    area.registers = registers;
+  // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
+  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
+    thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
+    area.save_state = 1;
+  }
+}
+
+void TrapContext::complete(Registers& registers) {
+  Thread& thread = *thread_;
+  if (!std::exchange(thread.partial, false) || thread.state == Thread::State::kDead) return;
+  // What the call has been judged by stays.
+  const Registers known = registers, call = thread.registers;
+  registers = thread.area->registers;
+  registers.cs = 0x33;
+  registers.ss = 0x2b;
+  thread.registers = registers;
+  for (const auto member : {&Registers::rax, &Registers::orig_rax, &Registers::rdi, &Registers::rsi,
+                            &Registers::rdx, &Registers::r10, &Registers::r8, &Registers::r9}) {
+    registers.*member = known.*member;
+    thread.registers.*member = call.*member;
+  }
 }
 
 void TrapContext::set_identity(const Identity& identity) {

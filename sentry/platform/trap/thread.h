@@ -51,6 +51,7 @@ struct Thread {
   uint64_t along_address = 0, along_length = 0;  // guest memory that came with the call, in the area
   FaultInfo fault{};
   Registers registers{};
+  bool partial = false;  // they hold no more than the call's number and arguments; the others are in the area
 
   uint64_t notification = 0;        // of seccomp_unotify(2), to be answered to make the thread go on; 0: none
   bool notification_runs = false;   // it is a call that runs then (CONTINUE), not the doorbell

@@ -199,19 +199,32 @@ void TrapPlatform::took(Thread& thread) {
   thread.obeyed = thread.consented == thread.consents.size();
   drop_consents(thread);
   thread.patience = 0;
-  const auto report = static_cast<Report>(area.report);
+  const uint32_t said = area.report;
+  const auto report = static_cast<Report>(said & kReportMask);
   thread.failed = report == Report::kFailed;
   if (thread.state == Thread::State::kRunning) {
     thread.report = report;
-    thread.mode = static_cast<Mode>(area.mode);
-    thread.frame = area.frame;
-    thread.fault = area.fault;
-    thread.registers = area.registers;
-    thread.registers.cs = 0x33;
-    thread.registers.ss = 0x2b;
-    thread.along_address = area.along_address;
-    thread.along_length = report == Report::kCall && thread.mode == Mode::kJump ? area.along_length : 0;
+    thread.mode = (said & kReportJump) != 0 ? Mode::kJump : Mode::kFrame;
+    const bool jumped_call = report == Report::kCall && thread.mode == Mode::kJump;
+    thread.partial = jumped_call && (said & kReportWhole) == 0;
+    Registers& registers = thread.registers;
+    if (thread.partial) {
+      registers.rax = registers.orig_rax = area.number;
+      registers.rdi = area.arguments[0], registers.rsi = area.arguments[1], registers.rdx = area.arguments[2];
+      registers.r10 = area.arguments[3], registers.r8 = area.arguments[4], registers.r9 = area.arguments[5];
+    } else {
+      registers = area.registers;
+      registers.cs = 0x33;
+      registers.ss = 0x2b;
+    }
+    thread.along_length = 0;
+    if (jumped_call && (said & kReportAlong) != 0) {
+      thread.along_address = area.along_address;
+      thread.along_length = area.along_length;
+    }
     if (thread.along_length > Area::kAlongSize) thread.along_length = 0;
+    if (thread.mode == Mode::kFrame) thread.frame = area.frame;
+    if (report == Report::kFault) thread.fault = area.fault;
     const bool frame = thread.mode == Mode::kFrame && plausible_frame(thread.slot.address(), thread.frame);
     if (thread.report > Report::kBroken || !(frame || thread.mode == Mode::kJump))
       thread.report = Report::kBroken;

@@ -84,8 +84,8 @@ void futex_wake(uint32_t& word, uint64_t scope) {
 }
 
 // Reports to the sentry and waits for its answer.
-void hand_over(Area& area, Report report) {
-  area.report = static_cast<uint32_t>(report);
+void hand_over(Area& area, Report report, uint32_t flags = 0) {
+  area.report = static_cast<uint32_t>(report) | flags;
   area.interrupted = 0;
   const uint32_t mine = area.reported + 1;
   store(area.reported, mine);
@@ -288,9 +288,21 @@ bool answer(Area& area) {
   return true;
 }
 
+// What the sentry needs to know of most calls, in one cache line.
+void tell_call(Area& area) {
+  const Registers& registers = area.registers;
+  area.number = static_cast<uint32_t>(registers.rax);
+  area.arguments[0] = registers.rdi;
+  area.arguments[1] = registers.rsi;
+  area.arguments[2] = registers.rdx;
+  area.arguments[3] = registers.r10;
+  area.arguments[4] = registers.r8;
+  area.arguments[5] = registers.r9;
+}
+
 // What a call reads travels with it: paths and small buffers. Never a futex's word, which must be looked at
-// once its waiter is queued.
-void bring_along(Area& area) {
+// once its waiter is queued. Answers with the report's flag.
+uint32_t bring_along(Area& area) {
   constexpr uint64_t kPath = 256, kPageSize = 4096;
   const Registers& registers = area.registers;
   uint64_t address = 0, length = kPath;
@@ -327,10 +339,10 @@ void bring_along(Area& area) {
     case 44:  // sendto
       address = registers.rsi;
       length = registers.rdx;
-      if (length > Area::kAlongSize) return;
+      if (length > Area::kAlongSize) return 0;
       break;
     default:
-      return;
+      return 0;
   }
   // A path may end where its page does.
   const uint64_t room = kPageSize - address % kPageSize;
@@ -339,6 +351,7 @@ void bring_along(Area& area) {
   const uint64_t left = shim_copy(place, reinterpret_cast<const void*>(address), length);
   area.along_address = address;
   area.along_length = length - left;
+  return kReportAlong;
 }
 
 // Into guest code, once the sentry says so, by a frame unless it can be left by a jump.
@@ -396,7 +409,6 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
   take_registers(area, state);
   area.registers.gs_base = guest_gs(area);
   area.frame = reinterpret_cast<uint64_t>(raw_context);
-  area.mode = static_cast<uint32_t>(Mode::kFrame);
   Report report = Report::kFault;
   area.fault = {info.signo, info.code, info.address, state.trapno, state.err};
   if (inside) {
@@ -420,7 +432,6 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
 }
 
 void shim_jump(Area* area) {
-  area->along_length = 0;
   if (area->stepping != 0) {
     area->stepping = 0;
     area->registers.eflags |= kTrapFlag;
@@ -431,9 +442,9 @@ void shim_jump(Area* area) {
     area->registers.orig_rax = area->registers.rax;
     area->registers.fs_base = read_fs();
     area->registers.gs_base = 0;
-    area->mode = static_cast<uint32_t>(Mode::kJump);
-    bring_along(*area);
-    hand_over(*area, Report::kCall);
+    const uint32_t whole = (area->registers.eflags & kTrapFlag) != 0 ? kReportWhole : 0;
+    tell_call(*area);
+    hand_over(*area, Report::kCall, kReportJump | whole | bring_along(*area));
     go_back(*area);
   }
   shim_leave(area);
@@ -442,8 +453,7 @@ void shim_jump(Area* area) {
 void shim_jump_interrupted(Area* area) {
   area->registers.fs_base = read_fs();
   area->registers.gs_base = 0;
-  area->mode = static_cast<uint32_t>(Mode::kJump);
-  hand_over(*area, Report::kInterrupted);
+  hand_over(*area, Report::kInterrupted, kReportJump);
   go_back(*area);
 }
 
