@@ -1,15 +1,16 @@
 // Delivering signals: default actions, and frames on the guest's stack exactly as arch/x86/kernel/signal_64.c
 // lays them out.
-#include <cpuid.h>
 #include <sys/syscall.h>
 
 #include <cstddef>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/trace.h"
+#include "sentry/platform/vector_state.h"
 
 namespace sentry::kernel {
 namespace {
@@ -19,52 +20,12 @@ constexpr uint64_t kUserFlags =
     0xdd5 | 0x40000;  // what a frame may set: status flags, TF, DF, AC (FIX_EFLAGS less RF)
 constexpr uint64_t kTrapFlag = 0x100, kDirectionFlag = 0x400, kResumeFlag = 0x10000;
 
-// struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h.
-struct SigContext {
-  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
-  uint16_t cs, gs, fs, ss;
-  uint64_t err, trapno, oldmask, cr2, fpstate;
-  uint64_t reserved[8];
-};
-static_assert(sizeof(SigContext) == 256);
-
-struct UserContext {
-  uint64_t flags, link;
-  uint64_t stack_base;
-  int32_t stack_flags, stack_padding;
-  uint64_t stack_size;
-  SigContext context;
-  uint64_t mask;
-};
-static_assert(sizeof(UserContext) == 304);
-
 struct SignalFrame {
   uint64_t return_address;
-  UserContext user;
+  abi::UserContext user;
   SignalInfo info;
 };
 static_assert(sizeof(SignalFrame) == 8 + 304 + 128);
-
-constexpr uint64_t kUcFpXstate = 1, kUcSigcontextSs = 2, kUcStrictRestoreSs = 4;
-
-// What the kernel writes into the XSAVE area's software-reserved bytes (struct _fpx_sw_bytes at 464).
-struct FpSoftware {
-  uint32_t magic1, extended_size;
-  uint64_t features;
-  uint32_t state_size;
-  uint32_t padding[7];
-};
-static_assert(sizeof(FpSoftware) == 48);
-constexpr size_t kFpSoftwareAt = 464;
-constexpr size_t kXsaveHeaderAt = 512;   // XSTATE_BV is its first word
-constexpr uint64_t kLegacyFeatures = 3;  // x87 and SSE
-constexpr uint32_t kMagic1 = 0x46505853, kMagic2 = 0x46505845;
-
-uint64_t enabled_features() {
-  uint32_t low = 0, high = 0;
-  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return uint64_t{high} << 32 | low;
-}
 
 uint64_t trap_number(int signo, int code) {
   constexpr uint64_t kGeneralProtection = 13;
@@ -105,7 +66,7 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
     nested = on_stack(alt_stack, registers.rsp);
     if (!nested) stack = alt_stack.base + alt_stack.size;
   }
-  const uint64_t fp_place = (stack - fp_size - sizeof kMagic2) & ~uint64_t{63};
+  const uint64_t fp_place = (stack - fp_size - platform::kFrameEnd) & ~uint64_t{63};
   const uint64_t frame_place = ((fp_place - sizeof(SignalFrame)) & ~uint64_t{15}) - 8;
   // A handler on the alternate stack that would overrun it dies instead (the kernel's check).
   if (((action.flags & SA_ONSTACK) != 0) && (alt_stack.flags & SS_DISABLE) == 0 &&
@@ -113,35 +74,25 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
       (nested || stack == alt_stack.base + alt_stack.size))
     return false;
 
-  std::vector<std::byte> fp(fp_size + sizeof kMagic2);
+  std::vector<std::byte> fp(fp_size + platform::kFrameEnd);
   context->read_fpstate(std::span(fp).first(fp_size));
-  FpSoftware software{};
-  software.magic1 = kMagic1;
-  software.extended_size = static_cast<uint32_t>(fp_size + sizeof kMagic2);
-  software.features = enabled_features();
-  software.state_size = static_cast<uint32_t>(fp_size);
-  std::memcpy(&fp[kFpSoftwareAt], &software, sizeof software);
   // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the
   // same).
   uint64_t in_use = 0;
-  std::memcpy(&in_use, &fp[kXsaveHeaderAt], sizeof in_use);
-  in_use |= kLegacyFeatures;
-  std::memcpy(&fp[kXsaveHeaderAt], &in_use, sizeof in_use);
-  std::memcpy(&fp[fp_size], &kMagic2, sizeof kMagic2);
+  std::memcpy(&in_use, &fp[abi::kXsaveHeaderAt], sizeof in_use);
+  in_use |= abi::kLegacyFeatures;
+  std::memcpy(&fp[abi::kXsaveHeaderAt], &in_use, sizeof in_use);
+  platform::seal_frame_state(fp);
 
   SignalFrame frame;
   std::memset(&frame, 0, sizeof frame);
   frame.return_address = action.restorer;
-  frame.user.flags = kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs;
+  frame.user.flags = abi::kContextFlags;
   frame.user.stack_base = alt_stack.base;
   frame.user.stack_size = alt_stack.size;
   frame.user.stack_flags = alt_stack.flags;
-  SigContext& saved = frame.user.context;
-  saved.r8 = registers.r8, saved.r9 = registers.r9, saved.r10 = registers.r10, saved.r11 = registers.r11;
-  saved.r12 = registers.r12, saved.r13 = registers.r13, saved.r14 = registers.r14, saved.r15 = registers.r15;
-  saved.rdi = registers.rdi, saved.rsi = registers.rsi, saved.rbp = registers.rbp, saved.rbx = registers.rbx;
-  saved.rdx = registers.rdx, saved.rax = registers.rax, saved.rcx = registers.rcx, saved.rsp = registers.rsp;
-  saved.rip = registers.rip, saved.eflags = registers.eflags;
+  abi::SignalContext& saved = frame.user.context;
+  abi::copy_registers(registers, saved);
   saved.cs = static_cast<uint16_t>(registers.cs), saved.ss = static_cast<uint16_t>(registers.ss);
   saved.oldmask = old_mask.bits();
   saved.trapno = trap_number(info.si_signo, info.si_code);
@@ -167,8 +118,8 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   registers.rsi = frame_place + offsetof(SignalFrame, info);
   registers.rdx = frame_place + offsetof(SignalFrame, user);
   registers.rax = 0;
-  registers.cs = 0x33;
-  registers.ss = 0x2b;
+  registers.cs = abi::kUserCode;
+  registers.ss = abi::kUserData;
   registers.eflags &= ~(kDirectionFlag | kTrapFlag | kResumeFlag);
   if ((alt_stack.flags & static_cast<int>(0x80000000u)) != 0) alt_stack = AltStack{};  // SS_AUTODISARM
   return true;
@@ -178,15 +129,12 @@ bool restore_frame(Task& task) {
   const uint64_t place = task.registers().rsp - 8;
   SignalFrame frame;
   if (!task.memory().read(place, &frame, offsetof(SignalFrame, info)).ok()) return false;
-  const SigContext& saved = frame.user.context;
+  const abi::SignalContext& saved = frame.user.context;
   platform::Registers& registers = task.registers();
   if (saved.rip >= 1ull << 47 || saved.rsp >= 1ull << 47) return false;  // what the CPU could not return to
-  registers.r8 = saved.r8, registers.r9 = saved.r9, registers.r10 = saved.r10, registers.r11 = saved.r11;
-  registers.r12 = saved.r12, registers.r13 = saved.r13, registers.r14 = saved.r14, registers.r15 = saved.r15;
-  registers.rdi = saved.rdi, registers.rsi = saved.rsi, registers.rbp = saved.rbp, registers.rbx = saved.rbx;
-  registers.rdx = saved.rdx, registers.rax = saved.rax, registers.rcx = saved.rcx, registers.rsp = saved.rsp;
-  registers.rip = saved.rip;
-  registers.eflags = (registers.eflags & ~kUserFlags) | (saved.eflags & kUserFlags);
+  const uint64_t flags = registers.eflags;
+  abi::copy_registers(saved, registers);
+  registers.eflags = (flags & ~kUserFlags) | (saved.eflags & kUserFlags);
   registers.orig_rax = ~uint64_t{0};
   task.set_mask(SignalSet(frame.user.mask));
   if ((frame.user.stack_flags & SS_DISABLE) != 0) {
@@ -199,16 +147,16 @@ bool restore_frame(Task& task) {
     return true;
   }
   std::vector<std::byte> fp(task.kernel.platform.fpstate_size());
-  if (!task.memory().read(saved.fpstate, fp.data(), kXsaveHeaderAt).ok()) return false;
-  FpSoftware software;
-  std::memcpy(&software, &fp[kFpSoftwareAt], sizeof software);
-  if (software.magic1 == kMagic1 && software.state_size == fp.size()) {
+  if (!task.memory().read(saved.fpstate, fp.data(), abi::kXsaveHeaderAt).ok()) return false;
+  abi::FrameSoftware software;
+  std::memcpy(&software, &fp[abi::kSoftwareAt], sizeof software);
+  if (software.magic1 == abi::kFrameMagic1 && software.state_size == fp.size()) {
     if (!task.memory().read(saved.fpstate, fp.data(), fp.size()).ok()) return false;
   } else {
     // Only the legacy area is there: x87 and SSE.
-    std::memcpy(&fp[kXsaveHeaderAt], &kLegacyFeatures, sizeof kLegacyFeatures);
+    std::memcpy(&fp[abi::kXsaveHeaderAt], &abi::kLegacyFeatures, sizeof abi::kLegacyFeatures);
   }
-  std::memset(&fp[kFpSoftwareAt], 0, sizeof software);
+  std::memset(&fp[abi::kSoftwareAt], 0, sizeof software);
   return task.context->write_fpstate(fp).ok();
 }
 

@@ -1,6 +1,5 @@
 #include "sentry/platform/ptrace/ptrace_platform.h"
 
-#include <cpuid.h>
 #include <elf.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -17,22 +16,10 @@
 #include "sentry/base/log.h"
 #include "sentry/platform/ptrace/stub.h"
 #include "sentry/platform/ptrace/tracee.h"
+#include "sentry/platform/stub_process.h"
+#include "sentry/platform/vector_state.h"
 
 namespace sentry::platform::ptrace {
-namespace {
-
-constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
-constexpr uint64_t kThreadFlags =
-    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-
-// Size of XSAVE's standard format with what the host has enabled: CPUID leaf 0xd, ebx.
-size_t xsave_size() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) != 0 && b != 0) return b;
-  return 512 + 64;  // FXSAVE with an empty header
-}
-
-}  // namespace
 
 class PtraceContext final : public Context {
  public:
@@ -104,14 +91,9 @@ class PtraceAddressSpace final : public AddressSpace {
 
 // ---- contexts
 
-// The host lets nobody read the clock of another process's thread, only that of the process: its threads are
-// taken to have had equal shares.
 Nanoseconds PtraceContext::cpu_time() const {
   if (space_ == nullptr || dead_) return 0;
-  // CPUCLOCK_SCHED of a process: include/linux/posix-timers.h.
-  const Nanoseconds all =
-      read_clock(static_cast<clockid_t>((~static_cast<unsigned>(space_->process_) << 3) | 2));
-  return all / static_cast<Nanoseconds>(space_->contexts_.size());
+  return share_of_cpu_time(space_->process_, space_->contexts_.size());
 }
 
 PtraceContext::PtraceContext(PtracePlatform& platform, PtraceAddressSpace& space, pid_t tid)
@@ -199,11 +181,7 @@ Result<> PtraceContext::write_fpstate(std::span<const std::byte> state) {
 
 void PtraceContext::reset_fpstate() {
   std::vector<std::byte> state(platform_.fpstate_size());
-  // XSTATE_BV 0 is every component in its initial state; fcw and mxcsr stand in the legacy area all the same.
-  constexpr uint16_t kControlWord = 0x37f;
-  constexpr uint32_t kMxcsr = 0x1f80;
-  std::memcpy(&state[0], &kControlWord, sizeof kControlWord);
-  std::memcpy(&state[24], &kMxcsr, sizeof kMxcsr);
+  set_initial_state(state);
   (void)write_fpstate(state);
 }
 
@@ -277,17 +255,8 @@ Result<std::unique_ptr<Context>> PtraceAddressSpace::add_context(Context& caller
 
 // ---- the platform
 
-PtracePlatform::PtracePlatform() : zygote_(start_zygote()), fpstate_size_(xsave_size()) {
-  // SIGCHLD says that a tracee stopped. It is blocked except while the loop sleeps.
-  struct sigaction action {};
-  action.sa_handler = [](int) {};
-  ::sigaction(SIGCHLD, &action, nullptr);
-  sigset_t child;
-  sigemptyset(&child);
-  sigaddset(&child, SIGCHLD);
-  ::sigprocmask(SIG_BLOCK, &child, &sleep_mask_);
-  sigdelset(&sleep_mask_, SIGCHLD);
-}
+PtracePlatform::PtracePlatform()
+    : zygote_(start_zygote()), fpstate_size_(vector_state_size()), sleep_mask_(hear_of_stubs()) {}
 
 PtracePlatform::~PtracePlatform() { ::kill(zygote_, SIGKILL); }
 

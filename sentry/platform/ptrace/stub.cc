@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,31 +15,16 @@
 
 #include "sentry/base/log.h"
 #include "sentry/platform/ptrace/tracee.h"
+#include "sentry/platform/stub_process.h"
 
 namespace sentry::platform::ptrace {
 namespace {
 
-// End of user addresses with four-level paging (and of what the host maps unasked with five).
-constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
-
 // Runs in the child, on a copy of the sentry's stack. Never returns; the parent takes its memory away.
 [[noreturn]] void become_zygote(pid_t parent, int go) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
+  if (!forget_the_sentry(parent)) ::_exit(1);
   char traced = 0;
   if (::read(go, &traced, 1) != 1) ::_exit(4);
-    // The host would write to the sentry's rseq area, which is about to go.
-#if defined(RSEQ_SIG)
-  if (__rseq_size != 0) {
-    char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
-    constexpr long kRegisteredSize = 32;  // struct rseq's first version, which is what glibc 2.36 registers
-    ::syscall(SYS_rseq, area, kRegisteredSize, 1 /* RSEQ_FLAG_UNREGISTER */, RSEQ_SIG);
-  }
-#endif
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (int signo = 1; signo < NSIG; ++signo) ::signal(signo, SIG_DFL);
   void* page = ::mmap(reinterpret_cast<void*>(kStubPage), kPageSize, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (page != reinterpret_cast<void*>(kStubPage)) ::_exit(2);
@@ -55,9 +39,6 @@ constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 }  // namespace
 
 Surface surface() {
-  constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
-  constexpr uint64_t kThreadFlags =
-      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
   Surface list{.program = "stub (ptrace)", .calls = {}, .otherwise = Surface::Otherwise::kTrap};
   list.calls = {
       HOST_CALL(mmap, "maps guest memory, by the sentry's order"),
@@ -77,8 +58,7 @@ pid_t start_zygote() {
   int go[2];
   BULKHEAD_CHECK(::pipe2(go, O_CLOEXEC) == 0, "no pipe for the first stub: {}", std::strerror(errno));
   const pid_t sentry = ::getpid();
-  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
-  BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
+  const pid_t child = fork_stub();
   if (child == 0) become_zygote(sentry, go[0]);
   constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                                      PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;

@@ -9,14 +9,11 @@
 #include <cstring>
 
 #include "sentry/base/log.h"
+#include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/frame.h"
 
 namespace sentry::platform::trap {
 namespace {
-
-constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
-constexpr uint64_t kThreadFlags =
-    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
 // Does the stub's filter ask us before it lets this one through?
 bool notifies(const Operation& operation) {

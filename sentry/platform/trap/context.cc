@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
+#include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/address_space.h"
 #include "sentry/platform/trap/frame.h"
+#include "sentry/platform/vector_state.h"
 
 namespace sentry::platform::trap {
 namespace {
@@ -13,14 +16,6 @@ namespace {
 // What the guest may have set of its flags when it goes on: the rest is the CPU's and the host's.
 constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
-
-// XSTATE_BV 0 is every component in its initial state; fcw and mxcsr stand in the legacy area all the same.
-void set_initial(std::span<std::byte> state) {
-  constexpr uint16_t kControlWord = 0x37f;
-  constexpr uint32_t kMxcsr = 0x1f80;
-  std::memcpy(&state[0], &kControlWord, sizeof kControlWord);
-  std::memcpy(&state[24], &kMxcsr, sizeof kMxcsr);
-}
 
 }  // namespace
 
@@ -129,8 +124,8 @@ void TrapContext::complete(Registers& registers) {
   // What the call has been judged by stays.
   const Registers known = registers, call = thread.registers;
   registers = thread.area->registers;
-  registers.cs = 0x33;
-  registers.ss = 0x2b;
+  registers.cs = abi::kUserCode;
+  registers.ss = abi::kUserData;
   thread.registers = registers;
   for (const auto member : {&Registers::rax, &Registers::orig_rax, &Registers::rdi, &Registers::rsi,
                             &Registers::rdx, &Registers::r10, &Registers::r8, &Registers::r9}) {
@@ -168,11 +163,7 @@ void TrapContext::interrupt() {
 Nanoseconds TrapContext::cpu_time() const {
   const Thread& thread = *thread_;
   if (thread.space == nullptr || thread.state == Thread::State::kDead) return 0;
-  // The host lets nobody read the clock of another process's thread, only that of the process (CPUCLOCK_SCHED
-  // of it, include/linux/posix-timers.h): its threads are taken to have had equal shares.
-  const Nanoseconds all =
-      read_clock(static_cast<clockid_t>((~static_cast<unsigned>(thread.process) << 3) | 2));
-  return all / static_cast<Nanoseconds>(thread.space->threads_.size());
+  return share_of_cpu_time(thread.process, thread.space->threads_.size());
 }
 
 void TrapContext::read_fpstate(std::span<std::byte> state) {
@@ -186,7 +177,7 @@ void TrapContext::read_fpstate(std::span<std::byte> state) {
     if (place != nullptr)
       std::memcpy(state.data(), place, state.size());
     else
-      set_initial(state);
+      set_initial_state(state);
     return;
   }
   if (!thread.space->drain(thread)) return;
@@ -200,15 +191,10 @@ Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
   Thread& thread = *thread_;
   const Reservation reserved(thread_);
   if (thread.state != Thread::State::kStopped || thread.space == nullptr) return {};
-  if (!valid_state(state, platform_.enabled_features())) return Errno(EINVAL);
+  if (!valid_state(state)) return Errno(EINVAL);
   if (thread.mode == Mode::kFrame) {
     std::byte* const place = frame_state(*thread.area, thread.slot.address(), thread.frame, state.size());
-    // The host's own words in the middle stay.
-    constexpr size_t kSoftwareAt = 464, kHeaderAt = 512;
-    if (place != nullptr) {
-      std::memcpy(place, state.data(), kSoftwareAt);
-      std::memcpy(place + kHeaderAt, state.data() + kHeaderAt, state.size() - kHeaderAt);
-    }
+    if (place != nullptr) copy_vector_state(state, place);
     return {};
   }
   if (!thread.space->drain(thread)) return {};
@@ -224,7 +210,7 @@ void TrapContext::reset_fpstate() {
       frame_state(*thread.area, thread.slot.address(), thread.frame, platform_.fpstate_size()) == nullptr)
     return;
   std::vector<std::byte> state(platform_.fpstate_size());
-  set_initial(state);
+  set_initial_state(state);
   (void)write_fpstate(state);
 }
 

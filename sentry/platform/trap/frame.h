@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "sentry/platform/trap/area.h"
 
@@ -28,8 +27,5 @@ std::byte* frame_state(Area& area, uint64_t address, uint64_t frame, size_t size
 // Copies vector state from one frame to another; leaves that of a new program where the first has none.
 void copy_state(Area& from, uint64_t from_address, uint64_t from_frame, Area& to, uint64_t to_address,
                 uint64_t to_frame, size_t size);
-
-// What XRSTOR would take: no component or control bit that the CPU refuses.
-bool valid_state(std::span<const std::byte> state, uint64_t enabled_features);
 
 }  // namespace sentry::platform::trap

@@ -7,7 +7,6 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include <cstring>
 
 #include "sentry/base/log.h"
+#include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/filter.h"
 #include "sentry/platform/trap/vdso.h"
 
@@ -25,8 +25,6 @@ extern "C" const std::byte bulkhead_shim_image[], bulkhead_shim_image_end[];
 namespace sentry::platform::trap {
 namespace {
 
-// End of user addresses with four-level paging (and of what the host maps unasked with five).
-constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 constexpr uint64_t kSaRestorer = 0x04000000;
 
 // How the child tells why it could not get ready: statuses of _exit(2).
@@ -61,18 +59,8 @@ void install_handlers() {
 
 // Runs in the child, on a copy of the sentry's stack. Leaves for the shim, and never returns.
 [[noreturn]] void become_zygote(const ZygoteSpec& spec, pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) give_up(Step::kOrphan);
+  if (!forget_the_sentry(parent)) give_up(Step::kOrphan);
   ::prctl(PR_SET_DUMPABLE, 0);
-#if defined(RSEQ_SIG)
-  // The host would write to the sentry's rseq area, which is about to go.
-  if (__rseq_size != 0) {
-    char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
-    constexpr long kRegisteredSize = 32;  // struct rseq's first version, which is what glibc 2.36 registers
-    ::syscall(SYS_rseq, area, kRegisteredSize, 1 /* RSEQ_FLAG_UNREGISTER */, RSEQ_SIG);
-  }
-#endif
-  for (int signo = 1; signo < NSIG; ++signo) ::signal(signo, SIG_DFL);
   // What lies there can only be the sentry's stack and vDSO: the child needs neither any more once it is in
   // the shim. They are in the way of nothing but the guest's range, which the shim clears.
   const auto image = shim_image();
@@ -90,9 +78,6 @@ void install_handlers() {
   stack.ss_size = Area::kAltStackSize;
   if (::sigaltstack(&stack, nullptr) != 0) give_up(Step::kStack);
   install_handlers();
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
 
   if (spec.with_vdso && !move_vdso(kVdso + kVdsoRoom / 2)) give_up(Step::kVdso);
 
@@ -149,13 +134,6 @@ const char* describe(int status) {
   return "for an unknown reason";
 }
 
-// The host lacks something: no fault of ours.
-[[noreturn]] void refuse(const char* why) {
-  constexpr int kUnavailable = 69;  // EX_UNAVAILABLE, sysexits.h
-  log("{}", why);
-  ::_exit(kUnavailable);
-}
-
 }  // namespace
 
 std::span<const std::byte> shim_image() {
@@ -176,8 +154,7 @@ Zygote start_zygote(const ZygoteSpec& spec) {
   if ((::getauxval(AT_HWCAP2) & kFsgsbase) == 0 || !__builtin_cpu_supports("bmi2"))
     refuse("the trap platform needs FSGSBASE (Linux 5.9) and BMI2 of the processor: use --platform=ptrace");
   const pid_t sentry = ::getpid();
-  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
-  BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
+  const pid_t child = fork_stub();
   if (child == 0) become_zygote(spec, sentry);
   // It has either come to wait in its shim, or has ended.
   uint32_t* const reported = &spec.area->reported;

@@ -1,6 +1,5 @@
 #include "sentry/platform/trap/trap_platform.h"
 
-#include <cpuid.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -18,11 +17,14 @@
 #include <climits>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
+#include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/address_space.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/trap/stub.h"
 #include "sentry/platform/trap/vdso.h"
+#include "sentry/platform/vector_state.h"
 
 namespace sentry::platform::trap {
 namespace {
@@ -39,19 +41,6 @@ constexpr Nanoseconds kLongestLinger = 30'000;
 // No PAUSE in between: in a virtual machine it may leave to the hypervisor, which costs more than the answer.
 constexpr uint32_t kSpins = 4000;
 
-// Size of XSAVE's standard format with what the host has enabled: CPUID leaf 0xd, ebx.
-size_t xsave_size() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) != 0 && b != 0) return b;
-  return 512 + 64;  // FXSAVE with an empty header
-}
-
-uint64_t read_features() {
-  uint32_t low = 0, high = 0;
-  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return uint64_t{high} << 32 | low;
-}
-
 unsigned processors() {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
@@ -66,8 +55,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
     : loop_(loop),
       areas_(::memfd_create("areas", MFD_CLOEXEC)),
       notice_(::memfd_create("notice", MFD_CLOEXEC)),
-      fpstate_size_(xsave_size()),
-      enabled_features_(read_features()),
+      fpstate_size_(vector_state_size()),
       patience_(loop, [this] { lose_patience(); }) {
   BULKHEAD_CHECK(fpstate_size_ < Area::kAltStackSize / 4, "vector state of {} bytes", fpstate_size_);
   BULKHEAD_CHECK(areas_ && ::ftruncate(areas_.get(), static_cast<off_t>(kSlots * kAreaSize)) == 0,
@@ -113,15 +101,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   BULKHEAD_CHECK(watch.ok(), "watching the stubs' notifications: error {}", watch.error().value());
   listener_watch_ = std::move(*watch);
 
-  // SIGCHLD says that a stub has ended. It is blocked except while the loop sleeps.
-  struct sigaction action {};
-  action.sa_handler = [](int) {};
-  ::sigaction(SIGCHLD, &action, nullptr);
-  sigset_t child;
-  sigemptyset(&child);
-  sigaddset(&child, SIGCHLD);
-  ::sigprocmask(SIG_BLOCK, &child, &sleep_mask_);
-  sigdelset(&sleep_mask_, SIGCHLD);
+  sleep_mask_ = hear_of_stubs();
 }
 
 TrapPlatform::~TrapPlatform() = default;
@@ -214,8 +194,8 @@ void TrapPlatform::took(Thread& thread) {
       registers.r10 = area.arguments[3], registers.r8 = area.arguments[4], registers.r9 = area.arguments[5];
     } else {
       registers = area.registers;
-      registers.cs = 0x33;
-      registers.ss = 0x2b;
+      registers.cs = abi::kUserCode;
+      registers.ss = abi::kUserData;
     }
     thread.along_length = 0;
     if (jumped_call && (said & kReportAlong) != 0) {

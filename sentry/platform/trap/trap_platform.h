@@ -41,8 +41,6 @@ class TrapPlatform final : public Platform {
   friend class TrapAddressSpace;
   friend class TrapContext;
 
-  uint64_t enabled_features() const { return enabled_features_; }
-
   // Areas.
   std::optional<AreaSlot> take_slot(uint32_t place);
   void free_areas(const std::vector<AreaSlot>& slots);
@@ -125,7 +123,6 @@ class TrapPlatform final : public Platform {
   Notice* told_ = nullptr;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;
-  uint64_t enabled_features_;
   sigset_t sleep_mask_;
   unsigned spins_ = 0;
   unsigned straight_ = 0;  // reports that came without the event loop in between

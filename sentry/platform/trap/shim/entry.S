@@ -1,4 +1,6 @@
 // The shim's entries and exits, and every host call that it issues.
+#include <asm/unistd.h>
+
 #include "sentry/platform/trap/shim/numbers.h"
 
   .section .header, "a"
@@ -21,13 +23,13 @@ shim_signal_entry:
   mov %rdx, %rbx
   call shim_signal
   mov %rbx, %rsp
-  mov $15, %eax
+  mov $__NR_rt_sigreturn, %eax
   syscall
   ud2
 
   .globl shim_restorer
 shim_restorer:
-  mov $15, %eax
+  mov $__NR_rt_sigreturn, %eax
   syscall
   ud2
 
@@ -35,7 +37,7 @@ shim_restorer:
   .globl shim_sigreturn
 shim_sigreturn:
   mov %rdi, %rsp
-  mov $15, %eax
+  mov $__NR_rt_sigreturn, %eax
   syscall
   ud2
 
@@ -155,6 +157,17 @@ shim_copy_end:
   mov %rcx, %rax
   ret
 
+// clone(2) with the flags in rdi and the stack in rsi: no tid is stored, no TLS set. Goes on behind it in both.
+.macro clone_call
+  xor %edx, %edx
+  xor %r10d, %r10d
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  mov $__NR_clone, %eax
+  syscall
+  test %rax, %rax
+.endm
+
 // long shim_fork(flags, area, descriptor, offset): the parent's result of clone(2). The child has no stack until it has
 // mapped its own area over the parent's.
   .globl shim_fork
@@ -167,13 +180,7 @@ shim_fork:
   mov %rdx, %r13
   mov %rcx, %r14
   xor %esi, %esi
-  xor %edx, %edx
-  xor %r10d, %r10d
-  xor %r8d, %r8d
-  xor %r9d, %r9d
-  mov $56, %eax
-  syscall
-  test %rax, %rax
+  clone_call
   jz 1f
   pop %r14
   pop %r13
@@ -187,7 +194,7 @@ shim_fork:
   mov $0x11, %r10d
   mov %r13, %r8
   mov %r14, %r9
-  mov $9, %eax
+  mov $__NR_mmap, %eax
   syscall
   cmp %r12, %rax
   jne 2f
@@ -206,13 +213,7 @@ shim_thread:
   mov %rsi, %r12
   mov %rdx, %r13
   lea KSTACK_TOP(%r12), %rsi
-  xor %edx, %edx
-  xor %r10d, %r10d
-  xor %r8d, %r8d
-  xor %r9d, %r9d
-  mov $56, %eax
-  syscall
-  test %rax, %rax
+  clone_call
   jz 1f
   pop %r13
   pop %r12

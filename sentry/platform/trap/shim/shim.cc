@@ -2,10 +2,15 @@
 // takes a guest thread's state to the sentry and back, and issues the host calls that change the stub, by the
 // sentry's order. Nothing that it does protects anybody: guest code can jump anywhere into it. The stub's
 // filter and the sentry do.
+#include <asm/unistd.h>
+
+#include "sentry/abi/signal_frame.h"
 #include "sentry/platform/trap/area.h"
 #include "sentry/platform/trap/shim/numbers.h"
 
 using namespace sentry::platform;
+using sentry::abi::SignalContext;
+using sentry::abi::UserContext;
 using namespace sentry::platform::trap;
 
 static_assert(AREA_INTERRUPTED == offsetof(Area, interrupted) && AREA_REGISTERS == offsetof(Area, registers));
@@ -36,27 +41,12 @@ void shim_signal(int signo, const void* info, void* context);
 namespace {
 
 constexpr int64_t kInterrupted = -4;  // EINTR
-constexpr long kFutex = 202, kExit = 60;
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
 constexpr int kSigtrap = 5;
 constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint32_t kArchX86_64 = 0xc000003e;
 
-// struct sigcontext and struct ucontext, arch/x86/include/uapi/asm.
-struct SigContext {
-  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
-  uint16_t cs, gs, fs, ss;
-  uint64_t err, trapno, oldmask, cr2, fpstate;
-  uint64_t reserved[8];
-};
-struct UContext {
-  uint64_t flags, link, stack_base;
-  int32_t stack_flags, padding;
-  uint64_t stack_size;
-  SigContext context;
-  uint64_t mask;
-};
 // siginfo_t of SIGSYS and of faults.
 struct SigInfo {
   int32_t signo, error, code, padding;
@@ -77,10 +67,10 @@ long call(long number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t 
   return shim_call(static_cast<uint64_t>(number), arguments);
 }
 void futex_wait(uint32_t& word, uint32_t value, uint64_t scope) {
-  call(kFutex, reinterpret_cast<uint64_t>(&word), kFutexWait | scope, value);
+  call(__NR_futex, reinterpret_cast<uint64_t>(&word), kFutexWait | scope, value);
 }
 void futex_wake(uint32_t& word, uint64_t scope) {
-  call(kFutex, reinterpret_cast<uint64_t>(&word), kFutexWake | scope, 0x7fffffff);
+  call(__NR_futex, reinterpret_cast<uint64_t>(&word), kFutexWake | scope, 0x7fffffff);
 }
 
 // Reports to the sentry and waits for its answer.
@@ -182,7 +172,7 @@ void serve(Area& area) {
   for (;;) {
     const auto command = static_cast<Command>(area.command);
     if (command == Command::kExit) {
-      for (;;) call(kExit, 0);
+      for (;;) call(__NR_exit, 0);
     }
     const bool done = operate(area);
     if (command == Command::kResume && done) {
@@ -232,23 +222,16 @@ void put_bases(const Area& area) {
   if (gs != read_gs()) asm volatile("wrgsbase %0" : : "r"(gs));
 }
 
-void take_registers(Area& area, const SigContext& from) {
+void take_registers(Area& area, const SignalContext& from) {
   Registers& to = area.registers;
-  to.r8 = from.r8, to.r9 = from.r9, to.r10 = from.r10, to.r11 = from.r11;
-  to.r12 = from.r12, to.r13 = from.r13, to.r14 = from.r14, to.r15 = from.r15;
-  to.rdi = from.rdi, to.rsi = from.rsi, to.rbp = from.rbp, to.rbx = from.rbx;
-  to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
-  to.rip = from.rip, to.eflags = from.eflags, to.cs = from.cs, to.ss = from.ss;
+  sentry::abi::copy_registers(from, to);
+  to.cs = from.cs, to.ss = from.ss;
   to.fs_base = read_fs();
 }
 
-void put_registers(const Registers& from, SigContext& to) {
-  to.r8 = from.r8, to.r9 = from.r9, to.r10 = from.r10, to.r11 = from.r11;
-  to.r12 = from.r12, to.r13 = from.r13, to.r14 = from.r14, to.r15 = from.r15;
-  to.rdi = from.rdi, to.rsi = from.rsi, to.rbp = from.rbp, to.rbx = from.rbx;
-  to.rdx = from.rdx, to.rax = from.rax, to.rcx = from.rcx, to.rsp = from.rsp;
-  to.rip = from.rip, to.eflags = from.eflags;
-  to.cs = 0x33, to.ss = 0x2b;
+void put_registers(const Registers& from, SignalContext& to) {
+  sentry::abi::copy_registers(from, to);
+  to.cs = sentry::abi::kUserCode, to.ss = sentry::abi::kUserData;
 }
 
 // Calls that concern nobody else. Whether this was one.
@@ -257,28 +240,28 @@ bool answer(Area& area) {
   const LocalAnswers& local = area.local;
   uint64_t result = 0;
   switch (static_cast<uint32_t>(registers.rax)) {
-    case 39:  // getpid
+    case __NR_getpid:
       result = static_cast<uint64_t>(local.pid);
       break;
-    case 186:  // gettid
+    case __NR_gettid:
       result = static_cast<uint64_t>(local.tid);
       break;
-    case 110:  // getppid
+    case __NR_getppid:
       result = static_cast<uint64_t>(local.parent);
       break;
-    case 102:  // getuid
+    case __NR_getuid:
       result = local.uid;
       break;
-    case 104:  // getgid
+    case __NR_getgid:
       result = local.gid;
       break;
-    case 107:  // geteuid
+    case __NR_geteuid:
       result = local.euid;
       break;
-    case 108:  // getegid
+    case __NR_getegid:
       result = local.egid;
       break;
-    case 228:  // clock_gettime
+    case __NR_clock_gettime:
       if (!read_clock(registers.rdi, registers.rsi)) return false;
       break;
     default:
@@ -307,36 +290,36 @@ uint32_t bring_along(Area& area) {
   const Registers& registers = area.registers;
   uint64_t address = 0, length = kPath;
   switch (static_cast<uint32_t>(registers.rax)) {
-    case 2:   // open
-    case 4:   // stat
-    case 6:   // lstat
-    case 21:  // access
-    case 59:  // execve
-    case 76:  // truncate
-    case 80:  // chdir
-    case 83:  // mkdir
-    case 84:  // rmdir
-    case 85:  // creat
-    case 87:  // unlink
-    case 89:  // readlink
-    case 90:  // chmod
+    case __NR_open:
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_access:
+    case __NR_execve:
+    case __NR_truncate:
+    case __NR_chdir:
+    case __NR_mkdir:
+    case __NR_rmdir:
+    case __NR_creat:
+    case __NR_unlink:
+    case __NR_readlink:
+    case __NR_chmod:
       address = registers.rdi;
       break;
-    case 257:  // openat
-    case 258:  // mkdirat
-    case 262:  // newfstatat
-    case 263:  // unlinkat
-    case 267:  // readlinkat
-    case 268:  // fchmodat
-    case 269:  // faccessat
-    case 332:  // statx
-    case 437:  // openat2
-    case 439:  // faccessat2
+    case __NR_openat:
+    case __NR_mkdirat:
+    case __NR_newfstatat:
+    case __NR_unlinkat:
+    case __NR_readlinkat:
+    case __NR_fchmodat:
+    case __NR_faccessat:
+    case __NR_statx:
+    case __NR_openat2:
+    case __NR_faccessat2:
       address = registers.rsi;
       break;
-    case 1:   // write
-    case 18:  // pwrite64
-    case 44:  // sendto
+    case __NR_write:
+    case __NR_pwrite64:
+    case __NR_sendto:
       address = registers.rsi;
       length = registers.rdx;
       if (length > Area::kAlongSize) return 0;
@@ -361,7 +344,7 @@ uint32_t bring_along(Area& area) {
   if (area.way_back == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
       (area.registers.eflags & kTrapFlag) == 0)
     shim_leave(&area);
-  auto& context = *reinterpret_cast<UContext*>(area.frame_back);
+  auto& context = *reinterpret_cast<UserContext*>(area.frame_back);
   if (area.save_state != 0) {
     area.save_state = 0;
     shim_save_state(context.context.fpstate);
@@ -373,9 +356,9 @@ uint32_t bring_along(Area& area) {
 }  // namespace
 
 void shim_signal(int signo, const void* raw_info, void* raw_context) {
-  auto& context = *static_cast<UContext*>(raw_context);
+  auto& context = *static_cast<UserContext*>(raw_context);
   const auto& info = *static_cast<const SigInfo*>(raw_info);
-  SigContext& state = context.context;
+  SignalContext& state = context.context;
   // The alternate stack lies in the area.
   Area& area = *reinterpret_cast<Area*>(reinterpret_cast<uint64_t>(raw_context) & ~(kAreaSize - 1));
   const bool slow_call = signo == kSigsys && state.rip == reinterpret_cast<uint64_t>(shim_slow_return);
