@@ -83,11 +83,12 @@ const Vma* AddressSpaceMap::find(uint64_t address) const {
   return address < next->second.end ? &next->second : nullptr;
 }
 
-uint64_t AddressSpaceMap::data_bytes() const {
-  uint64_t sum = 0;
-  for (const auto& [start, vma] : vmas_)
-    if (!vma.shared && (vma.prot & PROT_WRITE) != 0 && !vma.grows_down) sum += vma.end - start;
-  return sum;
+// What a VMA adds to the sums that limits are about. Its bytes are counted once it is in the map.
+void AddressSpaceMap::count(uint64_t start, const Vma& vma, int sign) {
+  const uint64_t bytes = (vma.end - start) * static_cast<uint64_t>(static_cast<int64_t>(sign));
+  mapped_bytes_ += bytes;
+  if (!vma.shared && (vma.prot & PROT_WRITE) != 0 && !vma.grows_down) data_bytes_ += bytes;
+  if (vma.locked) locked_bytes_ += bytes;
 }
 
 bool AddressSpaceMap::covered(uint64_t start, uint64_t end) const {
@@ -114,26 +115,12 @@ Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint, uint6
   };
   if (hint != 0 && free_at(page_floor(hint))) return page_floor(hint);
   // Top down, as Linux does.
-  for (const uint64_t top : {std::min(mmap_top_, limit), limit}) {
-    uint64_t ceiling = top;
-    auto next = vmas_.upper_bound(ceiling);
-    // A mapping that spans the top lowers it.
-    if (next != vmas_.begin() && std::prev(next)->second.end > ceiling) {
-      --next;
-      ceiling = next->first;
-    }
-    for (;;) {
-      const bool below = next != vmas_.begin();
-      const uint64_t floor = below ? std::prev(next)->second.end : kGuestStart;
-      const uint64_t gap =
-          next != vmas_.end() && next->second.grows_down && next->first == ceiling ? kStackGap : 0;
-      if (ceiling >= floor && ceiling - floor >= length + gap && ceiling - gap - length >= kGuestStart)
-        return ceiling - gap - length;
-      if (!below) break;
-      --next;
-      ceiling = next->first;
-    }
-  }
+  const auto below_stack = [&](uint64_t ceiling) {
+    const auto above = vmas_.find(ceiling);
+    return above != vmas_.end() && above->second.grows_down ? kStackGap : uint64_t{0};
+  };
+  for (const uint64_t top : {std::min(mmap_top_, limit), limit})
+    if (const auto start = gaps_.highest(length, top, below_stack)) return *start;
   return Errno(ENOMEM);
 }
 
@@ -158,14 +145,16 @@ void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
     detach(next->second);
     if (next->second.file != nullptr && (next->second.prot & PROT_EXEC) != 0)
       lose_trampolines(*next->second.file);
-    mapped_bytes_ -= next->second.end - next->first;
+    count(next->first, next->second, -1);
+    gaps_.give(next->first, next->second.end);
     next = vmas_.erase(next);
   }
 }
 
 void AddressSpaceMap::insert(uint64_t start, Vma vma) {
   ++changes_;
-  mapped_bytes_ += vma.end - start;
+  count(start, vma, 1);
+  gaps_.take(start, vma.end);
   attach(vma);
   auto [here, fresh] = vmas_.emplace(start, std::move(vma));
   BULKHEAD_CHECK(fresh, "a mapping over another at {:#x}", start);
@@ -240,7 +229,7 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   if (mapped_bytes_ + length > limits_.address_space) return Errno(ENOMEM);
   const bool shared = (request.flags & MAP_SHARED) != 0;
   if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull &&
-      data_bytes() + length > limits_.data)
+      data_bytes_ + length > limits_.data)
     return Errno(ENOMEM);
   constexpr uint64_t kLow = uint64_t{1} << 31;
   const bool low = (request.flags & MAP_32BIT) != 0;
@@ -728,16 +717,14 @@ Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
   if (length == 0) return {};
   if (start > kGuestEnd || length > kGuestEnd - start) return Errno(ENOMEM);
   if (!covered(start, start + length)) return Errno(ENOMEM);
-  if (lock) {
-    uint64_t locked = length;
-    for (const auto& [from, vma] : vmas_)
-      if (vma.locked) locked += vma.end - from;
-    if (locked > limits_.memlock) return Errno(ENOMEM);
-  }
+  if (lock && locked_bytes_ + length > limits_.memlock) return Errno(ENOMEM);
   TRY(split_at(start));
   TRY(split_at(start + length));
-  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < start + length; ++vma)
+  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < start + length; ++vma) {
+    count(vma->first, vma->second, -1);
     vma->second.locked = lock;
+    count(vma->first, vma->second, 1);
+  }
   // The host's swap is not a guest's to steer: locked memory is populated and otherwise like any other.
   if (lock) (void)populate(start, start + length);
   return {};
@@ -759,7 +746,9 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
   child->vmas_ = vmas_;
   for (auto& [start, vma] : child->vmas_) child->attach(vma);
+  child->gaps_ = gaps_;
   child->mapped_bytes_ = mapped_bytes_;
+  child->data_bytes_ = data_bytes_;
   child->images_ = images_;
   child->heap_start_ = heap_start_;
   child->heap_end_ = heap_end_;

@@ -12,6 +12,7 @@
 
 #include "sentry/base/result.h"
 #include "sentry/base/wait_queue.h"
+#include "sentry/mm/gap_index.h"
 #include "sentry/mm/guest_pointer.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"
@@ -147,7 +148,6 @@ class AddressSpaceMap {
   const std::map<uint64_t, Vma>& vmas() const { return vmas_; }
   const Vma* find(uint64_t address) const;  // the VMA that holds it, or null
   uint64_t mapped_bytes() const { return mapped_bytes_; }
-  uint64_t data_bytes() const;  // private writable, RLIMIT_DATA's measure
   uint64_t heap_start() const { return heap_start_; }
   uint64_t heap_end() const { return heap_end_; }
 
@@ -187,6 +187,7 @@ class AddressSpaceMap {
   Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
   void forget(uint64_t start, uint64_t end);  // drops VMAs that lie wholly inside
   void insert(uint64_t start, Vma vma);       // and merges with its neighbours
+  void count(uint64_t start, const Vma& vma, int sign);
   void attach(const Vma& vma);
   void detach(const Vma& vma);
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
@@ -215,7 +216,10 @@ class AddressSpaceMap {
   std::vector<Invalidated> invalidated_;  // meanwhile, and to be done in the copy too
   MemoryFile& memory_file_;
   std::map<uint64_t, Vma> vmas_;
+  GapIndex gaps_{kGuestStart, kGuestEnd};
   uint64_t mapped_bytes_ = 0;
+  uint64_t data_bytes_ = 0;    // private and writable: RLIMIT_DATA's measure
+  uint64_t locked_bytes_ = 0;  // RLIMIT_MEMLOCK's
   uint64_t heap_start_ = 0, heap_end_ = 0;
   uint64_t mmap_top_;
   uint64_t refilled_ = 0;  // the page that the last fault mapped: a second fault there is the guest's
