@@ -26,6 +26,8 @@ as_nobody() {
   fi
 }
 
+# What the caller has left open would show in the descriptors' numbers.
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 status=0
 case $mode in
 native | native-rootless)

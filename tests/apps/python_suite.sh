@@ -10,7 +10,8 @@ if [[ ${APP_SIZE:-short} == full ]]; then
   # test.support's own list, without what asks for a display or the network (their resources are off by default).
   mapfile -t modules < <(python3 -m test --list-tests)
 fi
-for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do
+run_module() {
+  local module=$1
   timeout -k 5 "${PYTHON_TIMEOUT:-240}" python3 -m test -w --timeout 200 "$module" >"log.$module" 2>&1 </dev/null
   case $? in
   0) if grep -q -E '^(1 test|All 1 test) skipped|skipped:$' "log.$module"; then echo "$module skipped"; else echo "$module passed"; fi ;;
@@ -22,4 +23,17 @@ for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do
     [[ -z ${PYTHON_LOGS:-} ]] || cp "log.$module" "$PYTHON_LOGS/"
     ;;
   esac
+}
+# Two at once, since many wait more than they compute; each in a directory of its own.
+running=0
+for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do
+  if ((running == 2)); then
+    wait -n
+    running=1
+  fi
+  mkdir "$module"
+  (cd "$module" && run_module "$module" >../"verdict.$module") &
+  running=$((running + 1))
 done
+wait
+for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do cat "verdict.$module"; done
