@@ -1,5 +1,6 @@
-// What a signal handler finds on its stack and rt_sigreturn(2) reads back: arch/x86/include/uapi/asm/sigcontext.h and
-// ucontext.h. For guest handlers' frames and for those of the trap platform's shim, which is compiled without a library.
+// What a signal handler finds on its stack and rt_sigreturn(2) reads back:
+// arch/x86/include/uapi/asm/sigcontext.h and ucontext.h. For guest handlers' frames and for those of the trap
+// platform's shim, which is compiled without a library.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +42,8 @@ void copy_registers(const From& from, To& to) {
   to.rip = from.rip, to.eflags = from.eflags;
 }
 
-// struct _fpx_sw_bytes: what the kernel writes into the bytes of the vector state that XSAVE leaves to software.
+// struct _fpx_sw_bytes: what the kernel writes into the bytes of the vector state that XSAVE leaves to
+// software.
 struct FrameSoftware {
   uint32_t magic1, extended_size;
   uint64_t features;
@@ -53,7 +55,7 @@ inline constexpr uint32_t kFrameMagic1 = 0x46505853, kFrameMagic2 = 0x46505845; 
 
 // The vector state itself, in XSAVE's standard format (Intel's manual, volume 1, 13.4).
 inline constexpr size_t kControlWordAt = 0, kMxcsrAt = 24;
-inline constexpr size_t kSoftwareAt = 464;  // FrameSoftware
+inline constexpr size_t kSoftwareAt = 464;                            // FrameSoftware
 inline constexpr size_t kXsaveHeaderAt = 512, kXsaveHeaderSize = 64;  // XSTATE_BV is its first word
 inline constexpr uint64_t kLegacyFeatures = 3;                        // x87 and SSE
 

@@ -22,7 +22,8 @@ pid_t fork_stub() {
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
   if (child < 0 && errno == EAGAIN)
     refuse(
-        "the host has no process left for the program: this user's limit (ulimit -u, RLIMIT_NPROC) or the cgroup's "
+        "the host has no process left for the program: this user's limit (ulimit -u, RLIMIT_NPROC) or the "
+        "cgroup's "
         "(pids.max) is used up");
   BULKHEAD_CHECK(child >= 0, "cannot fork the first stub: {}", std::strerror(errno));
   return child;

@@ -1,4 +1,5 @@
-// What is the same about stubs on every platform that has them: how they are made, and what the host accounts to them.
+// What is the same about stubs on every platform that has them: how they are made, and what the host accounts
+// to them.
 #pragma once
 
 #include <sched.h>
@@ -19,11 +20,11 @@ inline constexpr uint64_t kThreadFlags =
 // End of user addresses with four-level paging (and of what the host maps unasked with five).
 inline constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 
-// Forks the first stub from the sentry, before that enters its surface: 0 in the child, where forget_the_sentry() comes
-// next. Says why and exits if the host has no more processes for this user.
+// Forks the first stub from the sentry, before that enters its surface: 0 in the child, where
+// forget_the_sentry() comes next. Says why and exits if the host has no more processes for this user.
 pid_t fork_stub();
-// In that child: dies with `sentry`, takes no signal in its way, and leaves nothing that the host would write to.
-// False: the sentry has gone already.
+// In that child: dies with `sentry`, takes no signal in its way, and leaves nothing that the host would write
+// to. False: the sentry has gone already.
 bool forget_the_sentry(pid_t sentry);
 
 // Ends the sentry with a line about what the host lacks: no fault of ours.
@@ -32,8 +33,8 @@ bool forget_the_sentry(pid_t sentry);
 // SIGCHLD says that a stub has ended. It is blocked except while the event loop sleeps: the mask for then.
 sigset_t hear_of_stubs();
 
-// CPU time of one of a process's `threads`. The host lets nobody read the clock of another process's thread, only that
-// of the process: its threads are taken to have had equal shares.
+// CPU time of one of a process's `threads`. The host lets nobody read the clock of another process's thread,
+// only that of the process: its threads are taken to have had equal shares.
 Nanoseconds share_of_cpu_time(pid_t process, size_t threads);
 
 }  // namespace sentry::platform

@@ -17,8 +17,8 @@ void set_initial_state(std::span<std::byte> state);
 bool valid_state(std::span<const std::byte> state);
 // Everything but the bytes that are software's: they say what the memory is, not what the registers held.
 void copy_vector_state(std::span<const std::byte> from, std::byte* to);
-// Makes memory that holds such a state the one that a signal frame points to. `state` has room for the word that ends
-// it: kFrameEnd bytes more.
+// Makes memory that holds such a state the one that a signal frame points to. `state` has room for the word
+// that ends it: kFrameEnd bytes more.
 void seal_frame_state(std::span<std::byte> state);
 inline constexpr size_t kFrameEnd = sizeof(uint32_t);
 

@@ -61,7 +61,8 @@ TEST(GapIndex, IsWhatWalkingFinds) {
     else
       gaps.give(start, end);
     std::fill(mapped.begin() + static_cast<long>(start), mapped.begin() + static_cast<long>(end), take);
-    const uint64_t length = 1 + random() % 30, top = kFloor + length + random() % (kCeiling - kFloor - length);
+    const uint64_t length = 1 + random() % 30,
+                   top = kFloor + length + random() % (kCeiling - kFloor - length);
     ASSERT_EQ(gaps.highest(length, top, nothing_reserved), walk(length, top)) << "round " << round;
   }
 }
