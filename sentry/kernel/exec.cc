@@ -299,6 +299,7 @@ Result<> fill_image(NewImage& result, Task& task, const ExecRequest& request, co
   limits.data = task.group->limit(RLIMIT_DATA);
   limits.stack = task.group->limit(RLIMIT_STACK);
   limits.memlock = task.group->limit(RLIMIT_MEMLOCK);
+  if (task.kernel.host_memory_bytes != 0) limits.overcommit = task.kernel.host_memory_bytes;
   memory.set_limits(limits);
   const uint64_t base = image.header.e_type == ET_DYN ? kPieBase + random_pages(task, 0xfff'ffff) : 0;
   const LoadedElf program = TRY(map_elf(memory, image, base));

@@ -177,9 +177,9 @@ void AddressSpaceMap::insert(uint64_t start, Vma vma) {
 // Maps [from, to) of a VMA that starts at `start`.
 Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
   const int prot = vma.prot & kProtMask;
+  // What may be promised to the guest has been looked at: the host shall not refuse it afterwards.
   if (vma.file == nullptr)
-    return space_->map(
-        {from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | (vma.no_reserve ? MAP_NORESERVE : 0)});
+    return space_->map({from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE});
   while (from < to) {
     const uint64_t offset = vma.offset + (from - start);
     TextImage* const image = image_for(start, vma);
@@ -192,8 +192,7 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
     if (backing.host_fd < 0) {
       TRY(space_->map({from, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
     } else {
-      TRY(space_->map({from, length, prot,
-                       vma.shared ? MAP_SHARED : MAP_PRIVATE | (vma.no_reserve ? MAP_NORESERVE : 0),
+      TRY(space_->map({from, length, prot, vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE,
                        backing.host_fd, backing.host_offset}));
     }
     from += length;
@@ -230,6 +229,9 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   const bool shared = (request.flags & MAP_SHARED) != 0;
   if (!shared && (request.prot & PROT_WRITE) != 0 && limits_.data != ~0ull &&
       data_bytes_ + length > limits_.data)
+    return Errno(ENOMEM);
+  if (!shared && (request.prot & PROT_WRITE) != 0 && (request.flags & MAP_NORESERVE) == 0 &&
+      length > limits_.overcommit)
     return Errno(ENOMEM);
   constexpr uint64_t kLow = uint64_t{1} << 31;
   const bool low = (request.flags & MAP_32BIT) != 0;
@@ -428,8 +430,13 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
     start = std::prev(vmas_.upper_bound(address))->first;
   }
   if (!covered(start, end)) return Errno(ENOMEM);
-  for (auto vma = std::prev(vmas_.upper_bound(start)); vma != vmas_.end() && vma->first < end; ++vma)
-    if ((prot & ~vma->second.max_prot) != 0) return Errno(EACCES);
+  for (auto vma = std::prev(vmas_.upper_bound(start)); vma != vmas_.end() && vma->first < end; ++vma) {
+    const Vma& here = vma->second;
+    if ((prot & ~here.max_prot) != 0) return Errno(EACCES);
+    const bool more = !here.shared && !here.no_reserve && (prot & ~here.prot & PROT_WRITE) != 0;
+    if (more && std::min(end, here.end) - std::max(start, vma->first) > limits_.overcommit)
+      return Errno(ENOMEM);
+  }
   TRY(split_at(start));
   TRY(split_at(end));
   bool holes = false;
@@ -495,6 +502,9 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
   if (keep && (here->second.shared || here->second.file != nullptr)) return Errno(EINVAL);
   if (old_size > here->second.end - old_address) return Errno(EFAULT);
   if (new_size > old_size && mapped_bytes_ + (new_size - old_size) > limits_.address_space)
+    return Errno(ENOMEM);
+  if (new_size > old_size && new_size - old_size > limits_.overcommit && !here->second.shared &&
+      !here->second.no_reserve && (here->second.prot & PROT_WRITE) != 0)
     return Errno(ENOMEM);
 
   Vma vma = here->second;

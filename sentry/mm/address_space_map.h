@@ -68,6 +68,8 @@ class AddressSpaceMap {
     uint64_t data = ~0ull;           // RLIMIT_DATA
     uint64_t stack = 8 << 20;        // RLIMIT_STACK
     uint64_t memlock = ~0ull;        // RLIMIT_MEMLOCK
+    // What one call may add to private writable memory: vm.overcommit_memory 0 refuses more than there is.
+    uint64_t overcommit = ~0ull;
   };
 
   AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file,

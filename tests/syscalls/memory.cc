@@ -469,6 +469,20 @@ TEST(address_space_limit) {
   FAILS(ENOMEM, mremap(p, 16 << 20, 512u << 20, MREMAP_MAYMOVE));
 }
 
+TEST(more_than_there_is) {
+  if (READ_FILE("/proc/sys/vm/overcommit_memory") != "0\n") SKIP("this host overcommits in another way");
+  constexpr size_t kHuge = size_t{1} << 45;
+  FAILS(ENOMEM, mmap(nullptr, kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* const reserved =
+      static_cast<char*>(OK(mmap(nullptr, kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  FAILS(ENOMEM, mprotect(reserved, kHuge, PROT_READ | PROT_WRITE));
+  OK(mprotect(reserved + kHuge / 2, 1 << 20, PROT_READ | PROT_WRITE));
+  reserved[kHuge / 2] = 1;
+  FAILS(ENOMEM, mremap(reserved + kHuge / 2, 1 << 20, kHuge, MREMAP_MAYMOVE));
+  OK(munmap(reserved, kHuge));
+  CHECK(malloc(kHuge) == nullptr);
+}
+
 TEST(large_reservation) {
   // What Go, Java and sanitizers do.
   char* p = map(size_t(64) << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);

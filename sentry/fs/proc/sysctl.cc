@@ -152,7 +152,7 @@ constexpr Constant kConstants[] = {
     {"vm/nr_hugepages", "0"},
     {"vm/nr_overcommit_hugepages", "0"},
     {"vm/overcommit_kbytes", "0"},
-    {"vm/overcommit_memory", "1"},
+    {"vm/overcommit_memory", "0"},
     {"vm/overcommit_ratio", "50"},
     {"vm/page-cluster", "3"},
     {"vm/panic_on_oom", "0"},
