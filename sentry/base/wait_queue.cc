@@ -14,6 +14,8 @@ void Waiter::join(WaitQueue& queue) {
 
 void Waiter::leave() {
   if (queue_ == nullptr) return;
+  for (WaitQueue::Round* round = queue_->rounds_; round != nullptr; round = round->outer)
+    if (round->next == this) round->next = next_;
   (previous_ != nullptr ? previous_->next_ : queue_->first_) = next_;
   (next_ != nullptr ? next_->previous_ : queue_->last_) = previous_;
   queue_ = nullptr;
@@ -22,25 +24,28 @@ void Waiter::leave() {
 
 WaitQueue::~WaitQueue() {
   while (first_ != nullptr) first_->leave();
+  for (Round* round = rounds_; round != nullptr; round = round->outer) round->queue = nullptr;
+}
+
+WaitQueue::Round::Round(WaitQueue& of) : queue(&of), next(of.first_), outer(of.rounds_) { of.rounds_ = this; }
+
+WaitQueue::Round::~Round() {
+  if (queue != nullptr) queue->rounds_ = outer;
 }
 
 size_t WaitQueue::wake(Events events, size_t limit) {
-  // A notified waiter may leave, and may take its neighbours with it: after each one start over, skipping
-  // those of this round. Each round has a generation of its own, and who joins meanwhile belongs to the next.
-  const uint64_t round = ++generation_;
+  // A notified waiter may leave, may take others with it, and may destroy the queue. Each round has a
+  // generation of its own, and who joins meanwhile belongs to the next.
+  const uint64_t generation = ++generation_;
+  Round round(*this);
   size_t woken = 0;
-  Waiter* waiter = first_;
-  while (waiter != nullptr && woken < limit) {
-    if (waiter->generation_ >= round || (waiter->interest_ & events) == 0) {
-      waiter = waiter->next_;
-      continue;
-    }
-    waiter->generation_ = round;
+  while (round.next != nullptr && woken < limit) {
+    Waiter& waiter = *round.next;
+    round.next = waiter.next_;
+    if (waiter.generation_ >= generation || (waiter.interest_ & events) == 0) continue;
+    waiter.generation_ = generation;
     ++woken;
-    Waiter* const next = waiter->next_;
-    const bool next_stays = next == nullptr;
-    waiter->notify(events);
-    waiter = next_stays ? nullptr : first_;
+    waiter.notify(events);
   }
   return woken;
 }

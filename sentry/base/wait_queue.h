@@ -56,8 +56,18 @@ class WaitQueue {
 
  private:
   friend class Waiter;
+  // A round of wake() that goes on: who is next, kept right while waiters leave.
+  struct Round {
+    explicit Round(WaitQueue& of);
+    ~Round();
+    WaitQueue* queue;  // null when it has been destroyed
+    Waiter* next;
+    Round* outer;
+  };
+
   Waiter* first_ = nullptr;
   Waiter* last_ = nullptr;
+  Round* rounds_ = nullptr;  // innermost first: a notified waiter may wake the same queue
   uint64_t generation_ = 0;
 };
 
