@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "runtime/control_socket.h"
+#include "sentry/base/packet.h"
 
 namespace runtime {
 
@@ -41,7 +41,7 @@ Outcome<Fd> send_console(const std::string& path, WindowSize size) {
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return system_failure(errno, "--console-socket {}", path);
   // The message is the pty's name, as runc's is.
-  if (!send_packet(socket.get(), name, {master.get()}))
+  if (!sentry::send_packet(socket.get(), name, {master.get()}))
     return system_failure(errno, "--console-socket {}: cannot send the terminal", path);
   return slave;
 }

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sentry/base/packet.h"
+
 namespace runtime {
 namespace {
 
@@ -14,7 +16,6 @@ using sentry::Fd;
 
 constexpr const char* kName = "control";
 constexpr size_t kMostText = 4096;
-constexpr size_t kMostFds = 253;  // unix(7), SCM_MAX_FD
 
 struct RequestHeader {
   Request::Kind kind;
@@ -48,24 +49,6 @@ Outcome<Fd> new_socket(int more) {
 
 }  // namespace
 
-bool send_packet(int socket, const std::string& bytes, const std::vector<int>& fds) {
-  iovec vec{const_cast<char*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int) * kMostFds)] = {};
-  msghdr message{};
-  message.msg_iov = &vec;
-  message.msg_iovlen = 1;
-  if (!fds.empty() && fds.size() <= kMostFds) {
-    message.msg_control = rights;
-    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-    std::memcpy(CMSG_DATA(header), fds.data(), sizeof(int) * fds.size());
-  }
-  return TEMP_FAILURE_RETRY(::sendmsg(socket, &message, MSG_NOSIGNAL)) == static_cast<ssize_t>(bytes.size());
-}
-
 Outcome<ControlConnection> ControlConnection::open(const std::string& folder) {
   const Fd directory = TRY(open_folder(folder));
   Fd socket = TRY(new_socket(0));
@@ -81,7 +64,7 @@ Outcome<std::string> ControlConnection::ask(const Request& request) const {
   const RequestHeader header{request.kind, request.value, request.more};
   std::string packet(reinterpret_cast<const char*>(&header), sizeof header);
   packet += request.text;
-  if (!send_packet(socket_.get(), packet, request.fds)) {
+  if (!sentry::send_packet(socket_.get(), packet, request.fds)) {
     if (errno == EPIPE || errno == ECONNRESET) return failure("container not running");
     return system_failure(errno, "cannot reach the container's supervisor");
   }
@@ -110,24 +93,8 @@ Outcome<Fd> listen_for_commands(const std::string& folder) {
 
 bool receive_request(int socket, ReceivedRequest& received) {
   std::string packet(sizeof(RequestHeader) + kMostText, '\0');
-  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int) * kMostFds)];
-  iovec vec{packet.data(), packet.size()};
-  msghdr message{};
-  message.msg_iov = &vec;
-  message.msg_iovlen = 1;
-  message.msg_control = rights;
-  message.msg_controllen = sizeof rights;
-  const ssize_t size = TEMP_FAILURE_RETRY(::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+  const ssize_t size = sentry::receive_packet(socket, packet.data(), packet.size(), received.fds);
   if (size < static_cast<ssize_t>(sizeof(RequestHeader))) return false;
-  for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
-      received.fds.emplace_back(fd);
-    }
-  }
   RequestHeader header{};
   std::memcpy(&header, packet.data(), sizeof header);
   received.request.kind = header.kind;

@@ -55,7 +55,4 @@ bool receive_request(int socket, ReceivedRequest& received);
 void answer_request(int socket, const std::string& text);
 void refuse_request(int socket, const std::string& message);
 
-// One packet with descriptors beside it, sendmsg(2).
-bool send_packet(int socket, const std::string& bytes, const std::vector<int>& fds);
-
 }  // namespace runtime

@@ -17,6 +17,7 @@
 #include "runtime/memory_watch.h"
 #include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
+#include "sentry/base/packet.h"
 
 namespace runtime {
 namespace {
@@ -318,7 +319,7 @@ class Supervision {
     for (const sentry::Fd& fd : received.fds) fds.push_back(fd.get());
     std::string packet(reinterpret_cast<const char*>(&message), sizeof message);
     packet += request.text;
-    if (!send_packet(sandbox_.control_fd(), packet, fds))
+    if (!sentry::send_packet(sandbox_.control_fd(), packet, fds))
       return refuse_request(socket, "container not running");
     if (options_.status_changed) {
       if (request.kind == Request::Kind::kStart || request.kind == Request::Kind::kResume)
