@@ -201,17 +201,9 @@ Outcome<int> exec(const GlobalOptions& globals, const Options& options, const st
     TRY(write_pid_file(options.pid_file, ::getpid()));
     return supervise_process(container, std::move(process), stdio, options, nullptr);
   }
-  const pid_t pid = TRY(start_in_background([&](ReportPipe& report) {
-    const Outcome<int> status = supervise_process(container, std::move(process), stdio, options, &report);
-    if (status) return *status;
-    report.fail(status.error());
-    return kStatusFailure;
+  TRY(start_in_background(options.pid_file, [&](ReportPipe& report) {
+    return supervise_process(container, std::move(process), stdio, options, &report);
   }));
-  const Outcome<> written = write_pid_file(options.pid_file, pid);
-  if (!written) {
-    ::kill(pid, SIGKILL);
-    return written.error();
-  }
   return 0;
 }
 

@@ -333,17 +333,9 @@ Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
   Launch launch(globals, log, options);
   TRY(launch.prepare(true));
   launch.supervised_elsewhere();
-  const pid_t pid = TRY(start_in_background([&](ReportPipe& report) {
-    const Outcome<int> status = supervise_in_background(globals, log, launch, options, report);
-    if (status) return *status;
-    report.fail(status.error());
-    return kStatusFailure;
+  TRY(start_in_background(options.pid_file, [&](ReportPipe& report) {
+    return supervise_in_background(globals, log, launch, options, report);
   }));
-  const Outcome<> written = write_pid_file(options.pid_file, pid);
-  if (!written) {
-    ::kill(pid, SIGKILL);
-    return written.error();
-  }
   launch.leave();
   return {};
 }

@@ -20,13 +20,16 @@ class ReportPipe {
   bool open() const { return static_cast<bool>(writer_); }
 
  private:
-  friend Outcome<pid_t> start_in_background(const std::function<int(ReportPipe&)>& body);
+  friend Outcome<pid_t> start_in_background(const std::string& pid_file,
+                                            const std::function<Outcome<int>(ReportPipe&)>& body);
   sentry::Fd writer_;
 };
 
-// Forks a process in a session of its own that runs `body` and ends with its status. Returns once that has
-// succeeded or failed, or ended without a word; only in the first case is it still there.
-Outcome<pid_t> start_in_background(const std::function<int(ReportPipe&)>& body);
+// Forks a process in a session of its own that runs `body`, ends with its status, and reports its failure.
+// Returns once that has succeeded or failed, or ended without a word; only in the first case is it still
+// there, with its pid in `pid_file` unless that is empty.
+Outcome<pid_t> start_in_background(const std::string& pid_file,
+                                   const std::function<Outcome<int>(ReportPipe&)>& body);
 
 // For a process that outlives the command: gives up the standard streams, which are a guest's now.
 void let_go_of_stdio();
