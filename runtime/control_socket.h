@@ -42,6 +42,10 @@ class ControlConnection {
 
   // Sends and waits for the answer's text.
   Outcome<std::string> ask(const Request& request) const;
+  // The same on a connection for this alone.
+  static Outcome<std::string> ask_once(const std::string& folder, const Request& request) {
+    return TRY(open(folder)).ask(request);
+  }
 
  private:
   explicit ControlConnection(sentry::Fd socket) : socket_(std::move(socket)) {}

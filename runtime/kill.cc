@@ -64,11 +64,10 @@ Outcome<> send(const KnownContainer& container, int signal, bool all) {
     if (pidfd && pidfd_send_signal(pidfd.get(), SIGKILL) == 0) return {};
     return failure("cannot kill the container \"{}\": process already finished", container.id());
   }
-  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
   Request request;
   request.kind = all ? Request::Kind::kSignalAll : Request::Kind::kSignal;
   request.value = signal;
-  TRY(connection.ask(request));
+  TRY(ControlConnection::ask_once(container.path(), request));
   return {};
 }
 

@@ -353,10 +353,9 @@ Outcome<> start_container(const KnownContainer& container, const CommandLog& log
     const std::string why = status ? fmt::format("exit status {}", *status) : status.error().message;
     return failure("hooks.startContainer[{}] ({}): {}", i, hook.path, why);
   }
-  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
   Request request;
   request.kind = Request::Kind::kStart;
-  TRY(connection.ask(request));
+  TRY(ControlConnection::ask_once(container.path(), request));
   oci::State running = state;
   running.status = "running";
   if (const Outcome<> done = run_hooks("poststart", container.record().poststart, running); !done)

@@ -33,10 +33,9 @@ Outcome<> change(const KnownContainer& container, const char* from, Request::Kin
     return failure("cannot {} the container \"{}\": container not running", verb, container.id());
   if (status != from)
     return failure("cannot {} the container \"{}\": it is {}, not {}", verb, container.id(), status, from);
-  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
   Request request;
   request.kind = kind;
-  TRY(connection.ask(request));
+  TRY(ControlConnection::ask_once(container.path(), request));
   return {};
 }
 

@@ -80,10 +80,9 @@ int ps_verb(GlobalOptions globals, const std::vector<std::string>& arguments) {
     if (!rest.empty() && rest[0] == "--") rest.erase(rest.begin());
     std::vector<std::string> pids;
     if (!container.stopped()) {
-      const ControlConnection connection = TRY(ControlConnection::open(container.path()));
       Request request;
       request.kind = Request::Kind::kPids;
-      std::istringstream words(TRY(connection.ask(request)));
+      std::istringstream words(TRY(ControlConnection::ask_once(container.path(), request)));
       for (std::string word; words >> word;) pids.push_back(word);
     }
     std::string text;

@@ -72,8 +72,7 @@ Outcome<> tell_sentry(const KnownContainer& container, const oci::Resources& res
         static_cast<double>(std::max<uint64_t>(resources.cpu_period_us.value_or(kDefaultPeriodUs), 1))));
   if (resources.memory_limit_bytes.value_or(0) != 0)
     request.text = std::to_string(std::max<int64_t>(*resources.memory_limit_bytes, 0));
-  const ControlConnection connection = TRY(ControlConnection::open(container.path()));
-  TRY(connection.ask(request));
+  TRY(ControlConnection::ask_once(container.path(), request));
   return {};
 }
 
