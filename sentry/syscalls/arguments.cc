@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
+#include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -281,6 +282,38 @@ std::string CloneChildTid::print(const CallView& call, size_t index) {
   return text;
 }
 
+std::string CloneArguments::print(const CallView& call, size_t index) {
+  const uint64_t place = call.raw[index], size = call.raw[index + 1];
+  if (place == 0) return "NULL";
+  clone_args args{};
+  if (size < CLONE_ARGS_SIZE_VER0 ||
+      !call.task.memory().read(place, &args, static_cast<size_t>(std::min<uint64_t>(size, sizeof args))).ok())
+    return text::address(place);
+  std::string text = text::value(call.task, args);
+  // What a newer kernel might know.
+  if (size > sizeof args && size <= mm::kPageSize) {
+    std::vector<uint8_t> rest(static_cast<size_t>(size) - sizeof args);
+    if (call.task.memory().read(place + sizeof args, rest.data(), rest.size()).ok() &&
+        std::any_of(rest.begin(), rest.end(), [](uint8_t byte) { return byte != 0; })) {
+      text.pop_back();
+      text += fmt::format(", /* bytes {}..{} */ {}}}", sizeof args, size - 1,
+                          text::binary_data(call.task, place + sizeof args, rest.size()));
+    }
+  }
+  return text;
+}
+
+void CloneArguments::update(const CallView& call, size_t index, std::string& text) {
+  if (!call.succeeded()) return;
+  const auto args = call.task.memory().read(GuestPtr<const clone_args>(call.raw[index]));
+  if (!args.ok()) return;
+  std::string made;
+  if ((args->flags & CLONE_PIDFD) != 0) made += "pidfd=" + number(call.task, args->pidfd);
+  if ((args->flags & CLONE_PARENT_SETTID) != 0)
+    made += (made.empty() ? "" : ", ") + ("parent_tid=" + number(call.task, args->parent_tid));
+  if (!made.empty()) text += " => {" + made + "}";
+}
+
 // ---- strings and buffers
 
 std::string GuestPath::print(const CallView& call, size_t index) {
@@ -372,8 +405,8 @@ namespace {
 std::string socket_address_at(Task& task, uint64_t place, int64_t length) {
   if (place == 0) return "NULL";
   char bytes[sizeof(sockaddr_storage)];
-  if (length < 0 || length > static_cast<int64_t>(sizeof bytes)) return text::address(place);
-  const auto size = static_cast<size_t>(length);
+  if (length < static_cast<int64_t>(sizeof(sa_family_t))) return text::address(place);
+  const auto size = std::min(static_cast<size_t>(length), sizeof bytes);
   return task.memory().read(place, bytes, size).ok() ? text::socket_address(bytes, size)
                                                      : text::address(place);
 }
@@ -387,12 +420,31 @@ std::string InAddress::print(const CallView& call, size_t index) {
 std::string OutAddress::print(const CallView& call, size_t index) {
   if (!call.succeeded()) return text::address(call.raw[index]);
   const auto length = call.task.memory().read(GuestPtr<const int>(call.raw[index + 1]));
-  return length.ok() ? socket_address_at(call.task, call.raw[index], *length)
+  return length.ok() ? socket_address_at(call.task, call.raw[index],
+                                         std::min<int64_t>(*length, call.lengths[index + 1]))
                      : text::address(call.raw[index]);
 }
 
 std::string OutLength::print(const CallView& call, size_t index) {
-  return call.succeeded() ? number(call.task, call.raw[index]) : text::address(call.raw[index]);
+  if (call.raw[index - 1] == 0) return text::address(call.raw[index]);
+  return OptionLength::print(call, index);
+}
+
+std::string OptionLength::print(const CallView& call, size_t index) {
+  const Result<int> room = call.task.memory().read(GuestPtr<const int>(call.raw[index]));
+  if (!room.ok()) return text::address(call.raw[index]);
+  call.lengths[index] = *room;
+  return fmt::format("[{}]", *room);
+}
+
+void OptionLength::update(const CallView& call, size_t index, std::string& text) {
+  const int64_t room = call.lengths[index];
+  const Result<int> length = call.task.memory().read(GuestPtr<const int>(call.raw[index]));
+  if (call.succeeded() && length.ok() && *length != room) text = fmt::format("[{} => {}]", room, *length);
+}
+
+void OutLength::update(const CallView& call, size_t index, std::string& text) {
+  if (call.raw[index - 1] != 0) OptionLength::update(call, index, text);
 }
 
 std::string InMessage::print(const CallView& call, size_t index) {
@@ -402,6 +454,30 @@ std::string InMessage::print(const CallView& call, size_t index) {
 std::string OutMessage::print(const CallView& call, size_t index) {
   if (!call.succeeded()) return text::address(call.raw[index]);
   return text::message(call.task, call.raw[index], **call.result);
+}
+
+namespace {
+
+std::string processors(Task& task, uint64_t place, uint64_t size) {
+  if (place == 0) return "NULL";
+  uint8_t bytes[128];  // of 1024 processors, CPU_SETSIZE
+  const auto length = static_cast<size_t>(std::min<uint64_t>(size, sizeof bytes));
+  if (!task.memory().read(place, bytes, length).ok()) return text::address(place);
+  std::string text = "[";
+  for (size_t cpu = 0; cpu < length * 8; ++cpu)
+    if ((bytes[cpu / 8] >> cpu % 8 & 1) != 0) text += fmt::format("{}{}", text.size() == 1 ? "" : " ", cpu);
+  return text + "]";
+}
+
+}  // namespace
+
+std::string InCpuSet::print(const CallView& call, size_t index) {
+  return processors(call.task, call.raw[index], static_cast<uint32_t>(call.raw[index - 1]));
+}
+
+std::string OutCpuSet::print(const CallView& call, size_t index) {
+  return call.succeeded() ? processors(call.task, call.raw[index], **call.result)
+                          : text::address(call.raw[index]);
 }
 
 std::string PollSet::print(const CallView& call, size_t index) {

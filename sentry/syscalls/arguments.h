@@ -2,7 +2,8 @@
 // them as the plain value that they are; --strace prints the call by them.
 //
 // print() is asked before the call, or after it where kAfter says that the call fills in what is to be seen;
-// an empty text leaves the argument out. note() adds to the result, in parentheses.
+// an empty text leaves the argument out. update() changes after the call what print() said before it. note()
+// adds to the result, in parentheses.
 #pragma once
 
 #include <poll.h>
@@ -162,6 +163,13 @@ struct CloneTls {
   static std::string print(const CallView&, size_t) { return {}; }  // with the child's tid
 };
 
+// clone3(2)'s; their size is the next argument.
+struct CloneArguments : GuestPtr<const clone_args> {
+  using GuestPtr::GuestPtr;
+  static std::string print(const CallView& call, size_t index);
+  static void update(const CallView& call, size_t index, std::string& text);
+};
+
 // ---- strings and buffers
 
 // The address of a path, or of another string.
@@ -256,16 +264,48 @@ struct OutAddress : GuestPtr<void> {
   static constexpr bool kAfter = true;
   static std::string print(const CallView& call, size_t index);
 };
+// Its length: the room there is, and what the call makes of it. The address is the argument before.
 struct OutLength : GuestPtr<int> {
+  using GuestPtr::GuestPtr;
+  static std::string print(const CallView& call, size_t index);
+  static void update(const CallView& call, size_t index, std::string& text);
+};
+// getsockopt(2)'s and setsockopt(2)'s option, by its level, the argument before; then the value; then its
+// length, there by value and here as OptionLength.
+struct OptionName {
+  int value;
+  operator int() const { return value; }
+  static std::string print(const CallView& call, size_t index);
+};
+struct InOption : GuestPtr<const std::byte> {
+  using GuestPtr::GuestPtr;
+  static std::string print(const CallView& call, size_t index);
+};
+struct OutOption : GuestPtr<void> {
   using GuestPtr::GuestPtr;
   static constexpr bool kAfter = true;
   static std::string print(const CallView& call, size_t index);
+};
+struct OptionLength : GuestPtr<int> {
+  using GuestPtr::GuestPtr;
+  static std::string print(const CallView& call, size_t index);
+  static void update(const CallView& call, size_t index, std::string& text);
 };
 struct InMessage : GuestPtr<const msghdr> {
   using GuestPtr::GuestPtr;
   static std::string print(const CallView& call, size_t index);
 };
 struct OutMessage : GuestPtr<msghdr> {
+  using GuestPtr::GuestPtr;
+  static constexpr bool kAfter = true;
+  static std::string print(const CallView& call, size_t index);
+};
+// A set of processors; its size is the argument before, and what of it a call fills its result.
+struct InCpuSet : GuestPtr<const uint64_t> {
+  using GuestPtr::GuestPtr;
+  static std::string print(const CallView& call, size_t index);
+};
+struct OutCpuSet : GuestPtr<uint64_t> {
   using GuestPtr::GuestPtr;
   static constexpr bool kAfter = true;
   static std::string print(const CallView& call, size_t index);

@@ -97,7 +97,7 @@ Result<> sys_fdatasync(Task& task, FdNumber fd);
 Result<> sys_sync(Task& task);
 Result<> sys_syncfs(Task& task, FdNumber fd);
 Result<> sys_sync_file_range(Task& task, FdNumber fd, int64_t offset, int64_t length, unsigned flags);
-Result<> sys_flock(Task& task, FdNumber fd, int operation);
+Result<> sys_flock(Task& task, FdNumber fd, Flags<kFlockNames> operation);
 
 // stat.cc
 Result<> sys_stat(Task& task, GuestPath path, GuestPtr<struct stat> answer);

@@ -29,6 +29,11 @@ template <typename T>
 concept PrintsItself = requires(const CallView& call, size_t index) {
   { T::print(call, index) } -> std::same_as<std::string>;
 };
+// What the call adds to an argument that was printed before it.
+template <typename T>
+concept Updates = requires(const CallView& call, size_t index, std::string& text) {
+  T::update(call, index, text);
+};
 template <typename T>
 concept HasNote = requires(const CallView& call, size_t index) {
   { T::note(call, index) } -> std::same_as<std::string>;
@@ -141,6 +146,8 @@ struct Bind<kFunction> {
   template <typename T>
   static void print_one(const CallView& call, size_t index, Handler::Arguments& out) {
     if (prints_after<T>() == (call.result != nullptr)) out[index] = print_argument<T>(call, index);
+    if constexpr (Updates<T>)
+      if (call.result != nullptr) T::update(call, index, out[index]);
   }
   template <size_t... I>
   static void print_indexed(const CallView& call, Handler::Arguments& out, std::index_sequence<I...>) {

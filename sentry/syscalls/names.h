@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -62,20 +63,32 @@ inline constexpr FlagName kAdviceNames[] = {{MADV_DONTNEED, "MADV_DONTNEED"},
                                             {0, nullptr}};
 inline constexpr FlagName kMsyncNames[] = {
     {MS_ASYNC, "MS_ASYNC"}, {MS_INVALIDATE, "MS_INVALIDATE"}, {MS_SYNC, "MS_SYNC"}, {0, "0"}, {0, nullptr}};
-inline constexpr FlagName kCloneNames[] = {{CLONE_VM, "CLONE_VM"},
+inline constexpr FlagName kCloneNames[] = {{0x80, "CLONE_NEWTIME"},
+                                           {CLONE_VM, "CLONE_VM"},
                                            {CLONE_FS, "CLONE_FS"},
                                            {CLONE_FILES, "CLONE_FILES"},
                                            {CLONE_SIGHAND, "CLONE_SIGHAND"},
                                            {CLONE_PIDFD, "CLONE_PIDFD"},
+                                           {CLONE_PTRACE, "CLONE_PTRACE"},
                                            {CLONE_VFORK, "CLONE_VFORK"},
                                            {CLONE_PARENT, "CLONE_PARENT"},
                                            {CLONE_THREAD, "CLONE_THREAD"},
+                                           {CLONE_NEWNS, "CLONE_NEWNS"},
                                            {CLONE_SYSVSEM, "CLONE_SYSVSEM"},
                                            {CLONE_SETTLS, "CLONE_SETTLS"},
                                            {CLONE_PARENT_SETTID, "CLONE_PARENT_SETTID"},
                                            {CLONE_CHILD_CLEARTID, "CLONE_CHILD_CLEARTID"},
+                                           {CLONE_UNTRACED, "CLONE_UNTRACED"},
                                            {CLONE_CHILD_SETTID, "CLONE_CHILD_SETTID"},
-                                           {17, "SIGCHLD"},
+                                           {CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+                                           {CLONE_NEWUTS, "CLONE_NEWUTS"},
+                                           {CLONE_NEWIPC, "CLONE_NEWIPC"},
+                                           {CLONE_NEWUSER, "CLONE_NEWUSER"},
+                                           {CLONE_NEWPID, "CLONE_NEWPID"},
+                                           {CLONE_NEWNET, "CLONE_NEWNET"},
+                                           {CLONE_IO, "CLONE_IO"},
+                                           {1ULL << 32, "CLONE_CLEAR_SIGHAND"},
+                                           {1ULL << 33, "CLONE_INTO_CGROUP"},
                                            {0, nullptr}};
 
 inline constexpr FlagName kArchPrctlNames[] = {{0x1001, "ARCH_SET_GS"},
@@ -215,6 +228,9 @@ inline constexpr FlagName kClockNames[] = {{CLOCK_REALTIME, "CLOCK_REALTIME"},
                                            {CLOCK_TAI, "CLOCK_TAI"},
                                            {0, nullptr}};
 inline constexpr FlagName kDescriptorFlagNames[] = {{FD_CLOEXEC, "FD_CLOEXEC"}, {0, nullptr}};
+inline constexpr FlagName kFlockNames[] = {
+    {LOCK_SH, "LOCK_SH"},     {LOCK_EX, "LOCK_EX"},     {LOCK_NB, "LOCK_NB"},       {LOCK_UN, "LOCK_UN"},
+    {LOCK_MAND, "LOCK_MAND"}, {LOCK_READ, "LOCK_READ"}, {LOCK_WRITE, "LOCK_WRITE"}, {0, nullptr}};
 inline constexpr FlagName kLockTypeNames[] = {
     {F_RDLCK, "F_RDLCK"}, {F_WRLCK, "F_WRLCK"}, {F_UNLCK, "F_UNLCK"}, {0, nullptr}};
 inline constexpr FlagName kFcntlNames[] = {{F_DUPFD, "F_DUPFD"},
@@ -308,10 +324,10 @@ inline constexpr FlagName kNetlinkNames[] = {{0, "NETLINK_ROUTE"},
                                              {16, "NETLINK_GENERIC"},
                                              {0, nullptr}};
 inline constexpr FlagName kSocketFlagNames[] = {
-    {SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr}};
+    {SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {0, nullptr, 0, "SOCK_???"}};
 inline constexpr FlagName kSocketLevelNames[] = {
-    {SOL_SOCKET, "SOL_SOCKET"}, {0, "SOL_IP"},        {6, "SOL_TCP"}, {17, "SOL_UDP"},
-    {41, "SOL_IPV6"},           {270, "SOL_NETLINK"}, {0, nullptr}};
+    {SOL_SOCKET, "SOL_SOCKET"}, {0, "SOL_IP"},        {6, "SOL_TCP"},           {17, "SOL_UDP"},
+    {41, "SOL_IPV6"},           {270, "SOL_NETLINK"}, {0, nullptr, 0, "SOL_??"}};
 inline constexpr FlagName kShutdownNames[] = {
     {SHUT_RD, "SHUT_RD"}, {SHUT_WR, "SHUT_WR"}, {SHUT_RDWR, "SHUT_RDWR"}, {0, nullptr}};
 inline constexpr FlagName kMessageFlagNames[] = {{MSG_OOB, "MSG_OOB"},

@@ -20,6 +20,11 @@
 namespace sentry::syscalls::text {
 namespace {
 
+std::string nameless(uint64_t value, const char* comment) {
+  if (value == 0) return "0";
+  return comment == nullptr ? fmt::format("{:#x}", value) : fmt::format("{:#x} /* {} */", value, comment);
+}
+
 constexpr size_t kShown = 32;        // strace's default for strings
 constexpr size_t kPiecesShown = 32;  // and for arrays
 
@@ -64,21 +69,21 @@ std::string flags(uint64_t value, const FlagName* names) {
     text = name->name;
     rest &= ~name->field;
   }
-  for (const FlagName* name = names; name->name != nullptr; ++name) {
-    if (name->field != 0 || name->bits == 0 || (rest & name->bits) != name->bits) continue;
+  for (; names->name != nullptr; ++names) {
+    if (names->field != 0 || names->bits == 0 || (rest & names->bits) != names->bits) continue;
     if (!text.empty()) text += '|';
-    text += name->name;
-    rest &= ~name->bits;
+    text += names->name;
+    rest &= ~names->bits;
   }
-  if (value == 0 && text.empty()) return "0";
-  if (rest != 0 || text.empty()) text += fmt::format("{}{:#x}", text.empty() ? "" : "|", rest);
+  if (text.empty()) return nameless(rest, names->unknown);
+  if (rest != 0) text += fmt::format("|{:#x}", rest);
   return text;
 }
 
 std::string choice(uint64_t value, const FlagName* names) {
-  for (const FlagName* name = names; name->name != nullptr; ++name)
-    if (name->bits == value) return name->name;
-  return value == 0 ? "0" : fmt::format("{:#x}", value);
+  for (; names->name != nullptr; ++names)
+    if (names->bits == value) return names->name;
+  return nameless(value, names->unknown);
 }
 
 std::string signal_name(int signo) {

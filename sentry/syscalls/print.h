@@ -27,6 +27,8 @@ struct FlagName {
   uint64_t bits;
   const char* name;
   uint64_t field = 0;  // for a value of an enumerated field (O_ACCMODE): the field's mask
+  // In the table's last row: strace's comment on what has no name ("SOL_??").
+  const char* unknown = nullptr;
 };
 
 // A call as it is printed: before it is carried out (`result` null), and after.
@@ -34,6 +36,7 @@ struct CallView {
   Task& task;
   const uint64_t (&raw)[6];
   const Result<uint64_t>* result = nullptr;
+  int64_t (&lengths)[6];  // what value-result lengths were before the call
 
   bool succeeded() const { return result != nullptr && result->ok(); }
 };

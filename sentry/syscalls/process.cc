@@ -45,7 +45,7 @@ Result<pid_t> sys_clone(Task& task, CloneFlags flags, CloneStack stack, ClonePar
   return kernel::clone(task, request);
 }
 
-Result<pid_t> sys_clone3(Task& task, GuestPtr<const clone_args> arguments, uint64_t size) {
+Result<pid_t> sys_clone3(Task& task, CloneArguments arguments, uint64_t size) {
   if (size < CLONE_ARGS_SIZE_VER0) return Errno(EINVAL);
   if (size > mm::kPageSize) return Errno(E2BIG);
   std::vector<uint8_t> raw(static_cast<size_t>(size));

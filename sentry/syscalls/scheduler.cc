@@ -66,7 +66,7 @@ std::vector<uint64_t> cpus_of(const Task& task) {
   return task.scheduling.cpus.empty() ? all_cpus(task) : task.scheduling.cpus;
 }
 
-Result<uint64_t> sys_sched_getaffinity(Task& task, pid_t pid, unsigned size, GuestPtr<uint64_t> out) {
+Result<uint64_t> sys_sched_getaffinity(Task& task, pid_t pid, unsigned size, OutCpuSet out) {
   if (uint64_t{size} * 8 < task.kernel.cpus || size % sizeof(uint64_t) != 0) return Errno(EINVAL);
   const std::vector<uint64_t> mask = cpus_of(*TRY(find(task, pid)));
   const size_t bytes = std::min<size_t>(size, mask.size() * sizeof(uint64_t));
@@ -74,7 +74,7 @@ Result<uint64_t> sys_sched_getaffinity(Task& task, pid_t pid, unsigned size, Gue
   return bytes;
 }
 
-Result<> sys_sched_setaffinity(Task& task, pid_t pid, unsigned size, GuestPtr<const uint64_t> in) {
+Result<> sys_sched_setaffinity(Task& task, pid_t pid, unsigned size, InCpuSet in) {
   std::vector<uint64_t> wanted(mask_words(task));
   TRY(task.memory().read(in.address(), wanted.data(),
                          std::min<size_t>(size, wanted.size() * sizeof(uint64_t))));

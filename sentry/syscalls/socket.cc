@@ -151,8 +151,8 @@ Result<> sys_getpeername(Task& task, FdNumber fd, OutAddress place, OutLength le
   return write_address(task, place, length, TRY(TRY(socket_at(task, fd))->peer_name()));
 }
 
-Result<> sys_setsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, int option,
-                        GuestPtr<const std::byte> place, int length) {
+Result<> sys_setsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, OptionName option,
+                        InOption place, int length) {
   const SocketRef socket = TRY(socket_at(task, fd));
   if (length < 0) return Errno(EINVAL);
   if (static_cast<size_t>(length) > kControlMaximum) return Errno(ENOBUFS);
@@ -160,8 +160,8 @@ Result<> sys_setsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level
   return socket->set_option(level, option, value, Actor(task).caller);
 }
 
-Result<> sys_getsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, int option,
-                        GuestPtr<void> place, GuestPtr<int> length_place) {
+Result<> sys_getsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level, OptionName option,
+                        OutOption place, OptionLength length_place) {
   const SocketRef socket = TRY(socket_at(task, fd));
   const int room = TRY(task.memory().read(length_place));
   if (room < 0) return Errno(EINVAL);

@@ -93,12 +93,13 @@ Result<uint64_t> dispatch_traced(Task& task, uint64_t number, const uint64_t (&a
     return result;
   }
   Handler::Arguments arguments;
-  entry->handler.print({task, args, nullptr}, arguments);
+  int64_t lengths[6] = {};
+  entry->handler.print({task, args, nullptr, lengths}, arguments);
   const Result<uint64_t> result = dispatch(task, number, args);
   // Of a task that was ended in the call nothing more is looked at.
   const bool ended = task.exited || task.group->exiting;
   const Result<uint64_t> interrupted = Errno(EINTR);
-  const CallView after{task, args, ended ? &interrupted : &result};
+  const CallView after{task, args, ended ? &interrupted : &result, lengths};
   entry->handler.print(after, arguments);
   std::string answer;
   if (ended)

@@ -24,6 +24,8 @@ std::string limit(uint64_t value) {
   return fmt::format("{}", value);
 }
 
+std::string hexadecimal(uint64_t value) { return value == 0 ? "0" : fmt::format("{:#x}", value); }
+
 std::string handler(uint64_t address) {
   if (address == reinterpret_cast<uint64_t>(SIG_DFL)) return "SIG_DFL";
   if (address == reinterpret_cast<uint64_t>(SIG_IGN)) return "SIG_IGN";
@@ -103,12 +105,19 @@ std::string value(Task&, const epoll_event& event) {
 
 std::string value(Task&, const clone_args& args) {
   std::string text = fmt::format("{{flags={}", flags(args.flags, kCloneNames));
-  if (args.child_tid != 0) text += ", child_tid=" + address(args.child_tid);
-  if (args.parent_tid != 0) text += ", parent_tid=" + address(args.parent_tid);
-  text += fmt::format(", exit_signal={}, stack={}, stack_size={:#x}",
-                      args.exit_signal == 0 ? "0" : signal_name(static_cast<int>(args.exit_signal)),
-                      address(args.stack), args.stack_size);
-  if (args.tls != 0) text += ", tls=" + address(args.tls);
+  if ((args.flags & CLONE_PIDFD) != 0) text += ", pidfd=" + address(args.pidfd);
+  if ((args.flags & (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID)) != 0)
+    text += ", child_tid=" + address(args.child_tid);
+  if ((args.flags & CLONE_PARENT_SETTID) != 0) text += ", parent_tid=" + address(args.parent_tid);
+  text += fmt::format(", exit_signal={}, stack={}, stack_size={}",
+                      args.exit_signal < kernel::kSignals ? signal_name(static_cast<int>(args.exit_signal))
+                                                          : fmt::format("{}", args.exit_signal),
+                      address(args.stack), hexadecimal(args.stack_size));
+  if ((args.flags & CLONE_SETTLS) != 0) text += ", tls=" + hexadecimal(args.tls);
+  if (args.set_tid != 0 || args.set_tid_size != 0)
+    text += fmt::format(", set_tid={}, set_tid_size={}", address(args.set_tid), args.set_tid_size);
+  if ((args.flags & CLONE_INTO_CGROUP) != 0 || args.cgroup != 0)
+    text += fmt::format(", cgroup={}", args.cgroup);
   return text + "}";
 }
 

@@ -29,7 +29,7 @@ Result<> sys_sync_file_range(Task& task, FdNumber fd, int64_t offset, int64_t le
   return (flags & SYNC_FILE_RANGE_WAIT_AFTER) != 0 ? file->fsync(true) : Result<>();
 }
 
-Result<> sys_flock(Task& task, FdNumber fd, int operation) {
+Result<> sys_flock(Task& task, FdNumber fd, Flags<kFlockNames> operation) {
   constexpr int kMandatory = 32;  // LOCK_MAND, which Linux ignores since 5.17
   if ((operation & kMandatory) != 0) return {};
   const int kind = operation & ~LOCK_NB;

@@ -4,13 +4,16 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -52,6 +55,10 @@ static void files(void) {
   fcntl(fd, F_GETFD);
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 9};
   fcntl(fd, F_SETLK, &lock);
+  flock(fd, LOCK_EX | LOCK_NB);
+  flock(fd, LOCK_UN);
+  flock(fd, 99);
+  flock(fd, 0);
   close(fcntl(fd, F_DUPFD_CLOEXEC, 20));
   ioctl(fd, TIOCGWINSZ, buffer);
   ioctl(fd, FIONREAD, buffer);
@@ -101,6 +108,12 @@ static void signals(void) {
   kill(-12345678, SIGTERM);
 }
 
+static void clone3_and_wait(struct clone_args* made) {
+  pid_t child = (pid_t)syscall(SYS_clone3, made, sizeof *made);
+  if (child == 0) _exit(0);
+  wait4(child, NULL, 0, NULL);
+}
+
 static void processes(void) {
   int fds[2], status;
   syscall(SYS_pipe2, fds, O_CLOEXEC);
@@ -109,6 +122,24 @@ static void processes(void) {
   if (child == 0) _exit(3);
   wait4(child, &status, 0, NULL);
   wait4(-1, &status, WNOHANG | WUNTRACED, NULL);
+  struct clone_args made = {.exit_signal = SIGCHLD};
+  clone3_and_wait(&made);
+  made.flags = CLONE_PIDFD | CLONE_PARENT_SETTID;
+  made.pidfd = (uintptr_t)&fds[0], made.parent_tid = (uintptr_t)&fds[1];
+  clone3_and_wait(&made);
+  made.flags = CLONE_VM | CLONE_THREAD | CLONE_CHILD_CLEARTID | CLONE_SETTLS | CLONE_CLEAR_SIGHAND;
+  made.exit_signal = 0, made.stack_size = 4096, made.tls = 0x123456, made.child_tid = (uintptr_t)&fds[0];
+  syscall(SYS_clone3, &made, sizeof made);
+  syscall(SYS_clone3, &made, 8);
+  syscall(SYS_clone3, NULL, sizeof made);
+  memset(buffer, 0, 100);
+  syscall(SYS_clone3, buffer, 100, buffer[95] = 1);
+  uint64_t processors = 1;
+  syscall(SYS_sched_setaffinity, 0, sizeof processors, &processors);
+  syscall(SYS_sched_getaffinity, 0, sizeof processors, &processors);
+  syscall(SYS_sched_getaffinity, 0, 1, &processors);
+  processors = 0;
+  syscall(SYS_sched_setaffinity, 0, sizeof processors, &processors);
   struct rlimit limit = {64 * 1024, RLIM_INFINITY};
   syscall(SYS_prlimit64, 0, RLIMIT_CORE, NULL, NULL);
   syscall(SYS_setrlimit, RLIMIT_FSIZE, &limit);
@@ -147,6 +178,79 @@ static void waiting(void) {
   syscall(SYS_getrandom, buffer, 0, GRND_NONBLOCK);
 }
 
+static void options(void) {
+  const int one = 1;
+  const struct timeval time = {1, 500000};
+  const struct linger linger = {1, 2};
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, 2);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, 4);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, NULL, 4);
+  setsockopt(fd, SOL_SOCKET, 9999, &one, sizeof one);
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &one, 2);
+  setsockopt(fd, IPPROTO_IP, IP_TOS, &one, 1);
+  setsockopt(fd, 9998, 7, &one, sizeof one);
+  static const struct {
+    int level, option;
+    socklen_t room;
+  } kAsked[] = {{SOL_SOCKET, SO_REUSEADDR, 4}, {SOL_SOCKET, SO_ERROR, 64},    {SOL_SOCKET, SO_ERROR, 3},
+                {SOL_SOCKET, SO_TYPE, 2},      {SOL_SOCKET, SO_RCVTIMEO, 16}, {SOL_SOCKET, SO_LINGER, 8},
+                {SOL_SOCKET, SO_LINGER, 4},    {SOL_SOCKET, SO_LINGER, 100},  {SOL_SOCKET, SO_DOMAIN, 4},
+                {SOL_SOCKET, SO_PROTOCOL, 4},  {SOL_SOCKET, SO_TYPE, 0},      {SOL_SOCKET, 9999, 4},
+                {SOL_SOCKET, SO_LINGER, -1},   {IPPROTO_TCP, TCP_NODELAY, 4}, {IPPROTO_IP, IP_TTL, 8}};
+  for (size_t i = 0; i < sizeof kAsked / sizeof kAsked[0]; ++i) {
+    socklen_t room = kAsked[i].room;
+    getsockopt(fd, kAsked[i].level, kAsked[i].option, buffer, &room);
+  }
+  getsockopt(fd, SOL_SOCKET, SO_TYPE, buffer, NULL);
+  close(fd);
+}
+
+static void addresses(void) {
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  struct sockaddr_in address = {AF_INET, 0, {htonl(INADDR_LOOPBACK)}, {0}};
+  struct sockaddr* place = (struct sockaddr*)buffer;
+  bind(fd, (struct sockaddr*)&address, sizeof address);
+  static const socklen_t kRooms[] = {16, 128, 0, -1};
+  for (int i = 0; i < 4; ++i) {
+    socklen_t room = kRooms[i];
+    getsockname(fd, place, &room);
+  }
+  socklen_t room = sizeof address;
+  getpeername(fd, place, &room);
+  recvfrom(fd, buffer + 200, 100, MSG_DONTWAIT, place, &room);
+  getsockname(fd, (struct sockaddr*)&address, &room);
+  sendto(fd, "abc", 3, 0, (struct sockaddr*)&address, sizeof address);
+  room = 128;
+  recvfrom(fd, buffer + 200, 100, 0, place, &room);
+  accept(fd, place, &room);
+  close(fd);
+  fd = socket(AF_INET, SOCK_STREAM, 0);
+  listen(fd, 1);
+  getsockname(fd, (struct sockaddr*)&address, &room);
+  int client = socket(AF_INET, SOCK_STREAM, 0);
+  connect(client, (struct sockaddr*)&address, sizeof address);
+  room = 128;
+  close(accept(fd, place, &room));
+  room = 0;
+  recvfrom(client, buffer + 200, 100, 0, place, &room);
+  accept4(fd, NULL, NULL, 0x7);
+  close(client);
+  close(fd);
+  int pair[2];
+  socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+  room = 12;
+  getsockopt(pair[0], SOL_SOCKET, SO_PEERCRED, buffer, &room);
+  room = 8;
+  getsockname(pair[0], place, &room);
+  close(pair[0]);
+  close(pair[1]);
+}
+
 static void sockets(void) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   struct sockaddr_un local = {AF_UNIX, "absent"};
@@ -176,6 +280,8 @@ int main(void) {
   processes();
   waiting();
   sockets();
+  options();
+  addresses();
   *(volatile int*)16 = 1;
   return 0;
 }

@@ -16,7 +16,9 @@ comparable() {
   sed -n '/write(1, "begin/,$p' |
     sed -E -e 's/^\[pid +[0-9]+\] //' -e 's/ += /=/' -e 's/0x[0-9a-f]{5,}/ADDRESS/g' \
       -e 's/si_pid=[0-9]+, si_uid=[0-9]+/si_pid=PID, si_uid=UID/' -e 's/si_utime=[0-9]+, si_stime=[0-9]+/si_utime=T/' \
-      -e 's/^(fork|getpid)\(\)=[0-9]+/\1()=PID/' -e 's/^kill\([0-9]+/kill(PID/' \
+      -e 's/^(fork|getpid)\(\)=[0-9]+/\1()=PID/' -e 's/parent_tid=\[[0-9]+\]/parent_tid=[PID]/' \
+      -e 's/^(clone3\(.*)=[0-9]+$/\1=PID/' -e 's/htons\([0-9]{4,}\)/htons(PORT)/g' -e 's/\{pid=[0-9]+, uid=[0-9]+, gid=[0-9]+/{pid=PID/' \
+      -e 's/^kill\([0-9]+/kill(PID/' \
       -e 's/^(wait4)\([0-9]+(.*)=[0-9]+$/\1(PID\2=PID/' -e 's/ \(core dumped\)//' "$@"
 }
 cd "$work"
