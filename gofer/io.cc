@@ -93,6 +93,32 @@ Result<> Server::open(const RequestHeader& header, Decoder& in, Reply& reply) {
   return {};
 }
 
+Result<> Server::open_files(const RequestHeader& header, Decoder& in, Reply& reply) {
+  const auto request = TRY(in.body<OpenFilesRequest>());
+  if (request.count == 0 || request.count > kMaxOpen) return in.malformed("a count is out of bounds");
+  std::array<std::string_view, kMaxOpen> names;
+  for (size_t i = 0; i < request.count; ++i) names[i] = TRY(in.component());
+  TRY(in.end());
+  const Entry* directory = TRY(ids_.node(header.id));
+  if (!directory->is_directory()) return Errno(ENOTDIR);
+  for (size_t i = 0; i < request.count; ++i) {
+    OpenedFile file;
+    const auto node = lookup(*directory, Name(names[i]).c_str());
+    Result<Opened> opened = node.ok() ? Errno(EINVAL) : node.error();
+    if (node.ok() && S_ISREG(node->attr.mode)) opened = open_node(*TRY(ids_.node(node->id)), O_RDONLY, reply);
+    if (opened.ok()) {
+      file.node = *node;
+      file.opened = *opened;
+      reply.issued(node->id);
+    } else {
+      file.error = opened.error().value();
+      if (node.ok()) ids_.release(node->id);
+    }
+    reply.body().put(file);
+  }
+  return {};
+}
+
 Result<uint8_t*> Server::shared(uint64_t offset, uint32_t length) const {
   if (offset > buffer_size_ || length > buffer_size_ - offset) return Errno(EINVAL);
   return buffer_ + offset;

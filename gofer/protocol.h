@@ -54,7 +54,7 @@
 namespace gofer {
 
 // Raise when a message changes.
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 inline constexpr size_t kMaxMessage = 64 * 1024;  // bytes of one packet
 inline constexpr size_t kMaxInline =
@@ -63,6 +63,7 @@ inline constexpr size_t kMaxName = 255;   // NAME_MAX: one path component
 inline constexpr size_t kMaxLink = 4095;  // PATH_MAX less its NUL: a symlink's target
 inline constexpr size_t kMaxXattrName = 255;    // XATTR_NAME_MAX
 inline constexpr size_t kMaxWalk = 16;          // components of one kWalk
+inline constexpr size_t kMaxOpen = 16;          // names of one kOpenFiles
 inline constexpr size_t kMaxForget = 1024;      // ids of one kForget
 inline constexpr size_t kMaxBuffer = 64 << 20;  // bytes of the shared buffer
 
@@ -75,6 +76,7 @@ enum class Op : uint16_t {
   kAttach,     // an attach point's root
   kWalk,       // down a list of components, and perhaps open what is there
   kOpen,       // a handle; a donated descriptor for a regular file
+  kOpenFiles,  // several regular files of a directory, to be read
   kCreate,     // a new regular file, open (always exclusive)
   kMkdir,
   kMknod,  // regular file, fifo, socket; EPERM for devices
@@ -114,7 +116,7 @@ struct RequestHeader {
 struct ReplyHeader {
   uint32_t tag = 0;
   uint16_t op = 0;    // as in the request
-  uint16_t fds = 0;   // descriptors that come along: 0 or 1
+  uint16_t fds = 0;   // descriptors that come along
   int32_t error = 0;  // 0, or a positive errno; then there is no body
   uint32_t reserved = 0;
 };
@@ -221,6 +223,20 @@ inline constexpr uint32_t kOpenedNowaitRead =
 struct OpenRequest {
   uint32_t flags = 0;
   uint32_t reserved = 0;
+};
+
+// kOpenFiles of regular files in directory `id`, read-only: `count` names follow, 1 to kMaxOpen, components
+// as in kWalk. For a client that has seen its guest open one after the other. Reply: for each name an
+// OpenedFile; the descriptors of those that were opened come along in their order.
+struct OpenFilesRequest {
+  uint32_t count = 0;
+  uint32_t reserved = 0;
+};
+struct OpenedFile {
+  int32_t error = 0;  // then nothing was opened: EINVAL for what is no regular file
+  uint32_t reserved = 0;
+  Node node;
+  Opened opened;
 };
 
 // Owner of a new file: kKeepId leaves what the host chose (the gofer's own id, or the directory's group where
@@ -483,6 +499,8 @@ static_assert(std::has_unique_object_representations_v<WalkRequest>);
 static_assert(std::has_unique_object_representations_v<WalkReply> && sizeof(WalkReply) == 16);
 static_assert(std::has_unique_object_representations_v<Opened>);
 static_assert(std::has_unique_object_representations_v<OpenRequest>);
+static_assert(std::has_unique_object_representations_v<OpenFilesRequest>);
+static_assert(std::has_unique_object_representations_v<OpenedFile>);
 static_assert(std::has_unique_object_representations_v<CreateRequest>);
 static_assert(std::has_unique_object_representations_v<CreateReply>);
 static_assert(std::has_unique_object_representations_v<MakeRequest>);

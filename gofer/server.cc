@@ -16,33 +16,13 @@ namespace gofer {
 
 // Indexed by Op.
 const std::array<Server::Handler, kLastOp + 1> Server::kHandlers = {
-    nullptr,
-    &Server::hello,
-    &Server::attach,
-    &Server::walk,
-    &Server::open,
-    &Server::create,
-    &Server::mkdir,
-    &Server::mknod,
-    &Server::symlink,
-    &Server::link,
-    &Server::unlink,
-    &Server::rmdir,
-    &Server::rename,
-    &Server::getattr,
-    &Server::setattr,
-    &Server::readdir,
-    &Server::readlink,
-    &Server::statfs,
-    &Server::getxattr,
-    &Server::setxattr,
-    &Server::listxattr,
-    &Server::removexattr,
-    &Server::read,
-    &Server::write,
-    &Server::fsync,
-    &Server::fallocate,
-    &Server::forget,
+    nullptr,           &Server::hello,      &Server::attach,      &Server::walk,
+    &Server::open,     &Server::open_files, &Server::create,      &Server::mkdir,
+    &Server::mknod,    &Server::symlink,    &Server::link,        &Server::unlink,
+    &Server::rmdir,    &Server::rename,     &Server::getattr,     &Server::setattr,
+    &Server::readdir,  &Server::readlink,   &Server::statfs,      &Server::getxattr,
+    &Server::setxattr, &Server::listxattr,  &Server::removexattr, &Server::read,
+    &Server::write,    &Server::fsync,      &Server::fallocate,   &Server::forget,
 };
 
 Server::Server(int socket, std::vector<AttachPoint> attach_points, uint32_t max_ids,
@@ -157,40 +137,40 @@ void Server::send_reply(const RequestHeader& header, Reply& reply, int error) {
   BULKHEAD_CHECK(reply.body().ok() || error != 0, "the reply of operation {} does not fit", header.op);
   ReplyHeader head{.tag = header.tag, .op = header.op, .error = error};
   size_t size = sizeof(head);
-  int fd = -1;
+  std::span<const int> fds;
   if (error == 0) {
-    fd = reply.donated();
-    head.fds = fd >= 0 ? 1 : 0;
+    fds = reply.donated();
+    head.fds = static_cast<uint16_t>(fds.size());
     size = reply.body().size();
   }
   std::memcpy(reply_packet_.data(), &head, sizeof(head));
-  int status = send_packet(std::span(reply_packet_).first(size), fd);
+  int status = send_packet(std::span(reply_packet_).first(size), fds);
   if (status != 0) {
     for (const Id id : reply.issued()) ids_.release(id);
     // unix(7): too many descriptors are in flight. The client must receive some first.
     head.error = status == ETOOMANYREFS ? ENFILE : status;
     head.fds = 0;
     std::memcpy(reply_packet_.data(), &head, sizeof(head));
-    status = send_packet(std::span(reply_packet_).first(sizeof(head)), -1);
+    status = send_packet(std::span(reply_packet_).first(sizeof(head)), {});
     BULKHEAD_CHECK(status == 0, "sendmsg of an error: error {}", status);
   }
 }
 
 // 0, or the errno. A client that has gone is not an error: receive() will see it.
-int Server::send_packet(std::span<const uint8_t> packet, int fd) {
+int Server::send_packet(std::span<const uint8_t> packet, std::span<const int> fds) {
   iovec vec{const_cast<uint8_t*>(packet.data()), packet.size()};
   msghdr message{};
   message.msg_iov = &vec;
   message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (fd >= 0) {
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxOpen * sizeof(int))] = {};
+  if (!fds.empty()) {
     message.msg_control = control;
-    message.msg_controllen = sizeof(control);
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    header->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
   }
   while (::sendmsg(socket_, &message, MSG_NOSIGNAL) < 0) {
     if (errno == EINTR) continue;
@@ -236,7 +216,7 @@ void Server::finish(const Ring::Finished& finished) {
     }
     reply.put(body);
   }
-  const int status = send_packet(reply.packet(), -1);
+  const int status = send_packet(reply.packet(), {});
   BULKHEAD_CHECK(status == 0, "sendmsg: error {}", status);
   ring_->release(transfer);
 }

@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <span>
@@ -25,14 +26,14 @@ struct AttachPoint {
   bool read_only = false;
 };
 
-// The reply under way: its packet, the descriptor that goes along, and what it gave to the client.
+// The reply under way: its packet, the descriptors that go along, and what it gave to the client.
 class Reply {
  public:
   explicit Reply(std::span<uint8_t> packet) : writer_(packet) { writer_.reserve(sizeof(ReplyHeader)); }
 
   Writer& body() { return writer_; }
-  void donate(int fd) { fd_ = fd; }  // stays the entry's
-  int donated() const { return fd_; }
+  void donate(int fd) { fds_[fd_count_++] = fd; }  // stays the entry's
+  std::span<const int> donated() const { return std::span(fds_).first(fd_count_); }
   // The reply comes later, or never.
   void defer() { deferred_ = true; }
   bool deferred() const { return deferred_; }
@@ -42,9 +43,10 @@ class Reply {
 
  private:
   Writer writer_;
-  int fd_ = -1;
+  std::array<int, kMaxOpen> fds_;
+  size_t fd_count_ = 0;
   bool deferred_ = false;
-  std::array<Id, kMaxWalk + 2> issued_;
+  std::array<Id, std::max(kMaxWalk + 2, 2 * kMaxOpen)> issued_;
   size_t issued_count_ = 0;
 };
 
@@ -73,7 +75,7 @@ class Server {
   Received receive(bool wait, std::span<const uint8_t>& packet);
   void wait_for_anything(bool& socket_ready);
   void send_reply(const RequestHeader& header, Reply& reply, int error);
-  int send_packet(std::span<const uint8_t> packet, int fd);
+  int send_packet(std::span<const uint8_t> packet, std::span<const int> fds);
   void reap_transfers();
   void finish(const Ring::Finished& finished);
   Result<> hello(const RequestHeader&, Decoder&, Reply&);
@@ -104,6 +106,7 @@ class Server {
 
   // io.cc: contents
   Result<> open(const RequestHeader&, Decoder&, Reply&);
+  Result<> open_files(const RequestHeader&, Decoder&, Reply&);
   Result<> read(const RequestHeader&, Decoder&, Reply&);
   Result<> write(const RequestHeader&, Decoder&, Reply&);
   Result<> fsync(const RequestHeader&, Decoder&, Reply&);

@@ -110,7 +110,7 @@ Result<> sys_newfstatat(Task& task, FdNumber directory, GuestPath path, GuestPtr
 Result<> sys_statx(Task& task, FdNumber directory, GuestPath path, Flags<kStatxFlagNames> flags,
                    Flags<kStatxMaskNames> mask, GuestPtr<struct statx> answer) {
   constexpr int kSyncType = AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC;
-  if ((mask & static_cast<unsigned>(STATX__RESERVED)) != 0 || (flags & kSyncType) == kSyncType)
+  if ((static_cast<unsigned>(mask) & STATX__RESERVED) != 0 || (flags & kSyncType) == kSyncType)
     return Errno(EINVAL);
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | kSyncType)) != 0)
     return Errno(EINVAL);

@@ -1,5 +1,6 @@
-// A guest that works through what makes and ends things in the sentry, on command, and leaves nothing of its own
-// behind: whatever stays then is the sentry's leak. Reads lines from standard input, answers each with "done".
+// A guest that works through what makes and ends things in the sentry, on command, and leaves nothing of its
+// own behind: whatever stays then is the sentry's leak. Reads lines from standard input, answers each with
+// "done".
 //   processes N     N short processes: fork, fork and exec, vfork and exec, threads
 #include <pthread.h>
 #include <sys/wait.h>
@@ -47,7 +48,8 @@ void short_process(long i, char** again) {
     }
     default: {
       pthread_t thread;
-      if (pthread_create(&thread, nullptr, [](void*) -> void* { return nullptr; }, nullptr) != 0)
+      if (pthread_create(
+              &thread, nullptr, [](void*) -> void* { return nullptr; }, nullptr) != 0)
         fail("pthread_create");
       pthread_join(thread, nullptr);
       return;

@@ -77,25 +77,26 @@ void Client::writable() {
 void Client::readable() {
   while (!dead_) {
     iovec vec{receive_.data(), receive_.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(protocol::kMaxOpen * sizeof(int))];
     msghdr message{};
     message.msg_iov = &vec;
     message.msg_iovlen = 1;
     message.msg_control = control;
-    message.msg_controllen = CMSG_LEN(sizeof(int));  // room for one descriptor, not for what alignment leaves
+    message.msg_controllen = sizeof control;
     const ssize_t size = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
       return fail("is not readable");
     }
     if (size == 0) return fail("has gone");
-    Fd fd;
+    std::vector<Fd> fds;
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
-        continue;
-      int number = -1;
-      std::memcpy(&number, CMSG_DATA(c), sizeof number);
-      fd = Fd(number);
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(c) + at, sizeof number);
+        fds.emplace_back(number);
+      }
     }
     protocol::Reader reader(std::span(receive_.data(), static_cast<size_t>(size)));
     const auto header = reader.take<protocol::ReplyHeader>();
@@ -108,7 +109,7 @@ void Client::readable() {
     // An errno that Linux does not have would pass for something else above.
     pending.error = header->error < 0 || header->error >= 4096 ? EIO : header->error;
     pending.reply.body.assign(reader.rest().begin(), reader.rest().end());
-    pending.reply.fd = std::move(fd);
+    pending.reply.fds = std::move(fds);
     pending.done = true;
     pending.fiber->wake();
   }

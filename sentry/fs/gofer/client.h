@@ -24,7 +24,9 @@ class Client {
 
   struct Reply {
     std::vector<uint8_t> body;
-    Fd fd;
+    std::vector<Fd> fds;
+    // The one that an operation which opens one file brings.
+    Fd take_fd() { return fds.empty() ? Fd() : std::move(fds.front()); }
   };
   // Sends a request and parks the fiber until its reply; signals do not interrupt. The reply's errno, or EIO
   // for a reply that makes no sense.

@@ -39,9 +39,11 @@ class GoferFile final : public vfs::SeekableFile {
   Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override {
     char buffer[kChunk];
     size_t done = 0;
-    if (handle_->fd && !nonblocking) {
+    const uint64_t end = node_->attr().size;
+    if (handle_->fd && !nonblocking && offset < end) {
       const HandleRef open = handle_;
-      done = sink.put_from(open->fd.get(), offset, sink.remaining()).value_or(0);
+      const uint64_t wanted = std::min(sink.remaining(), end - offset);
+      done = sink.put_from(open->fd.get(), offset, static_cast<size_t>(wanted)).value_or(0);
     }
     while (sink.remaining() > 0) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(sink.remaining(), sizeof buffer));

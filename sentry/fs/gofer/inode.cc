@@ -113,7 +113,7 @@ Result<vfs::InodeRef> GoferInode::create(std::string_view name, const vfs::NewNo
     const auto created = TRY(take<protocol::CreateReply>(reader));
     auto inode = tree().adopt(created.node);
     if (inode->id_ == created.node.id) {
-      inode->set_handle(true, created.opened, std::move(reply->fd));
+      inode->set_handle(true, created.opened, reply->take_fd());
     } else {
       tree().client->forget(created.opened.handle);
     }
@@ -285,14 +285,26 @@ Result<uint64_t> GoferInode::current_size() {
 Result<HandleRef> GoferInode::handle(bool write) {
   if (HandleRef open = write_handle_.lock()) return open;
   if (!write) {
+    if (HandleRef open = read_handle_.lock()) {
+      if (std::exchange(opened_ahead_, false)) tree().used_ahead();
+      return open;
+    }
+  }
+  if (id_ == protocol::kNoId && !write) {
+    const std::shared_ptr<GoferInode> directory = parent_;
+    TRY(directory->open_files(self()));
     if (HandleRef open = read_handle_.lock()) return open;
+  } else if (id_ == protocol::kNoId) {
+    const Way way = TRY(walk({}, O_RDWR));
+    if (HandleRef open = write_handle_.lock()) return open;
+    if (way.open_error != 0) return Errno(way.open_error);
   }
   auto reply = TRY(call(protocol::Op::kOpen, [&](protocol::Writer& w) {
     w.put(protocol::OpenRequest{static_cast<uint32_t>(write ? O_RDWR : O_RDONLY), 0});
   }));
   protocol::Reader reader(reply.body);
   const auto opened = TRY(take<protocol::Opened>(reader));
-  set_handle(write, opened, std::move(reply.fd));
+  set_handle(write, opened, reply.take_fd());
   return (write ? write_handle_ : read_handle_).lock();
 }
 

@@ -1,4 +1,7 @@
 // Names: walking down, looking ahead, listing.
+#include <dirent.h>
+#include <sys/sysmacros.h>
+
 #include <algorithm>
 
 #include "sentry/fs/gofer/tree.h"
@@ -90,8 +93,8 @@ Result<GoferInode::Way> GoferInode::walk(std::span<const std::string_view> names
   if (answer.opened != 0) {
     const auto opened = TRY(take<protocol::Opened>(reader));
     const bool write = open_flags && (*open_flags & O_ACCMODE) != O_RDONLY;
-    if (S_ISREG(at->type()) && reply.fd)
-      at->set_handle(write, opened, std::move(reply.fd));
+    if (S_ISREG(at->type()) && !reply.fds.empty())
+      at->set_handle(write, opened, reply.take_fd());
     else
       tree().client->forget(opened.handle);
   }
@@ -103,12 +106,8 @@ Result<vfs::InodeRef> GoferInode::lookup(std::string_view name) {
   if (auto ahead = tree().take_prefetched(*this, name)) {
     return vfs::InodeRef(TRY(std::move(*ahead)));
   }
-  if (auto inode = take_ahead(name)) return vfs::InodeRef(inode);
-  if (tree().exclusive()) {
-    if (const uint32_t count = names_ahead().missed(); count != 0) {
-      look_ahead(count);
-      if (auto inode = take_ahead(name)) return vfs::InodeRef(inode);
-    }
+  if (knows_ahead(name)) {
+    if (auto inode = take_ahead(name)) return vfs::InodeRef(inode);
   }
   const Way way = TRY(walk({{name}}, std::nullopt));
   if (way.found.empty()) return Errno(way.error);
@@ -116,7 +115,7 @@ Result<vfs::InodeRef> GoferInode::lookup(std::string_view name) {
 }
 
 void GoferInode::expect(std::string_view name, std::string_view rest, bool open) {
-  if (ahead_ != nullptr && ahead_->has(name)) return;
+  if (tree().has_prefetched(*this, name) || (ahead_ != nullptr && ahead_->has(name))) return;
   std::vector<std::string_view> components{name};
   while (!rest.empty() && components.size() < protocol::kMaxWalk) {
     const size_t slash = rest.find('/');
@@ -131,7 +130,7 @@ void GoferInode::expect(std::string_view name, std::string_view rest, bool open)
   }
   // Where names are asked for each time, a handle that is open already would be opened again.
   if (!rest.empty() || !tree().exclusive()) open = false;
-  if (components.size() < 2 && !open) return;
+  if (components.size() < 2 && (!open || knows_ahead(name))) return;
   tree().drop_prefetched();
   const Result<Way> way = walk(components, open ? std::optional(O_RDONLY) : std::nullopt);
   if (!way.ok()) return;  // the lookups will say why
@@ -149,6 +148,16 @@ NamesAhead& GoferInode::names_ahead() {
   return *ahead_;
 }
 
+// Whether the attributes of this name are here, or come with others' now since much is looked up here.
+bool GoferInode::knows_ahead(std::string_view name) {
+  if (ahead_ != nullptr && ahead_->has(name)) return true;
+  if (!tree().exclusive()) return false;
+  const uint32_t count = names_ahead().missed();
+  if (count == 0) return false;
+  look_ahead(count);
+  return ahead_->has(name);
+}
+
 std::shared_ptr<GoferInode> GoferInode::take_ahead(std::string_view name) {
   const auto attr = ahead_ == nullptr ? std::nullopt : ahead_->take(name);
   return attr ? tree().adopt(self(), name, *attr) : nullptr;
@@ -158,6 +167,59 @@ void GoferInode::drop_ahead() {
   if (ahead_ == nullptr) return;
   if (listing_ != nullptr && ahead_->size() != 0 && !ahead_->used()) tree().listing_used(false);
   ahead_->clear();
+}
+
+std::shared_ptr<GoferInode> GoferInode::unopened(const DirectoryEntry& entry) {
+  if (entry.type != DT_REG) return nullptr;
+  std::shared_ptr<GoferInode> inode;
+  if (const protocol::Attr* const attr = ahead_->look_at(entry.name))
+    inode = tree().adopt(self(), entry.name, *attr);
+  else
+    inode = tree().living(makedev(attr_.dev_major, attr_.dev_minor), entry.ino);
+  const bool here = inode != nullptr && inode->id_ == protocol::kNoId && inode->parent_.get() == this;
+  return here && inode->name_ == entry.name && S_ISREG(inode->type()) ? inode : nullptr;
+}
+
+Result<> GoferInode::open_files(const std::shared_ptr<GoferInode>& first) {
+  NamesAhead& ahead = names_ahead();
+  std::vector<std::shared_ptr<GoferInode>> files{first};
+  const uint32_t count = ahead.opened();
+  if (const Listing listing = listing_; count > 1 && listing != nullptr && tree().opens_ahead()) {
+    const size_t size = listing->size();
+    size_t looked = 0, at = std::min(ahead.place, size);
+    const auto name_at = [&](size_t place) -> const std::string& { return (*listing)[place % size].name; };
+    while (looked < size && name_at(at) != first->name_) ++looked, ++at;
+    ahead.place = looked < size ? at % size : 0;
+    for (size_t i = ahead.place + 1; i < size && i < ahead.place + 4 * count && files.size() < count; ++i)
+      if (auto next = unopened((*listing)[i])) files.push_back(std::move(next));
+  }
+  std::vector<std::string> names;
+  for (const auto& file : files) names.push_back(file->name_);
+  Client::Reply reply = TRY(call(protocol::Op::kOpenFiles, [&](protocol::Writer& w) {
+    w.put(protocol::OpenFilesRequest{static_cast<uint32_t>(names.size()), 0});
+    for (const std::string& name : names) w.string(name);
+  }));
+  protocol::Reader reader(reply.body);
+  size_t fds = 0;
+  for (const auto& file : files) {
+    const auto opened = TRY(take<protocol::OpenedFile>(reader));
+    if (opened.error != 0) {
+      if (file == first) return Errno(host_error(opened.error));
+      continue;
+    }
+    if (fds == reply.fds.size()) return Errno(EIO);
+    Fd fd = std::move(reply.fds[fds++]);
+    if (const Result<> became = file->become(opened.node); !became.ok()) {
+      tree().client->forget(opened.opened.handle);
+      if (file == first) return became;
+      continue;
+    }
+    file->set_handle(false, opened.opened, std::move(fd));
+    if (file == first) continue;
+    file->opened_ahead_ = true;
+    tree().opened_ahead(file);
+  }
+  return {};
 }
 
 template <typename Add>

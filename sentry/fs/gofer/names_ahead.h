@@ -30,6 +30,10 @@ class NamesAhead {
   void forget(std::string_view name) {
     if (const auto found = attributes_.find(name); found != attributes_.end()) attributes_.erase(found);
   }
+  const ::gofer::Attr* look_at(std::string_view name) const {
+    const auto found = attributes_.find(name);
+    return found == attributes_.end() ? nullptr : &found->second;
+  }
   void clear() { attributes_.clear(); }
   size_t size() const { return attributes_.size(); }
   bool used() const { return used_; }
@@ -43,18 +47,26 @@ class NamesAhead {
     return count;
   }
 
+  // A file here is being opened that has not been before. How many are worth opening in one go: more each
+  // time, for a directory whose files are read one after the other.
+  uint32_t opened() {
+    if (++opens_ < kOpensBefore) return 1;
+    return std::min<uint32_t>(uint32_t{2} << std::min(opens_ - kOpensBefore, 8u), ::gofer::kMaxOpen);
+  }
+  size_t place = 0;  // in the listing, of the last that was
+
   uint64_t cookie = 0;    // where the next batch begins
   bool complete = false;  // there is nothing more
 
  private:
-  static constexpr unsigned kMissesBefore = 3;
+  static constexpr unsigned kMissesBefore = 3, kOpensBefore = 3;
   static constexpr uint32_t kFirst = 32, kMost = 512;
 
   struct Hash : std::hash<std::string_view> {
     using is_transparent = void;
   };
   std::unordered_map<std::string, ::gofer::Attr, Hash, std::equal_to<>> attributes_;
-  unsigned misses_ = 0;
+  unsigned misses_ = 0, opens_ = 0;
   uint32_t next_ = kFirst;
   bool used_ = false;
 };

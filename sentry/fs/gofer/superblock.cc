@@ -8,6 +8,7 @@
 namespace sentry::fs::gofer {
 namespace {
 constexpr size_t kKeptHandles = 256;
+constexpr size_t kKeptAhead = 64;  // files that were opened ahead
 constexpr size_t kNamesAfterPressure = 512;
 constexpr size_t kNamesAhead = 16384;  // of all directories: some 4 MiB
 }  // namespace
@@ -15,6 +16,7 @@ constexpr size_t kNamesAhead = 16384;  // of all directories: some 4 MiB
 GoferSuperblock::~GoferSuperblock() {
   // Inodes take themselves off the list as they go: they go first.
   prefetched_.clear();
+  opened_.clear();
   handles_.clear();
   root_.reset();
 }
@@ -38,10 +40,14 @@ Result<struct statfs> GoferSuperblock::statfs() {
 
 vfs::InodeRef GoferSuperblock::root() { return root_; }
 
-std::shared_ptr<GoferInode> GoferSuperblock::living(const protocol::Attr& attr) const {
-  const auto found = inodes_.find({makedev(attr.dev_major, attr.dev_minor), attr.ino});
+std::shared_ptr<GoferInode> GoferSuperblock::living(uint64_t device, uint64_t ino) const {
+  const auto found = inodes_.find({device, ino});
   if (found == inodes_.end()) return nullptr;
-  auto inode = std::static_pointer_cast<GoferInode>(found->second->weak_from_this().lock());
+  return std::static_pointer_cast<GoferInode>(found->second->weak_from_this().lock());
+}
+
+std::shared_ptr<GoferInode> GoferSuperblock::living(const protocol::Attr& attr) const {
+  auto inode = living(makedev(attr.dev_major, attr.dev_minor), attr.ino);
   const bool same = inode != nullptr && (inode->attr().mode & S_IFMT) == (attr.mode & S_IFMT);
   return same ? inode : nullptr;
 }
@@ -121,22 +127,44 @@ void GoferSuperblock::keep(const HandleRef& handle) {
 
 void GoferSuperblock::release(const HandleRef& handle) { handles_.remove(handle); }
 
+void GoferSuperblock::opened_ahead(std::shared_ptr<GoferInode> inode) {
+  ++opened_ahead_;
+  opened_.push_back(std::move(inode));
+  if (opened_.size() > kKeptAhead) opened_.pop_front();
+}
+
+bool GoferSuperblock::opens_ahead() {
+  constexpr unsigned kJudged = 64;
+  if (opened_ahead_ < kJudged) return true;
+  const bool worth = used_ahead_ * 2 >= opened_ahead_;
+  opened_ahead_ /= 2;
+  used_ahead_ /= 2;
+  return worth;
+}
+
 void GoferSuperblock::make_room() {
   drop_prefetched();
+  opened_.clear();
   handles_.clear();
   if (const auto space = options_.space.lock()) space->dentries().trim(kNamesAfterPressure);
   client->flush();
 }
 
+bool GoferSuperblock::has_prefetched(const GoferInode& parent, std::string_view name) const {
+  return std::any_of(prefetched_.begin(), prefetched_.end(), [&](const Prefetched& entry) {
+    return entry.parent.get() == &parent && entry.name == name;
+  });
+}
+
 std::optional<Result<std::shared_ptr<GoferInode>>> GoferSuperblock::take_prefetched(const GoferInode& parent,
                                                                                     std::string_view name) {
-  for (auto entry = prefetched_.begin(); entry != prefetched_.end(); ++entry) {
-    if (entry->parent.get() != &parent || entry->name != name) continue;
-    auto found = std::move(entry->found);
-    prefetched_.erase(entry);
-    return found;
-  }
-  return std::nullopt;
+  const auto entry = std::find_if(prefetched_.begin(), prefetched_.end(), [&](const Prefetched& one) {
+    return one.parent.get() == &parent && one.name == name;
+  });
+  if (entry == prefetched_.end()) return std::nullopt;
+  auto found = std::move(entry->found);
+  prefetched_.erase(entry);
+  return found;
 }
 
 Result<std::shared_ptr<vfs::Superblock>> make_tree(kernel::Kernel& kernel, std::shared_ptr<Client> client,

@@ -71,6 +71,7 @@ class GoferSuperblock final : public vfs::Superblock {
                                     const protocol::Attr& attr);
   void set_root(std::shared_ptr<GoferInode> root) { root_ = std::move(root); }
   std::shared_ptr<GoferInode> living(const protocol::Attr& attr) const;
+  std::shared_ptr<GoferInode> living(uint64_t device, uint64_t ino) const;
   void add(GoferInode& inode);
   void remove(const GoferInode& inode);
 
@@ -104,8 +105,15 @@ class GoferSuperblock final : public vfs::Superblock {
   };
   std::optional<Result<std::shared_ptr<GoferInode>>> take_prefetched(const GoferInode& parent,
                                                                      std::string_view name);
+  bool has_prefetched(const GoferInode& parent, std::string_view name) const;
   void prefetch(Prefetched entry) { prefetched_.push_back(std::move(entry)); }
   void drop_prefetched() { prefetched_.clear(); }
+
+  // A file that has been opened before anybody asked for it, and, later, that somebody has.
+  void opened_ahead(std::shared_ptr<GoferInode> inode);
+  void used_ahead() { ++used_ahead_; }
+  // Whether that has been worth it lately.
+  bool opens_ahead();
 
   // Requests that change files, counted when they are sent and when they are answered: attributes that were
   // on their way meanwhile may be older than that.
@@ -130,6 +138,8 @@ class GoferSuperblock final : public vfs::Superblock {
   std::list<HandleRef> handles_;
   std::vector<Prefetched> prefetched_;
   std::deque<std::weak_ptr<GoferInode>> ahead_;
+  std::deque<std::shared_ptr<GoferInode>> opened_;  // ahead: nobody else holds them
+  unsigned opened_ahead_ = 0, used_ahead_ = 0;
   uint64_t changes_ = 0;
   int listing_use_ = 0;
 };
@@ -203,6 +213,7 @@ class GoferInode final : public vfs::Inode {
   // Walks down from here, no names for this file itself; with `open_flags` opens the file at the end of the
   // way, whose inode then has a handle.
   Result<Way> walk(std::span<const std::string_view> names, std::optional<int> open_flags);
+  bool knows_ahead(std::string_view name);
   std::shared_ptr<GoferInode> take_ahead(std::string_view name);
   // Asks for attributes of names here that the guest may look up next.
   void look_ahead(uint32_t count);
@@ -211,6 +222,10 @@ class GoferInode final : public vfs::Inode {
   template <typename Add>
   Result<bool> read_entries(uint64_t& cookie, uint32_t max_bytes, bool attributes, Add add);
   NamesAhead& names_ahead();
+  // Opens a file of this directory that has no node yet, and perhaps those that come next in the listing.
+  Result<> open_files(const std::shared_ptr<GoferInode>& first);
+  // The file of an entry, if it is one that has neither a node yet nor more names than this.
+  std::shared_ptr<GoferInode> unopened(const DirectoryEntry& entry);
   void set_handle(bool write, protocol::Opened opened, Fd fd);
 
   protocol::Id id_ = protocol::kNoId;
@@ -222,6 +237,7 @@ class GoferInode final : public vfs::Inode {
   std::optional<std::string> link_target_;
   Listing listing_;
   std::unique_ptr<NamesAhead> ahead_;
+  bool opened_ahead_ = false;  // and nobody has opened it since
 };
 
 // Open files, for GoferInode::open.

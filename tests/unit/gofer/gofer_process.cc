@@ -197,7 +197,7 @@ Reply GoferProcess::receive() {
   msghdr message{};
   message.msg_iov = &vec;
   message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(2 * kMaxOpen * sizeof(int))] = {};
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   const ssize_t size = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
@@ -213,12 +213,14 @@ Reply GoferProcess::receive() {
     for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= one->cmsg_len; ++i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(one) + i * sizeof(int), sizeof(fd));
-      reply.fd = Fd(fd);
-      ++fds;
+      if (fds++ == 0)
+        reply.fd = Fd(fd);
+      else
+        reply.more_fds.emplace_back(fd);
     }
   }
   EXPECT_EQ(fds, header.fds);
-  EXPECT_LE(fds, 1u);
+  EXPECT_LE(fds, header.op == static_cast<uint16_t>(Op::kOpenFiles) ? kMaxOpen : 1);
   if (header.error != 0) {
     EXPECT_TRUE(reply.body.empty());
     EXPECT_EQ(fds, 0u);

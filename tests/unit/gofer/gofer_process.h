@@ -42,6 +42,7 @@ struct Reply {
   uint32_t tag = 0;
   std::vector<uint8_t> body;
   Fd fd;
+  std::vector<Fd> more_fds;  // of kOpenFiles
 
   template <typename T>
   T as() const {

@@ -176,6 +176,33 @@ TEST_P(HonestClient, OpensAndDonates) {
   EXPECT_EQ(gofer.call(Op::kOpen, root_, OpenRequest{.flags = O_RDWR}).error, EISDIR);
 }
 
+TEST_P(HonestClient, OpensSeveralFiles) {
+  tree_.write("one", "1");
+  tree_.write("two", "2");
+  std::filesystem::create_directories(tree_.at("directory"));
+  std::filesystem::create_symlink("one", tree_.at("link"));
+  ASSERT_EQ(::mkfifo(tree_.at("fifo").c_str(), 0600), 0);
+  GoferProcess& gofer = start();
+  Reply reply = gofer.call(Op::kOpenFiles, root_, OpenFilesRequest{.count = 6},
+                           {"one", "absent", "directory", "link", "fifo", "two"});
+  ASSERT_EQ(reply.error, 0);
+  Reader reader(reply.body);
+  std::vector<OpenedFile> files;
+  for (int i = 0; i < 6; ++i) files.push_back(reader.take<OpenedFile>().value());
+  EXPECT_TRUE(reader.done());
+  expect_same(files[0].node.attr, tree_.at("one"));
+  expect_same(files[5].node.attr, tree_.at("two"));
+  EXPECT_EQ(files[1].error, ENOENT);
+  for (const int other : {2, 3, 4}) EXPECT_EQ(files[static_cast<size_t>(other)].error, EINVAL);
+  EXPECT_EQ(read_all(reply.fd.get()), "1");
+  ASSERT_EQ(reply.more_fds.size(), 1u);
+  EXPECT_EQ(read_all(reply.more_fds[0].get()), "2");
+  EXPECT_EQ(::fcntl(reply.more_fds[0].get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_EQ(gofer.call(Op::kGetattr, files[5].node.id, std::vector<uint8_t>{}).error, 0);
+  EXPECT_EQ(gofer.call(Op::kOpenFiles, files[0].node.id, OpenFilesRequest{.count = 1}, {"one"}).error,
+            ENOTDIR);
+}
+
 TEST_P(HonestClient, CreatesFiles) {
   GoferProcess& gofer = start();
   const Reply reply = gofer.call(Op::kCreate, root_, CreateRequest{.flags = O_RDWR, .mode = 0640}, {"new"});

@@ -619,6 +619,9 @@ TEST_F(MalformedRequest, Counts) {
         P::pack(WalkRequest{.count = count}, std::vector<std::string_view>(count == 0 ? 0 : 16, "dir"));
     expect_end(request(Op::kWalk, body), "bounds");
   }
+  for (const uint32_t count : {0u, uint32_t{kMaxOpen} + 1, ~0u})
+    expect_end(request(Op::kOpenFiles, P::pack(OpenFilesRequest{.count = count}, {"file"})), "bounds");
+  expect_end(request(Op::kOpenFiles, P::pack(OpenFilesRequest{.count = 2}, {"file"})), "cut off");
   expect_end(request(Op::kWalk, P::pack(WalkRequest{.count = 2}, {"dir"})), "cut off");
   expect_end(request(Op::kWalk, P::pack(WalkRequest{.count = 1}, {"dir", "dir"})), "follow");
   expect_end(request(Op::kForget, P::pack(ForgetRequest{.count = 0})), "bounds");
@@ -644,6 +647,7 @@ TEST_F(MalformedRequest, Bodies) {
       {Op::kAttach, P::pack(AttachRequest{})},
       {Op::kWalk, P::pack(WalkRequest{.count = 1}, {"dir"})},
       {Op::kOpen, P::pack(OpenRequest{})},
+      {Op::kOpenFiles, P::pack(OpenFilesRequest{.count = 1}, {"file"})},
       {Op::kCreate, P::pack(CreateRequest{.mode = 0600}, {"file"})},
       {Op::kMkdir, P::pack(MakeRequest{.mode = 0700}, {"file"})},
       {Op::kMknod, P::pack(MakeRequest{.mode = S_IFREG}, {"file"})},
