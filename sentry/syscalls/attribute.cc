@@ -73,7 +73,7 @@ Result<> sys_ftruncate(Task& task, FdNumber fd, int64_t size) {
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
   if (!S_ISREG(file->inode()->type()) || !file->writable()) return Errno(EINVAL);
   TRY(check_file_limit(task, static_cast<uint64_t>(size)));
-  TRY(file->truncate(static_cast<uint64_t>(size)));
+  TRY(file->truncate(static_cast<uint64_t>(size), vfs::set_id_after_change(*task.credentials)));
   vfs::notify(file->path(), IN_MODIFY);
   return {};
 }
@@ -96,7 +96,8 @@ Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_
   const uint64_t size = TRY(file->inode()->getattr()).size;
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && static_cast<uint64_t>(end) > size)
     TRY(check_file_limit(task, static_cast<uint64_t>(end)));
-  return file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
+  return file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
+                         vfs::set_id_after_change(*task.credentials));
 }
 
 Result<> sys_chmod(Task& task, GuestPath path, Mode mode) { return do_chmod(task, AT_FDCWD, path, mode, 0); }

@@ -39,7 +39,7 @@ Result<size_t> file_to_pipe(vfs::File& in, std::optional<uint64_t>& offset, Pipe
 }
 
 Result<size_t> pipe_to_file(Pipe& in, vfs::File& out, std::optional<uint64_t>& offset, size_t length,
-                            bool nonblocking) {
+                            bool nonblocking, vfs::SetId set_id) {
   std::vector<std::byte> buffer;
   size_t total = 0;
   while (total < length) {
@@ -53,6 +53,7 @@ Result<size_t> pipe_to_file(Pipe& in, vfs::File& out, std::optional<uint64_t>& o
     vfs::File::IoOptions options;
     options.offset = offset;
     options.nonblocking = out.nonblocking();
+    options.set_id = set_id;
     const Result<size_t> written = out.write(source, options);
     const size_t count = written.value_or(0);
     in.put_back(buffer.data() + count, taken - count);
@@ -111,8 +112,9 @@ Result<size_t> sys_splice(Task& task, FdNumber in_fd, GuestPtr<int64_t> in_place
   if (in_pipe != nullptr) {
     std::optional<uint64_t> offset = TRY(read_offset(task, out_place, *out));
     if ((out->flags() & O_APPEND) != 0) return Errno(EINVAL);
-    const size_t count = TRY(signal_if_broken(
-        task, pipe_to_file(*in_pipe, *out, offset, length, nonblocking || in->nonblocking())));
+    const size_t count = TRY(
+        signal_if_broken(task, pipe_to_file(*in_pipe, *out, offset, length, nonblocking || in->nonblocking(),
+                                            vfs::set_id_after_change(*task.credentials))));
     if (offset) TRY(task.memory().write(out_place, static_cast<int64_t>(*offset)));
     return count;
   }

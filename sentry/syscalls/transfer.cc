@@ -73,6 +73,7 @@ Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optiona
   options.nowait = (flags & kRwfNowait) != 0;
   options.nonblocking = file.nonblocking() || options.nowait;
   options.append = (flags & kRwfAppend) != 0;
+  options.set_id = vfs::set_id_after_change(*task.credentials);
   const Result<size_t> count = file.write(source, options);
   if (count.ok() && *count != 0) vfs::notify(file.path(), IN_MODIFY);
   if (count.is(EPIPE)) task.send(kernel::make_signal(SIGPIPE));

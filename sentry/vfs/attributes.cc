@@ -60,12 +60,7 @@ Result<> truncate(const Credentials& credentials, const Path& path, uint64_t siz
   TRY(writable_mount(path));
   TRY(inode.permission(credentials, W_OK));
   if (inode.has_locks() && inode.locks().executors > 0) return Errno(ETXTBSY);
-  AttributeChange change;
-  change.size = size;
-  const Attributes attributes = TRY(inode.getattr());
-  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode)
-    change.mode = mode & 07777;
-  TRY(inode.setattr(change));
+  TRY(resize(inode, size, set_id_after_change(credentials)));
   notify(path, IN_MODIFY);
   return {};
 }

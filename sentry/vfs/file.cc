@@ -95,11 +95,7 @@ Result<> File::set_status_flags(int flags) {
   return {};
 }
 
-Result<> File::truncate(uint64_t size) {
-  AttributeChange change;
-  change.size = size;
-  return inode_->setattr(change);
-}
+Result<> File::truncate(uint64_t size, SetId set_id) { return resize(*inode_, size, set_id); }
 
 std::string File::description() {
   if (path_) return path_.dentry->name();
@@ -118,11 +114,11 @@ Result<size_t> SeekableFile::write(mm::Source& source, const IoOptions& options)
   const bool append = options.append || (flags() & O_APPEND) != 0;
   if (options.offset) {
     uint64_t offset = *options.offset;
-    return write_at(source, offset, append, options.nowait);
+    return write_at(source, offset, append, options.nowait, options.set_id);
   }
   const std::unique_lock lock(position_lock_);
   uint64_t offset = position;
-  const size_t count = TRY(write_at(source, offset, append, options.nowait));
+  const size_t count = TRY(write_at(source, offset, append, options.nowait, options.set_id));
   position = offset + count;
   return count;
 }

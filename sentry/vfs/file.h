@@ -70,6 +70,7 @@ class File : public std::enable_shared_from_this<File> {
         false;  // O_NONBLOCK or MSG_DONTWAIT: streams answer EAGAIN; files with a position take no notice
     bool nowait = false;  // RWF_NOWAIT: EAGAIN rather than waiting for storage, even for a file
     bool append = false;  // RWF_APPEND
+    SetId set_id = SetId::kDropped;
   };
   virtual Result<size_t> read(mm::Sink&, const IoOptions&) { return Errno(EINVAL); }
   virtual Result<size_t> write(mm::Source&, const IoOptions&) { return Errno(EINVAL); }
@@ -90,8 +91,10 @@ class File : public std::enable_shared_from_this<File> {
   virtual Result<> readdir(DirectorySink&) { return Errno(ENOTDIR); }
   virtual Result<std::shared_ptr<mm::Mappable>> mmap(int /*prot*/, int /*flags*/) { return Errno(ENODEV); }
   virtual Result<> fsync(bool /*data_only*/) { return Errno(EINVAL); }
-  virtual Result<> truncate(uint64_t size);  // default: through the inode
-  virtual Result<> fallocate(int /*mode*/, uint64_t /*offset*/, uint64_t /*length*/) { return Errno(ENODEV); }
+  virtual Result<> truncate(uint64_t size, SetId set_id);  // default: through the inode
+  virtual Result<> fallocate(int /*mode*/, uint64_t /*offset*/, uint64_t /*length*/, SetId) {
+    return Errno(ENODEV);
+  }
   // Called at each close(2) of a descriptor (not at the last reference), for locks and flush errors.
   virtual Result<> flush() { return {}; }
   // File sealing, fcntl(2) F_GET_SEALS and F_ADD_SEALS: F_SEAL_* of memfds.
@@ -143,7 +146,8 @@ class SeekableFile : public File {
  protected:
   virtual Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nowait) = 0;
   // `append`: at the end, wherever that is when the data are there; `offset` is then where they went.
-  virtual Result<size_t> write_at(mm::Source&, uint64_t& /*offset*/, bool /*append*/, bool /*nowait*/) {
+  virtual Result<size_t> write_at(mm::Source&, uint64_t& /*offset*/, bool /*append*/, bool /*nowait*/,
+                                  SetId) {
     return Errno(EINVAL);
   }
   virtual Result<uint64_t> size() = 0;

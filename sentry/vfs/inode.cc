@@ -77,4 +77,14 @@ uint32_t without_set_id(uint32_t mode) {
   return mode;
 }
 
+Result<> resize(Inode& inode, uint64_t size, SetId set_id) {
+  AttributeChange change;
+  change.size = size;
+  // A file system of the host's may drop the bits by itself: what is to be kept is said, too.
+  const uint32_t mode = TRY(inode.getattr()).mode;
+  if (const uint32_t without = without_set_id(mode); without != mode)
+    change.mode = (set_id == SetId::kKept ? mode : without) & 07777;
+  return inode.setattr(change);
+}
+
 }  // namespace sentry::vfs

@@ -180,5 +180,12 @@ inline bool owns(const Credentials& credentials, uid_t owner) {
 // The mode bits that remain when a file's data or owner changes (should_remove_suid): without S_ISUID, and
 // without S_ISGID where it means set-group-id.
 uint32_t without_set_id(uint32_t mode);
+// What becomes of these bits when the data change: who has CAP_FSETID leaves them (file_remove_privs).
+enum class SetId { kDropped, kKept };
+inline SetId set_id_after_change(const Credentials& by) {
+  return by.capable(4 /* CAP_FSETID */) ? SetId::kKept : SetId::kDropped;
+}
+// truncate(2), the checks done.
+Result<> resize(Inode& inode, uint64_t size, SetId set_id);
 
 }  // namespace sentry::vfs

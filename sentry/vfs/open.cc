@@ -52,15 +52,6 @@ Result<> may_open(const Credentials& credentials, const Path& path, int flags) {
   return {};
 }
 
-Result<> cut_to_nothing(Inode& inode) {
-  AttributeChange change;
-  change.size = 0;
-  const Attributes attributes = TRY(inode.getattr());
-  if (const uint32_t mode = without_set_id(attributes.mode); mode != attributes.mode)
-    change.mode = mode & 07777;
-  return inode.setattr(change);
-}
-
 // do_open's last part: an inode that may be opened becomes a file.
 Result<FileRef> make_file(const Caller& caller, const Path& path, int flags, bool truncate) {
   const InodeRef& inode = path.dentry->inode();
@@ -79,7 +70,7 @@ Result<FileRef> make_file(const Caller& caller, const Path& path, int flags, boo
     file->counts_as_writer = true;
   }
   if (truncate) {
-    TRY(cut_to_nothing(*inode));
+    TRY(resize(*inode, 0, set_id_after_change(*caller.credentials)));
     notify(path, IN_MODIFY);
   }
   notify(path, IN_OPEN);

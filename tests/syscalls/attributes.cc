@@ -5,6 +5,8 @@
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 
+#include <functional>
+
 #include "tests/syscalls/check.h"
 
 using check::Fd;
@@ -231,6 +233,54 @@ TEST(setgid_directories_pass_on_their_group) {
   OK(mkdir("d/e", 0755));
   CHECK_EQ(stat_of("d/e").st_gid, 4321u);
   CHECK(stat_of("d/e").st_mode & S_ISGID);
+}
+
+// What is left of `mode` when the data of a file of the user 4321's have changed by `change`, made by root
+// or, on the same descriptor, by its owner.
+unsigned mode_after(unsigned mode, bool as_owner, const std::function<void(int)>& change) {
+  WRITE_FILE("set-id", "text");
+  OK(chown("set-id", 4321, 4321));
+  Fd fd(OK(open("set-id", O_RDWR)));
+  OK(fchmod(fd, mode));
+  JOIN(check::fork_child([&] {
+    if (as_owner) OK(setresgid(4321, 4321, 4321)), OK(setresuid(4321, 4321, 4321));
+    change(fd);
+  }));
+  const unsigned left = stat_of("set-id").st_mode & 07777;
+  OK(unlink("set-id"));
+  return left;
+}
+
+TEST(set_id_bits_survive_only_the_privileged) {
+  if (!check::is_root()) SKIP("not root");
+  OK(chmod(".", 0777));
+  int pipe_ends[2];
+  OK(pipe(pipe_ends));
+  const std::function<void(int)> kChanges[] = {
+      [](int fd) { OK(write(fd, "x", 1)); },
+      [](int fd) { OK(pwrite(fd, "x", 1, 100)); },
+      [](int fd) { OK(ftruncate(fd, 2)); },
+      [](int fd) { OK(ftruncate(fd, 4)); },  // its size already
+      [](int) { OK(truncate("set-id", 2)); },
+      [](int) { Fd cut(OK(open("set-id", O_WRONLY | O_TRUNC))); },
+      [](int fd) { OK(fallocate(fd, 0, 0, 100)); },
+      [](int fd) { OK(fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, 2)); },
+      [&](int fd) {
+        OK(write(pipe_ends[1], "x", 1));
+        OK(splice(pipe_ends[0], nullptr, fd, nullptr, 1, 0));
+      },
+  };
+  for (const auto& change : kChanges) {
+    CHECK_EQ(mode_after(06777, false, change), 06777u);
+    CHECK_EQ(mode_after(06777, true, change), 00777u);
+    // Without group execution the bit means something else.
+    CHECK_EQ(mode_after(06767, true, change), 02767u);
+  }
+  const auto nothing = [](int fd) { OK(write(fd, "", 0)); };
+  CHECK_EQ(mode_after(06777, true, nothing), 06777u);
+  // A new owner never inherits them.
+  const auto give = [](int fd) { OK(fchown(fd, 1234, 1234)); };
+  CHECK_EQ(mode_after(06777, false, give), 00777u);
 }
 
 TEST(set_times) {

@@ -25,10 +25,12 @@ class GoferFile final : public vfs::SeekableFile {
     }));
     return {};
   }
-  Result<> fallocate(int mode, uint64_t offset, uint64_t length) override {
+  Result<> fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) override {
+    const uint32_t before = node_->attr().mode;
     TRY(node_->tree().call(protocol::Op::kFallocate, handle_->id, [&](protocol::Writer& w) {
       w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
     }));
+    settle_set_id(before, set_id);
     const auto reply = TRY(node_->tree().call(protocol::Op::kGetattr, TRY(node_->node())));
     protocol::Reader reader(reply.body);
     node_->update(TRY(take<protocol::Attr>(reader)));
@@ -64,7 +66,9 @@ class GoferFile final : public vfs::SeekableFile {
     return done;
   }
 
-  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool) override {
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool,
+                          vfs::SetId set_id) override {
+    const uint32_t before = node_->attr().mode;
     size_t done = 0;
     char buffer[kChunk];
     while (source.remaining() > 0) {
@@ -96,12 +100,27 @@ class GoferFile final : public vfs::SeekableFile {
         break;
       }
     }
+    if (done != 0) settle_set_id(before, set_id);
     return done;
   }
 
   Result<uint64_t> size() override { return node_->current_size(); }
 
  private:
+  // The host drops set-id bits with a change of the data, since no capability of the gofer's counts there:
+  // puts back what is to be kept, unless somebody has changed the mode meanwhile.
+  void settle_set_id(uint32_t before, vfs::SetId set_id) {
+    const uint32_t without = vfs::without_set_id(before);
+    if (without == before || node_->attr().mode != before) return;
+    vfs::AttributeChange change;
+    change.mode = (set_id == vfs::SetId::kKept ? before : without) & 07777;
+    if (node_->setattr(change).ok()) return;
+    // Another user's file, and the gofer an ordinary user's: it is as the host has left it.
+    protocol::Attr attr = node_->attr();
+    attr.mode = without;
+    node_->update(attr);
+  }
+
   // From the host's page cache if it is there, else by the gofer.
   Result<size_t> fetch(char* buffer, size_t size, uint64_t offset, bool nonblocking) {
     if (handle_->fd && handle_->nowait) {

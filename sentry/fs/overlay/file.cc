@@ -20,13 +20,13 @@ class OpenFile final : public vfs::SeekableFile {
     return TRY(upper())->mmap(prot, flags);
   }
   Result<> fsync(bool) override { return {}; }
-  Result<> truncate(uint64_t size) override {
+  Result<> truncate(uint64_t size, vfs::SetId set_id) override {
     TRY(node_->copy_contents(size));
-    return TRY(upper())->truncate(size);
+    return TRY(upper())->truncate(size, set_id);
   }
-  Result<> fallocate(int mode, uint64_t offset, uint64_t length) override {
+  Result<> fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) override {
     TRY(node_->copy_contents());
-    return TRY(upper())->fallocate(mode, offset, length);
+    return TRY(upper())->fallocate(mode, offset, length, set_id);
   }
 
  protected:
@@ -46,13 +46,15 @@ class OpenFile final : public vfs::SeekableFile {
     }
     return done;
   }
-  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nowait) override {
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nowait,
+                          vfs::SetId set_id) override {
     if (source.remaining() == 0) return size_t{0};
     TRY(node_->copy_contents());
     IoOptions options;
     options.offset = offset;
     options.append = append;
     options.nowait = nowait;
+    options.set_id = set_id;
     const size_t count = TRY(TRY(upper())->write(source, options));
     // Nobody has run since it ended: the end is that of this write.
     if (append) offset = node_->upper_file().content().size() - count;

@@ -1,7 +1,6 @@
 #include "sentry/fs/tmpfs/nodes.h"
 
 #include <dirent.h>
-#include <linux/capability.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
@@ -150,7 +149,8 @@ Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
   return count;
 }
 
-Result<size_t> OpenRegular::write_at(mm::Source& source, uint64_t& offset, bool append, bool) {
+Result<size_t> OpenRegular::write_at(mm::Source& source, uint64_t& offset, bool append, bool,
+                                     vfs::SetId set_id) {
   const std::unique_lock lock(node_->content().lock());
   Content& content = node_->content();
   if (append) offset = content.size();
@@ -160,11 +160,7 @@ Result<size_t> OpenRegular::write_at(mm::Source& source, uint64_t& offset, bool 
     return Errno(EPERM);
   const size_t count = TRY(content.write(source, offset));
   if (count == 0) return count;
-  // file_remove_privs.
-  uint32_t& mode = node_->metadata().attributes.mode;
-  if ((mode & (S_ISUID | S_ISGID)) != 0 && (credentials == nullptr || !credentials->capable(CAP_FSETID)))
-    mode = vfs::without_set_id(mode);
-  node_->metadata().touch_mtime();
+  data_changed(set_id);
   return count;
 }
 
@@ -181,15 +177,13 @@ Result<std::shared_ptr<mm::Mappable>> OpenRegular::mmap(int prot, int flags) {
   return std::shared_ptr<mm::Mappable>(std::make_shared<Mapped>(Mapped{path(), node_}), node_.get());
 }
 
-Result<> OpenRegular::truncate(uint64_t size) {
-  vfs::AttributeChange change;
-  change.size = size;
-  const uint32_t mode = node_->metadata().attributes.mode;
-  if (vfs::without_set_id(mode) != mode) change.mode = vfs::without_set_id(mode) & 07777;
-  return node_->setattr(change);
+void OpenRegular::data_changed(vfs::SetId set_id) {
+  uint32_t& mode = node_->metadata().attributes.mode;
+  if (set_id == vfs::SetId::kDropped) mode = vfs::without_set_id(mode);
+  node_->metadata().touch_mtime();
 }
 
-Result<> OpenRegular::fallocate(int mode, uint64_t offset, uint64_t length) {
+Result<> OpenRegular::fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) {
   // ZERO_RANGE is more than Linux's tmpfs does; the overlay's files, which share this code, stand for ones
   // that do.
   const bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
@@ -214,7 +208,7 @@ Result<> OpenRegular::fallocate(int mode, uint64_t offset, uint64_t length) {
     default:
       return Errno(EOPNOTSUPP);
   }
-  node_->metadata().touch_mtime();
+  data_changed(set_id);
   return {};
 }
 

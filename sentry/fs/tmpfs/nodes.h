@@ -110,21 +110,23 @@ class OpenRegular final : public vfs::SeekableFile {
 
   Result<std::shared_ptr<mm::Mappable>> mmap(int prot, int flags) override;
   Result<> fsync(bool) override { return {}; }
-  Result<> truncate(uint64_t size) override;
-  Result<> fallocate(int mode, uint64_t offset, uint64_t length) override;
+  Result<> fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) override;
   Result<int> seals() override;
   Result<> add_seals(int seals) override;
   std::string description() override;
 
  protected:
   Result<size_t> read_at(mm::Sink& sink, uint64_t offset, bool nonblocking) override;
-  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nonblocking) override;
+  Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool nowait,
+                          vfs::SetId set_id) override;
   Result<uint64_t> size() override { return node_->content().size(); }
   Result<uint64_t> find_data(uint64_t offset, bool data) override {
     return node_->content().find(offset, data);
   }
 
  private:
+  void data_changed(vfs::SetId set_id);
+
   std::shared_ptr<RegularFile> node_;
 };
 

@@ -36,7 +36,7 @@ TEST_P(Content, MatchesAModelUnderRandomChanges) {
         }
         case 2:
           model.resize(offset);
-          ASSERT_EQ(code(file->truncate(offset)), 0);
+          ASSERT_EQ(code(file->truncate(offset, vfs::SetId::kDropped)), 0);
           break;
         case 3: {
           const std::string expected = offset < model.size() ? model.substr(offset, length) : std::string();
@@ -46,10 +46,12 @@ TEST_P(Content, MatchesAModelUnderRandomChanges) {
         case 4:
           for (uint64_t i = offset; i < std::min<uint64_t>(offset + length, model.size()); ++i)
             model[i] = '\0';
-          ASSERT_EQ(code(file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)), 0);
+          ASSERT_EQ(code(file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length,
+                                         vfs::SetId::kDropped)),
+                    0);
           break;
         case 5:
-          ASSERT_EQ(code(file->fallocate(FALLOC_FL_KEEP_SIZE, offset, length)), 0);
+          ASSERT_EQ(code(file->fallocate(FALLOC_FL_KEEP_SIZE, offset, length, vfs::SetId::kDropped)), 0);
           break;
       }
       ASSERT_EQ(size(*file), model.size());
@@ -60,7 +62,7 @@ TEST_P(Content, MatchesAModelUnderRandomChanges) {
 
 TEST_P(Content, HolesTakeNoMemory) {
   const FileRef file = make();
-  ASSERT_EQ(code(file->truncate(1 << 30)), 0);
+  ASSERT_EQ(code(file->truncate(1 << 30, vfs::SetId::kDropped)), 0);
   EXPECT_EQ(blocks(*file), 0u);
   put(*file, "x", 1 << 20).value();
   EXPECT_EQ(blocks(*file), 8u);
@@ -71,7 +73,9 @@ TEST_P(Content, HolesTakeNoMemory) {
   EXPECT_EQ(code(file->seek(1 << 30, SEEK_DATA)), ENXIO);
   EXPECT_EQ(file->seek((1 << 30) - 1, SEEK_HOLE).value(), uint64_t{(1 << 30) - 1});
   EXPECT_EQ(get(*file, 3, (1 << 20) - 1).value(), std::string("\0x\0", 3));
-  ASSERT_EQ(code(file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 4096)), 0);
+  ASSERT_EQ(
+      code(file->fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 4096, vfs::SetId::kDropped)),
+      0);
   EXPECT_EQ(blocks(*file), 0u);
 
   const FileRef small = make("/small");
@@ -79,7 +83,7 @@ TEST_P(Content, HolesTakeNoMemory) {
   EXPECT_EQ(blocks(*small), 8u);
   EXPECT_EQ(small->seek(0, SEEK_DATA).value(), 0u);
   EXPECT_EQ(small->seek(0, SEEK_HOLE).value(), 3u);
-  ASSERT_EQ(code(small->truncate(50'000)), 0);
+  ASSERT_EQ(code(small->truncate(50'000, vfs::SetId::kDropped)), 0);
   EXPECT_EQ(blocks(*small), 8u);
   EXPECT_EQ(small->seek(0, SEEK_HOLE).value(), 4096u);
 }
@@ -88,10 +92,10 @@ TEST_P(Content, WhatWasCutOffDoesNotComeBack) {
   for (const uint64_t length : {1'000u, 100'000u}) {
     const FileRef file = tree.open("/cut", O_CREAT | O_TRUNC | O_RDWR).value();
     put(*file, std::string(length, 'x')).value();
-    ASSERT_EQ(code(file->truncate(10)), 0);
-    ASSERT_EQ(code(file->truncate(length)), 0);
+    ASSERT_EQ(code(file->truncate(10, vfs::SetId::kDropped)), 0);
+    ASSERT_EQ(code(file->truncate(length, vfs::SetId::kDropped)), 0);
     EXPECT_EQ(get(*file, length, 0).value(), std::string(10, 'x') + std::string(length - 10, '\0'));
-    ASSERT_EQ(code(file->truncate(0)), 0);
+    ASSERT_EQ(code(file->truncate(0, vfs::SetId::kDropped)), 0);
     EXPECT_EQ(blocks(*file), 0u);
   }
 }
@@ -110,9 +114,9 @@ TEST_P(Content, TheMountsLimitHolds) {
   const struct statfs facts = file->inode()->superblock().statfs().value();
   EXPECT_EQ(facts.f_blocks, 20u);
   EXPECT_EQ(facts.f_bfree, 0u);
-  EXPECT_EQ(code(file->truncate(4096)), 0);
+  EXPECT_EQ(code(file->truncate(4096, vfs::SetId::kDropped)), 0);
   EXPECT_EQ(put(*file, std::string(30 * 4096, 'y'), 4096).value(), size_t{19 * 4096});  // as much as fits
-  EXPECT_EQ(code(file->fallocate(0, 0, 21 * 4096)), ENOSPC);
+  EXPECT_EQ(code(file->fallocate(0, 0, 21 * 4096, vfs::SetId::kDropped)), ENOSPC);
   EXPECT_EQ(small.unlink("/f"), 0);
   const_cast<FileRef&>(file).reset();
   EXPECT_EQ(small.write("/g", std::string(20 * 4096, 'z')), 0);
@@ -137,12 +141,12 @@ TEST_P(Content, TheSandboxesBudgetHolds) {
 
 TEST_P(Content, SizesAreLimited) {
   const FileRef file = make();
-  EXPECT_EQ(code(file->truncate(uint64_t{1} << 43)), 0);
-  EXPECT_EQ(code(file->truncate((uint64_t{1} << 43) + 1)), EFBIG);
+  EXPECT_EQ(code(file->truncate(uint64_t{1} << 43, vfs::SetId::kDropped)), 0);
+  EXPECT_EQ(code(file->truncate((uint64_t{1} << 43) + 1, vfs::SetId::kDropped)), EFBIG);
   EXPECT_EQ(put(*file, "ab", (uint64_t{1} << 43) - 1).value(), 1u);
   EXPECT_EQ(code(put(*file, "a", uint64_t{1} << 43)), EFBIG);
   EXPECT_EQ(code(put(*file, "a", uint64_t{1} << 62)), EFBIG);
-  EXPECT_EQ(code(file->fallocate(0, uint64_t{1} << 62, 1)), EFBIG);
+  EXPECT_EQ(code(file->fallocate(0, uint64_t{1} << 62, 1, vfs::SetId::kDropped)), EFBIG);
 }
 
 TEST_P(Content, MappingsSeeTheFile) {
@@ -182,7 +186,7 @@ TEST_P(Content, MappingsSeeTheFile) {
 
 TEST_P(Content, PagesTouchedThroughMappingsAreCounted) {
   const FileRef file = make();
-  ASSERT_EQ(code(file->truncate(1 << 20)), 0);
+  ASSERT_EQ(code(file->truncate(1 << 20, vfs::SetId::kDropped)), 0);
   const auto mappable = file->mmap(PROT_READ | PROT_WRITE, MAP_SHARED).value();
   const auto backing = mappable->backing(0, 1 << 20, true).value();
   ASSERT_EQ(backing.length, 1u << 20);  // the size was known: one piece
@@ -242,8 +246,8 @@ TEST_P(Content, SealsOfMemfds) {
   EXPECT_EQ(file->seals().value(), 0);
   put(*file, "12345678").value();
   EXPECT_EQ(code(file->add_seals(F_SEAL_GROW | F_SEAL_SHRINK)), 0);
-  EXPECT_EQ(code(file->truncate(4)), EPERM);
-  EXPECT_EQ(code(file->truncate(40)), EPERM);
+  EXPECT_EQ(code(file->truncate(4, vfs::SetId::kDropped)), EPERM);
+  EXPECT_EQ(code(file->truncate(40, vfs::SetId::kDropped)), EPERM);
   EXPECT_EQ(code(put(*file, "x", 8)), EPERM);
   EXPECT_EQ(put(*file, "x", 7).value(), 1u);
   EXPECT_EQ(code(file->add_seals(F_SEAL_WRITE | F_SEAL_SEAL)), 0);

@@ -132,9 +132,9 @@ TEST_F(Overlay, TruncationCopiesWhatRemains) {
   struct statfs end = tree.find("/")->mount->superblock->statfs().value();
   EXPECT_EQ(start.f_bfree, end.f_bfree + 1);
   const FileRef file = tree.open("/etc/hosts", O_RDWR).value();
-  EXPECT_EQ(code(file->truncate(5)), 0);
+  EXPECT_EQ(code(file->truncate(5, vfs::SetId::kDropped)), 0);
   EXPECT_EQ(tree.read("/etc/hosts"), "local");
-  EXPECT_EQ(code(file->truncate(7)), 0);
+  EXPECT_EQ(code(file->truncate(7, vfs::SetId::kDropped)), 0);
   EXPECT_EQ(tree.read("/etc/hosts"), std::string("local\0\0", 7));
 }
 
@@ -320,7 +320,8 @@ TEST_F(Overlay, BehavesLikeAPlainCopy) {
           case 9: {
             const auto file = t.open(one, O_RDWR);
             if (!file.ok()) return code(file);
-            return number % 2 == 0 ? code((*file)->truncate(number)) : code(put(**file, two, number));
+            return number % 2 == 0 ? code((*file)->truncate(number, vfs::SetId::kDropped))
+                                   : code(put(**file, two, number));
           }
           case 10:
             t.context.space->dentries().trim(number % 3);
