@@ -74,6 +74,7 @@ port=$((20000 + RANDOM % 10000))
 redis-server --port "$port" --io-threads 2 --io-threads-do-reads yes --save '' --dir "$work" >>log &
 server=$!
 until [[ $(redis-cli -p "$port" ping 2>&1) == PONG ]]; do kill -0 "$server" || { cat log; exit 1; }; sleep 0.02; done
-redis-benchmark -p "$port" -n "$requests" -c 10 -q --csv -t ping | cut -d, -f1
+# Fewer: redis's I/O threads spin while they wait for each other, which takes long where processors are few and busy.
+redis-benchmark -p "$port" -n $((requests / 10)) -c 10 -q --csv -t ping | cut -d, -f1
 redis-cli -p "$port" shutdown nosave || true
 wait "$server" && server= && echo "shut down"
