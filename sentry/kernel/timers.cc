@@ -100,7 +100,7 @@ void CpuLimit::look() {
   const auto threads =
       static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
   const Nanoseconds rest = (std::min(next_signal_, hard) - spent) / threads;
-  timer_.arm(monotonic_now() + std::max(rest, 10 * kMillisecond));
+  timer_.arm(advance(monotonic_now(), std::max(rest, 10 * kMillisecond)));
 }
 
 IntervalTimers::IntervalTimers(ThreadGroup& group) : group_(group) {
@@ -142,7 +142,7 @@ void IntervalTimers::schedule(int which) {
   const auto threads =
       static_cast<Nanoseconds>(std::clamp<size_t>(group_.tasks.size(), 1, group_.kernel.cpus));
   const Nanoseconds rest = std::max<Nanoseconds>((one.deadline - now(which)) / threads, kMillisecond);
-  one.timer->arm(monotonic_now() + rest);
+  one.timer->arm(advance(monotonic_now(), rest));
 }
 
 void IntervalTimers::expired(int which) {
