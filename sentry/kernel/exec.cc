@@ -344,7 +344,7 @@ Result<vfs::FileRef> open_executable(Task& task, const vfs::Path& start, std::st
   if (inode == nullptr) return Errno(ENOENT);
   if (inode->is_symlink()) return Errno(ELOOP);
   if (!S_ISREG(inode->type())) return Errno(EACCES);
-  if (walked.path.mount->noexec) return Errno(EACCES);
+  if (walked.path.mount != nullptr && walked.path.mount->noexec) return Errno(EACCES);
   TRY(inode->permission(*task.credentials, X_OK));
   return inode->open(walked.path, O_RDONLY);
 }

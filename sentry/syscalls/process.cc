@@ -110,18 +110,19 @@ Result<std::vector<std::string>> read_strings(Task& task, GuestPtr<const uint64_
   return Errno(E2BIG);
 }
 
-Result<> execute(Task& task, const vfs::Path& start, GuestPath path, GuestPtr<const uint64_t> argv,
-                 GuestPtr<const uint64_t> envp, int dirfd, int flags) {
-  if ((flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) != 0) return Errno(EINVAL);
+Result<> execute(Task& task, int directory, GuestPath path, GuestPtr<const uint64_t> argv,
+                 GuestPtr<const uint64_t> envp, int flags) {
   kernel::ExecRequest request;
-  request.filename = TRY(task.memory().read_string(path.address, 4096));
+  request.filename = TRY(read_path(task, path));
   const bool empty = (flags & AT_EMPTY_PATH) != 0;
   if (request.filename.empty() && !empty) return Errno(ENOENT);
-  request.file =
-      TRY(kernel::open_executable(task, start, request.filename, (flags & AT_SYMLINK_NOFOLLOW) == 0, empty));
-  if (dirfd != AT_FDCWD && (request.filename.empty() || request.filename.front() != '/')) {
-    request.filename = request.filename.empty() ? "/dev/fd/" + std::to_string(dirfd)
-                                                : "/dev/fd/" + std::to_string(dirfd) + "/" + request.filename;
+  if ((flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) != 0) return Errno(EINVAL);
+  const vfs::Caller caller = TRY(caller_at(task, directory, request.filename));
+  request.file = TRY(kernel::open_executable(task, caller.start, request.filename,
+                                             (flags & AT_SYMLINK_NOFOLLOW) == 0, empty));
+  if (directory != AT_FDCWD && !request.filename.starts_with('/')) {
+    const std::string name = "/dev/fd/" + std::to_string(directory);
+    request.filename = request.filename.empty() ? name : name + "/" + request.filename;
   }
   request.args = TRY(read_strings(task, argv));
   request.env = TRY(read_strings(task, envp));
@@ -131,19 +132,12 @@ Result<> execute(Task& task, const vfs::Path& start, GuestPath path, GuestPtr<co
 }
 
 Result<> sys_execve(Task& task, GuestPath path, ArgumentStrings argv, EnvironmentStrings envp) {
-  return execute(task, task.fs().cwd, path, argv, envp, AT_FDCWD, 0);
+  return execute(task, AT_FDCWD, path, argv, envp, 0);
 }
 
 Result<> sys_execveat(Task& task, FdNumber dirfd, GuestPath path, ArgumentStrings argv,
                       EnvironmentStrings envp, Flags<kAtNames> flags) {
-  vfs::Path start = task.fs().cwd;
-  const std::string text = TRY(read_path(task, path));
-  if (text.empty() && (flags & AT_EMPTY_PATH) == 0) return Errno(ENOENT);
-  if ((flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) != 0) return Errno(EINVAL);
-  if (dirfd.value != AT_FDCWD) {
-    if (!text.starts_with('/')) start = TRY(task.fds().get(dirfd.value))->path();
-  }
-  return execute(task, start, path, argv, envp, dirfd.value, flags);
+  return execute(task, dirfd.value, path, argv, envp, flags);
 }
 
 Result<NoReturn> sys_exit(Task& task, int code) {

@@ -2,9 +2,14 @@
 #include <elf.h>
 #include <linux/auxvec.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 
 #include <thread>
 
@@ -61,6 +66,27 @@ CHILD(print_args) {
 void make_program(const char* path, const std::string& content) {
   WRITE_FILE(path, content);
   OK(chmod(path, 0755));
+}
+
+TEST(execveat_below_what_is_no_directory) {
+  int ends[2];
+  OK(pipe(ends));
+  const int files[] = {ends[0],
+                       static_cast<int>(OK(eventfd(0, 0))),
+                       static_cast<int>(OK(epoll_create1(0))),
+                       static_cast<int>(OK(timerfd_create(CLOCK_MONOTONIC, 0))),
+                       static_cast<int>(OK(socket(AF_UNIX, SOCK_STREAM, 0))),
+                       static_cast<int>(OK(inotify_init1(0))),
+                       static_cast<int>(OK(open("/dev/null", O_RDONLY)))};
+  char name[] = "program";
+  char* const args[] = {name, nullptr};
+  for (const int file : files) {
+    FAILS(ENOTDIR, execveat(file, "program", args, environ, 0));
+    FAILS(EACCES, execveat(file, "", args, environ, AT_EMPTY_PATH));
+    FAILS(ENOENT, execveat(file, "", args, environ, 0));
+  }
+  FAILS(EBADF, execveat(1000, "program", args, environ, 0));
+  FAILS(ENOENT, execveat(1000, "/absent", args, environ, 0));
 }
 
 TEST(arguments_and_environment_arrive) {
