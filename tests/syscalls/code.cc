@@ -52,6 +52,8 @@ second_site:
 sites_end:
 )");
 
+extern "C" char __executable_start[];  // by the linker: where the program is loaded
+
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -175,8 +177,8 @@ TEST(text_with_call_sites_is_moved) {
 // As dlmopen(3) does: the same text once more, somewhere else.
 TEST(text_is_mapped_a_second_time) {
   call_often(first_site, getpid());
-  extern char load_address[] asm("__executable_start");
-  const auto offset = reinterpret_cast<uintptr_t>(sites_begin) - reinterpret_cast<uintptr_t>(load_address);
+  const auto offset =
+      reinterpret_cast<uintptr_t>(sites_begin) - reinterpret_cast<uintptr_t>(__executable_start);
   Fd file(OK(open(check::self(), O_RDONLY)));
   const auto length = static_cast<size_t>(sites_end - sites_begin);
   auto* const again = static_cast<unsigned char*>(OK(mmap(nullptr, length, PROT_READ | PROT_EXEC, MAP_PRIVATE,
