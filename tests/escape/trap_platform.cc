@@ -168,7 +168,7 @@ TEST(host_calls_without_an_order_end_the_process) {
   const uint64_t page = reinterpret_cast<uint64_t>(
       OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   const uint64_t shared = MAP_SHARED | MAP_FIXED;
-  for (const uint64_t fd : {0, 3, 4, 5, 6, 7, 8, 9, 10})
+  for (const uint64_t fd : {0u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 10u})
     CHECK_ENDED(attack([&] { host_call(SYS_mmap, page, 4096, PROT_READ, shared, fd, 0); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kShimText, kShimTextSize, 7); }));
