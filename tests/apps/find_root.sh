@@ -10,7 +10,8 @@ else
   folders="/etc /usr/bin /usr/sbin /usr/lib/python3"
 fi
 # Secrets that a sandbox covers, and files that a program writes while others look.
-hidden='^(/etc/(g?shadow-?|ssl/private|security/opasswd|ssh/ssh_host_.*|krb5.keytab|wireguard|kubernetes)|/etc/NetworkManager/system-connections|/usr/share/man/index.db)(/.*)?$'
+# Also not: what Python compiles as others run it.
+hidden='^(.*/__pycache__|/etc/(g?shadow-?|ssl/private|security/opasswd|ssh/ssh_host_.*|krb5.keytab|wireguard|kubernetes)|/etc/NetworkManager/system-connections|/usr/share/man/index.db)(/.*)?$'
 list() { find "$folder" -xdev -regextype posix-extended -regex "$hidden" -prune -o "$@" 2>&1 | LC_ALL=C sort; }
 for folder in $folders; do
   echo "== $folder"
