@@ -474,7 +474,11 @@ void TrapPlatform::notified() {
 }
 
 void TrapPlatform::rung(Thread& thread, uint64_t id) {
-  if (thread.notification != 0 || thread.state == Thread::State::kDead) return;
+  if (thread.notification != 0) return;
+  if (thread.state == Thread::State::kDead) {
+    respond(id, false);  // it has not seen yet that it shall exit
+    return;
+  }
   if (thread.last_consent) unname(*std::exchange(thread.last_consent, std::nullopt));
   const uint32_t reported = __atomic_load_n(&thread.area->reported, __ATOMIC_ACQUIRE);
   if (reported == thread.answered) {
