@@ -29,8 +29,10 @@ TrapContext::~TrapContext() {
   const Reservation reserved(thread_);
   TrapAddressSpace* const space = thread.space;
   if (space == nullptr) return;  // killed with its process
+  // The last one goes with its address space.
+  if (space->threads_.size() == 1) return;
   std::erase(space->threads_, thread_);
-  if (space->threads_.empty() || thread.state == Thread::State::kDead) return;
+  if (thread.state == Thread::State::kDead) return;
   // Other threads go on: this one alone leaves, and what it should still have done is left to them.
   thread.consents = {{SYS_exit, {}, 0}};
   thread.consented = 0;
