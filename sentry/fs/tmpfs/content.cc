@@ -56,15 +56,16 @@ Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
       put = sink.put_zeros(wanted);
     } else {
       Segment& segment = segment_of(at);
-      if (straight) {
-        const size_t piece = std::min(wanted, static_cast<size_t>(segment.end() - at));
+      const size_t piece = std::min(wanted, static_cast<size_t>(segment.end() - at));
+      // A slice that a stub has had in its hands is long in coming back: not for what is copied anyway.
+      if (straight && piece >= mm::kWorthAHostCall) {
         put = sink.put_from(segment.slice->host_fd(), segment.slice->host_offset(at - segment.start), piece);
         straight = put.value_or(0) == piece;
         done += put.value_or(0);
         continue;
       }
       vfs::BounceBuffer buffer;
-      offered = std::min({wanted, buffer.size(), static_cast<size_t>(segment.end() - at)});
+      offered = std::min(piece, buffer.size());
       const Result<size_t> got = segment.slice->read(at - segment.start, buffer.data(), offered);
       if (!got.ok()) {
         if (done == 0) return got.error();
