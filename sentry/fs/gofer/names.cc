@@ -255,7 +255,7 @@ void GoferInode::look_ahead(uint32_t count) {
                    });
   ahead.cookie = cookie;
   ahead.complete = !last.ok() || *last;
-  tree().have_ahead(self());
+  tree().have_ahead(self(), count);
 }
 
 Result<Listing> GoferInode::listing() {
@@ -277,7 +277,7 @@ Result<Listing> GoferInode::listing() {
   }
   if (attributes) {
     names_ahead().complete = true;
-    tree().have_ahead(self());
+    tree().have_ahead(self(), entries->size());
   }
   if (tree().exclusive() && tree().changes() == changes_before) listing_ = entries;
   return Listing(entries);

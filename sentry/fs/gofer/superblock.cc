@@ -40,6 +40,10 @@ Result<struct statfs> GoferSuperblock::statfs() {
 
 vfs::InodeRef GoferSuperblock::root() { return root_; }
 
+GoferSuperblock::Identity GoferSuperblock::identity(const protocol::Attr& attr) {
+  return {makedev(attr.dev_major, attr.dev_minor), attr.ino};
+}
+
 std::shared_ptr<GoferInode> GoferSuperblock::living(uint64_t device, uint64_t ino) const {
   const auto found = inodes_.find({device, ino});
   if (found == inodes_.end()) return nullptr;
@@ -47,7 +51,8 @@ std::shared_ptr<GoferInode> GoferSuperblock::living(uint64_t device, uint64_t in
 }
 
 std::shared_ptr<GoferInode> GoferSuperblock::living(const protocol::Attr& attr) const {
-  auto inode = living(makedev(attr.dev_major, attr.dev_minor), attr.ino);
+  const auto [device, ino] = identity(attr);
+  auto inode = living(device, ino);
   const bool same = inode != nullptr && (inode->attr().mode & S_IFMT) == (attr.mode & S_IFMT);
   return same ? inode : nullptr;
 }
@@ -69,13 +74,10 @@ std::shared_ptr<GoferInode> GoferSuperblock::adopt(const std::shared_ptr<GoferIn
   return inode;
 }
 
-void GoferSuperblock::add(GoferInode& inode) {
-  inodes_[{makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino}] = &inode;
-}
+void GoferSuperblock::add(GoferInode& inode) { inodes_[identity(inode.attr())] = &inode; }
 
 void GoferSuperblock::remove(const GoferInode& inode) {
-  const auto found =
-      inodes_.find({makedev(inode.attr().dev_major, inode.attr().dev_minor), inode.attr().ino});
+  const auto found = inodes_.find(identity(inode.attr()));
   if (found != inodes_.end() && found->second == &inode) inodes_.erase(found);
 }
 
@@ -100,24 +102,24 @@ bool GoferSuperblock::changes_files(protocol::Op op) {
   }
 }
 
-void GoferSuperblock::have_ahead(const std::shared_ptr<GoferInode>& directory) {
+void GoferSuperblock::have_ahead(const std::shared_ptr<GoferInode>& directory, size_t added) {
   if (ahead_.empty() || ahead_.back().lock() != directory) ahead_.push_back(directory);
+  // Looking through them all is for now and then: what is left each time has room to grow until the next.
+  added_ahead_ += added + 1;
+  if (added_ahead_ <= kNamesAhead / 2) return;
+  added_ahead_ = 0;
+  std::deque<std::weak_ptr<GoferInode>> kept;
   size_t all = 0;
   for (auto place = ahead_.rbegin(); place != ahead_.rend(); ++place) {
     const auto one = place->lock();
-    if (one == nullptr) continue;
+    if (one == nullptr || one->ahead() == 0) continue;
     all += one->ahead();
-    if (all <= kNamesAhead) continue;
-    // The older ones have had their time.
-    for (; place != ahead_.rend(); ++place)
-      if (const auto old = place->lock(); old != nullptr && old != directory) old->drop_ahead();
-    break;
+    if (all <= kNamesAhead / 2 || one == directory)
+      kept.push_front(*place);
+    else
+      one->drop_ahead();  // the older ones have had their time
   }
-  while (!ahead_.empty()) {
-    const auto oldest = ahead_.front().lock();
-    if (oldest != nullptr && oldest->ahead() != 0) break;
-    ahead_.pop_front();
-  }
+  ahead_ = std::move(kept);
 }
 
 void GoferSuperblock::keep(const HandleRef& handle) {

@@ -118,8 +118,8 @@ class GoferSuperblock final : public vfs::Superblock {
   // Requests that change files, counted when they are sent and when they are answered: attributes that were
   // on their way meanwhile may be older than that.
   uint64_t changes() const { return changes_; }
-  // A directory has more names ahead: of those that have some, the first may lose theirs.
-  void have_ahead(const std::shared_ptr<GoferInode>& directory);
+  // A directory has `added` names ahead more: of those that have some, the first may lose theirs.
+  void have_ahead(const std::shared_ptr<GoferInode>& directory, size_t added);
   // Whether listings should bring attributes at once, as those before were asked for them.
   bool lists_attributes() const { return listing_use_ > 0; }
   void listing_used(bool used) { listing_use_ = std::clamp(listing_use_ + (used ? 1 : -1), 0, 4); }
@@ -132,12 +132,14 @@ class GoferSuperblock final : public vfs::Superblock {
     uint64_t device, ino;
     friend auto operator<=>(const Identity&, const Identity&) = default;
   };
+  static Identity identity(const protocol::Attr& attr);
   TreeOptions options_;
   std::shared_ptr<GoferInode> root_;
   std::map<Identity, GoferInode*> inodes_;
   std::list<HandleRef> handles_;
   std::vector<Prefetched> prefetched_;
   std::deque<std::weak_ptr<GoferInode>> ahead_;
+  size_t added_ahead_ = 0;                          // since the directories were last looked through
   std::deque<std::shared_ptr<GoferInode>> opened_;  // ahead: nobody else holds them
   unsigned opened_ahead_ = 0, used_ahead_ = 0;
   uint64_t changes_ = 0;
