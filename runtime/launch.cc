@@ -31,7 +31,6 @@ namespace {
 
 using sentry::Fd;
 
-constexpr int kIoprioWhoProcess = 1;  // ioprio_set(2); newer <linux/ioprio.h> are not C++
 constexpr const char* kMemoryOption = "linux.resources.memory.limit in config.json";
 
 std::string now() {
@@ -219,7 +218,8 @@ class Launch {
     if (process.oom_score_adj &&
         !write_text_file("/proc/self/oom_score_adj", std::to_string(*process.oom_score_adj)))
       refused("oomScoreAdj");
-    if (process.io_priority != 0 && ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, process.io_priority) != 0)
+    if (process.io_priority != 0 &&
+        ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, process.io_priority) != 0)
       refused("ioPriority");
     if (!process.scheduler) return;
     if (process.scheduler->nice != 0 && ::setpriority(PRIO_PROCESS, 0, process.scheduler->nice) != 0)
