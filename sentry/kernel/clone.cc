@@ -118,11 +118,12 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   auto child = std::make_unique<Task>(kernel, tid, group);
   group->tasks.push_back(child.get());
   if (!thread) group->leader = child.get();
-  child->registers() = parent.registers();
-  child->registers().rax = 0;
-  child->registers().orig_rax = ~uint64_t{0};
-  if (request.stack != 0) child->registers().rsp = request.stack;
-  if ((flags & CLONE_SETTLS) != 0) child->registers().fs_base = request.tls;
+  platform::Registers& registers = child->registers();
+  registers = parent.registers();
+  registers.rax = 0;
+  registers.orig_rax = ~uint64_t{0};
+  if (request.stack != 0) registers.rsp = request.stack;
+  if ((flags & CLONE_SETTLS) != 0) registers.fs_base = request.tls;
   child->context = std::move(context);
   child->memory_map = std::move(memory);
   child->fd_table = (flags & CLONE_FILES) != 0 ? parent.fd_table : parent.fd_table->clone();

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/elf.h"
 #include "sentry/kernel/exit.h"
@@ -431,13 +432,14 @@ Result<> exec(Task& task, ExecRequest request) {
   if (identity.secure) task.parent_death_signal = 0;
   if (identity.secure) task.personality &= ~uint32_t{0x0040000};
   task.comm = std::move(name);
-  task.registers() = platform::Registers{};
-  task.registers().cs = 0x33;
-  task.registers().ss = 0x2b;
-  task.registers().eflags = 0x202;
-  task.registers().rip = fresh.entry;
-  task.registers().rsp = fresh.stack_pointer;
-  task.registers().orig_rax = ~uint64_t{0};
+  platform::Registers& registers = task.registers();
+  registers = platform::Registers{};
+  registers.cs = abi::kUserCode;
+  registers.ss = abi::kUserData;
+  registers.eflags = 0x202;
+  registers.rip = fresh.entry;
+  registers.rsp = fresh.stack_pointer;
+  registers.orig_rax = ~uint64_t{0};
   report_exec(task, former_tid);
   if (!complete) task.force(make_signal(SIGSEGV));
   return {};

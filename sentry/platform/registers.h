@@ -11,4 +11,12 @@ struct Registers {
       rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 
+// What a call is made of: its number and its arguments. rax holds the number before the call and its result
+// after.
+inline void copy_call(const Registers& from, Registers& to) {
+  to.rax = from.rax, to.orig_rax = from.orig_rax;
+  to.rdi = from.rdi, to.rsi = from.rsi, to.rdx = from.rdx;
+  to.r10 = from.r10, to.r8 = from.r8, to.r9 = from.r9;
+}
+
 }  // namespace sentry::platform

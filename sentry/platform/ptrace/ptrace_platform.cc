@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/ptrace/stub.h"
 #include "sentry/platform/ptrace/tracee.h"
@@ -137,7 +138,7 @@ Trap PtraceContext::run(Registers& registers) {
     if (signo == (SIGTRAP | 0x80)) {
       // `syscall` leaves the next address in rcx; int 0x80 and sysenter, the 32-bit entries, do not.
       return {.kind = Trap::Kind::kSyscall,
-              .foreign = registers.cs != 0x33 || registers.rcx != registers.rip};
+              .foreign = registers.cs != abi::kUserCode || registers.rcx != registers.rip};
     }
     Trap trap{Trap::Kind::kFault};
     if (::ptrace(PTRACE_GETSIGINFO, tid_, 0, &trap.info) == 0 && trap.info.si_code > 0) {
@@ -302,8 +303,8 @@ void PtracePlatform::stopped(PtraceContext& context, int status) {
 
 void PtracePlatform::let_die(pid_t tid) {
   Registers registers{};
-  registers.cs = 0x33;
-  registers.ss = 0x2b;
+  registers.cs = abi::kUserCode;
+  registers.ss = abi::kUserData;
   registers.eflags = 0x202;
   registers.rip = kStubCall;
   registers.rax = SYS_exit;

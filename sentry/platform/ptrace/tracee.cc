@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/ptrace/stub.h"
 
@@ -15,7 +16,6 @@ namespace sentry::platform::ptrace {
 namespace {
 
 static_assert(sizeof(Registers) == sizeof(user_regs_struct));
-constexpr uint64_t kUserCode = 0x33, kUserData = 0x2b;
 
 // Continues the thread until the int3 behind the call. Stops on the way are an interrupt that was already
 // under way (passed over) and the birth of the clone (`born`).
@@ -46,8 +46,8 @@ Result<uint64_t> run_to_breakpoint(pid_t tid, pid_t* born) {
 
 bool prepare(pid_t tid, long number, const CallArguments& arguments) {
   Registers registers{};
-  registers.cs = kUserCode;
-  registers.ss = kUserData;
+  registers.cs = abi::kUserCode;
+  registers.ss = abi::kUserData;
   registers.eflags = 0x202;
   registers.rip = kStubCall;
   registers.rax = static_cast<uint64_t>(number);

@@ -65,14 +65,10 @@ Trap TrapContext::run(Registers& registers) {
   platform_.wait_for_report(thread);
   // Whoever made it stop may be using it by now; what it reported has been kept.
   if (thread.state == Thread::State::kDead) return {Trap::Kind::kExited};
-  if (thread.partial) {
-    const Registers& seen = thread.registers;
-    registers.rax = seen.rax, registers.orig_rax = seen.orig_rax;
-    registers.rdi = seen.rdi, registers.rsi = seen.rsi, registers.rdx = seen.rdx;
-    registers.r10 = seen.r10, registers.r8 = seen.r8, registers.r9 = seen.r9;
-  } else {
+  if (thread.partial)
+    copy_call(thread.registers, registers);
+  else
     registers = thread.registers;
-  }
   switch (thread.report) {
     case Report::kCall:
     case Report::kForeignCall:
@@ -129,11 +125,8 @@ void TrapContext::complete(Registers& registers) {
   registers.cs = abi::kUserCode;
   registers.ss = abi::kUserData;
   thread.registers = registers;
-  for (const auto member : {&Registers::rax, &Registers::orig_rax, &Registers::rdi, &Registers::rsi,
-                            &Registers::rdx, &Registers::r10, &Registers::r8, &Registers::r9}) {
-    registers.*member = known.*member;
-    thread.registers.*member = call.*member;
-  }
+  copy_call(known, registers);
+  copy_call(call, thread.registers);
 }
 
 void TrapContext::set_identity(const Identity& identity) {
