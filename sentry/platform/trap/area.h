@@ -159,7 +159,6 @@ struct ShimHeader {
   uint64_t restorer;
   uint64_t start;  // of the first stub: see shim.cc
   uint64_t jump;   // where trampolines go
-  uint64_t end;
 };
 inline constexpr uint64_t kShimMagic = 0x6d69'6873'6b6c'7562;
 

@@ -28,7 +28,7 @@ namespace {
 constexpr uint64_t kSaRestorer = 0x04000000;
 
 // How the child tells why it could not get ready: statuses of _exit(2).
-enum class Step : int { kOrphan = 1, kRoom, kText, kNotice, kArea, kProcess, kStack, kSignal, kVdso };
+enum class Step : int { kOrphan = 1, kText, kNotice, kArea, kProcess, kStack, kSignal, kVdso };
 
 [[noreturn]] void give_up(Step step) { ::_exit(static_cast<int>(step)); }
 
@@ -118,7 +118,6 @@ const char* describe(int status) {
   switch (static_cast<Step>(WEXITSTATUS(status))) {
     case Step::kOrphan:
       return "the sentry has gone";
-    case Step::kRoom:
     case Step::kText:
     case Step::kNotice:
     case Step::kArea:

@@ -255,18 +255,22 @@ void TrapPlatform::kick(Thread& thread) {
 void TrapPlatform::expect(Thread& thread, unsigned rounds) {
   if (&thread == zygote_thread_.get()) return;  // no guest code has been there
   thread.patience = rounds;
-  if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
+  count_rounds();
 }
 
 void TrapPlatform::dismiss(const std::shared_ptr<Thread>& thread) {
   answer(*thread, Command::kExit, Thread::State::kDead);
   thread->patience = kToLookUp;
   leaving_.push_back(thread);
-  if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
+  count_rounds();
 }
 
 void TrapPlatform::expect_strays(pid_t newest) {
   strays_from_ = std::min(newest, strays_from_.value_or(newest));
+  count_rounds();
+}
+
+void TrapPlatform::count_rounds() {
   if (!patience_.armed()) patience_.arm(monotonic_now() + kPatienceRound);
 }
 
@@ -421,6 +425,10 @@ void TrapPlatform::drop_consents(Thread& thread) {
   thread.consented = 0;
 }
 
+void TrapPlatform::settle_consent(Thread& thread) {
+  if (thread.last_consent) unname(*std::exchange(thread.last_consent, std::nullopt));
+}
+
 void TrapPlatform::notified() {
   seccomp_notif request{};
   // Never blocks: there was one, and the host counts those whose senders have died meanwhile (ENOENT).
@@ -460,7 +468,7 @@ void TrapPlatform::notified() {
     kill_process(thread->process);
     return;
   }
-  if (thread->last_consent) unname(*thread->last_consent);
+  settle_consent(*thread);
   thread->last_consent = thread->consents[thread->consented++];
   --expected_notifications_;
   respond(request.id, true);
@@ -479,7 +487,7 @@ void TrapPlatform::rung(Thread& thread, uint64_t id) {
     respond(id, false);  // it has not seen yet that it shall exit
     return;
   }
-  if (thread.last_consent) unname(*std::exchange(thread.last_consent, std::nullopt));
+  settle_consent(thread);
   const uint32_t reported = __atomic_load_n(&thread.area->reported, __ATOMIC_ACQUIRE);
   if (reported == thread.answered) {
     respond(id, false);
@@ -532,7 +540,7 @@ void TrapPlatform::ended(pid_t pid) {
   std::erase_if(leaving_, [&](const auto& thread) {
     if (thread->process != pid) return false;
     forget(thread);
-    if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
+    settle_consent(*thread);
     return true;
   });
   if (pid == zygote_thread_->tid) {
@@ -546,7 +554,7 @@ void TrapPlatform::ended(pid_t pid) {
     const auto threads = alive->second->threads_;
     for (const auto& thread : threads) {
       forget(thread);
-      if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
+      settle_consent(*thread);
     }
     alive->second->ended_ = true;
     spaces_.erase(alive);
@@ -554,8 +562,7 @@ void TrapPlatform::ended(pid_t pid) {
   }
   const auto dying = dying_.find(pid);
   if (dying == dying_.end()) return;
-  for (const auto& thread : dying->second.threads)
-    if (thread->last_consent) unname(*std::exchange(thread->last_consent, std::nullopt));
+  for (const auto& thread : dying->second.threads) settle_consent(*thread);
   free_areas(dying->second.slots);
   dying_.erase(dying);
 }

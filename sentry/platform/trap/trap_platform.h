@@ -67,6 +67,7 @@ class TrapPlatform final : public Platform {
   // Looks for children that are newer than this one and unheard of, as soon as no birth is expected.
   void expect_strays(pid_t newest);
   void lose_patience();
+  void count_rounds();  // from now on, if that is not under way
 
   // Notifications.
   void notified();
@@ -79,6 +80,8 @@ class TrapPlatform final : public Platform {
   void name(const Operation& order);
   void unname(const Operation& order);
   void drop_consents(Thread& thread);
+  // The thread's last host call by consent is over.
+  void settle_consent(Thread& thread);
 
   // Says why a process is being ended for what it has done: a guest that goes on like that does not fill the
   // log.

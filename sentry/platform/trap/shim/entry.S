@@ -11,7 +11,6 @@ shim_header:
   .quad shim_restorer
   .quad shim_start_first
   .quad shim_jump_entry
-  .quad shim_end
 
   .text
 
