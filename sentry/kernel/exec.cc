@@ -15,6 +15,7 @@
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/script.h"
 #include "sentry/kernel/timers.h"
 #include "sentry/kernel/trace.h"
 #include "sentry/vfs/lock.h"
@@ -29,7 +30,6 @@ using mm::page_ceil;
 using mm::page_floor;
 
 constexpr int kMaxScripts = 5;                 // a script whose interpreter is a script whose...: then ELOOP
-constexpr size_t kScriptLine = 256;            // BINPRM_BUF_SIZE
 constexpr size_t kMaxString = 32 * kPageSize;  // MAX_ARG_STRLEN
 constexpr uint64_t kPieBase =
     0x5555'5555'4000;  // where Linux puts position-independent programs (ELF_ET_DYN_BASE)
@@ -42,45 +42,6 @@ uint64_t random_pages(const Task& task, uint64_t mask) {
   if (!randomizes(task)) return 0;
   if (::getrandom(&value, sizeof value, GRND_NONBLOCK) < 0) value = 0;
   return (value & mask) * kPageSize;
-}
-
-struct Script {
-  std::string interpreter;
-  std::optional<std::string> argument;
-};
-
-// The first line of a `#!` file, execve(2). Absent if it is none; ENOEXEC for a line without an interpreter.
-Result<std::optional<Script>> read_script(vfs::File& file) {
-  char line[kScriptLine + 1]{};
-  mm::BufferSink sink(line, kScriptLine);
-  vfs::File::IoOptions options;
-  options.offset = 0;
-  const size_t count = TRY(file.read(sink, options));
-  if (count < 2 || line[0] != '#' || line[1] != '!') return std::optional<Script>{};
-  std::string_view text(line + 2, count - 2);
-  const size_t newline = text.find('\n');
-  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
-  if (newline != std::string_view::npos) {
-    text = text.substr(0, newline);
-  } else if (count == kScriptLine) {
-    // A line that is cut off: fine as long as the interpreter's name itself is whole.
-    std::string_view rest = text;
-    while (!rest.empty() && is_blank(rest.front())) rest.remove_prefix(1);
-    if (rest.find_first_of(" \t") == std::string_view::npos) return Errno(ENOEXEC);
-  }
-  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) text = text.substr(0, nul);
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  if (text.empty()) return Errno(ENOEXEC);
-  const size_t blank = text.find_first_of(" \t");
-  Script script;
-  script.interpreter = std::string(text.substr(0, blank));
-  if (blank != std::string_view::npos) {
-    std::string_view argument = text.substr(blank);
-    while (!argument.empty() && is_blank(argument.front())) argument.remove_prefix(1);
-    if (!argument.empty()) script.argument = std::string(argument);
-  }
-  return std::optional<Script>(std::move(script));
 }
 
 // The ids and capabilities of the new program: set-id bits, capabilities(7) "Transformation of capabilities".
