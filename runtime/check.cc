@@ -66,9 +66,9 @@ Finding check_kernel() {
   ::uname(&name);
   int major = 0, minor = 0;
   const bool known = std::sscanf(name.release, "%d.%d", &major, &minor) == 2;
-  const bool new_enough = known && (major > 5 || (major == 5 && minor >= 12));
+  const bool new_enough = known && (major > 5 || (major == 5 && minor >= 19));
   return {"kernel", new_enough, fmt::format("Linux {} on {}", name.release, name.machine), Need::kRequired,
-          "Linux 5.12 or newer: mount_setattr, close_range, openat2"};
+          "Linux 5.19 or newer: seccomp wait_killable, mount_setattr, openat2"};
 }
 
 Finding check_namespaces() {

@@ -54,7 +54,9 @@ constexpr Manual kManual{
         "are passed "
         "through. If input and output are one terminal the program gets a terminal of its own, connected to "
         "it: Ctrl-C, "
-        "Ctrl-Z and the window's size work as ever. Signals sent to bulkhead reach the program.",
+        "Ctrl-Z and the window's size work as ever. If only one of them is a terminal, as in a pipeline, the "
+        "program shares it with the others there: it is a terminal to isatty(3), whose settings cannot be "
+        "changed. Signals sent to bulkhead reach the program.",
     .exit_status =
         "That of PROGRAM; 128+N if signal N ended it. Else:\n"
         "  124  the time of --timeout ran out\n"
@@ -64,8 +66,8 @@ constexpr Manual kManual{
         "  137  the sandbox was killed, also by its memory limit; a message says which",
     .notes =
         "As an ordinary user, --memory and --pids are enforced by the sandbox itself and by bulkhead "
-        "watching "
-        "it, --cpus is refused, and files of other users appear as the user nobody's (user_namespaces(7)).",
+        "watching it (what files in the sandbox's memory take is ENOSPC beyond, not the end), --cpus is "
+        "refused, and files of other users appear as the user nobody's (user_namespaces(7)).",
     .examples =
         "Look around:\n"
         "  bulkhead do -- sh -c 'uname -a; ps ax; ls /home'\n"
@@ -305,6 +307,8 @@ class Planner {
         return failure("--bind {}: give SRC:DST or SRC:DST:ro, DST an absolute path", text);
       const std::string destination = source.substr(colon + 1);
       TRY(check_bind_place(text, destination));
+      if (std::all_of(destination.begin(), destination.end(), [](char c) { return c == '/'; }))
+        return failure("--bind {}: / is the root itself: show another with --root DIR", text);
       attach.source = TRY(real_path(source.substr(0, colon), "--bind"));
       struct stat status {};
       if (::stat(attach.source.c_str(), &status) != 0)
@@ -320,10 +324,10 @@ class Planner {
 
   Outcome<> add_limits() {
     const bool as_root = may_map_ids();
-    if (!options_.memory.empty()) plan_.limits.memory_bytes = TRY(parse_size(options_.memory));
-    if (!options_.pids.empty()) plan_.limits.tasks = TRY(parse_count(options_.pids));
+    if (!options_.memory.empty()) plan_.limits.memory_bytes = TRY(parse_size("--memory", options_.memory));
+    if (!options_.pids.empty()) plan_.limits.tasks = TRY(parse_count("--pids", options_.pids));
     if (!options_.cpus.empty()) {
-      plan_.limits.cpus = TRY(parse_cpus(options_.cpus));
+      plan_.limits.cpus = TRY(parse_cpus("--cpus", options_.cpus));
       if (!as_root)
         return failure(
             "--cpus needs a cgroup, which an ordinary user cannot set up: leave it out, or run as root");
@@ -403,7 +407,7 @@ Outcome<int> run(const Options& options, const std::array<int, 3>& stdio) {
   ForegroundOptions foreground;
   foreground.stdio = stdio;
   foreground.memory_limit_text = options.memory;
-  if (!options.timeout.empty()) foreground.timeout = TRY(parse_seconds(options.timeout));
+  if (!options.timeout.empty()) foreground.timeout = TRY(parse_seconds("--timeout", options.timeout));
   sentry::Fd log;
   SandboxPlan plan = TRY(Planner(options).plan());
   if (!options.log.empty()) {

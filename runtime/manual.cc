@@ -36,6 +36,16 @@ std::optional<std::string> empty_value(const CLI::App& parser, const std::vector
   return std::nullopt;
 }
 
+// What is wrong, in our words where CLI11's are about itself.
+std::string parse_failure(const CLI::App& parser, const CLI::ParseError& error) {
+  const std::string text = error.what();
+  const std::string name = text.substr(0, text.find(':'));
+  const CLI::Option* option = parser.get_option_no_throw(name);
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) == nullptr || option == nullptr) return text;
+  if (option->results().size() > 1) return name + ": given more than once";
+  return fmt::format("{}: give a value, {}", name, option->get_type_name());
+}
+
 }  // namespace
 
 std::string wrap(const std::string& text, size_t indent, size_t width) {
@@ -91,7 +101,7 @@ std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vect
   } catch (const CLI::ParseError& error) {
     std::string verb(manual.name);
     std::replace(verb.begin(), verb.end(), '-', ' ');
-    sentry::log("{} (`{} --help` shows the options)", error.what(), verb);
+    sentry::log("{} (`{} --help` shows the options)", parse_failure(parser, error), verb);
     return kStatusFailure;
   }
   return std::nullopt;

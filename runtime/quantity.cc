@@ -19,9 +19,9 @@ std::optional<T> whole_number(std::string_view text) {
 
 }  // namespace
 
-Outcome<uint64_t> parse_size(const std::string& text) {
-  const Failure wrong =
-      failure("\"{}\" is not a size: give bytes, or a number with K, M, G or T, as in 256M", text);
+Outcome<uint64_t> parse_size(const char* option, const std::string& text) {
+  const Failure wrong = failure(
+      "{}: \"{}\" is not a size: give bytes, or a number with K, M, G or T, as in 256M", option, text);
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const std::optional<uint64_t> number = whole_number<uint64_t>(std::string_view(text).substr(0, digits));
   if (!number) return wrong;
@@ -41,25 +41,27 @@ Outcome<uint64_t> parse_size(const std::string& text) {
   return *number << shift;
 }
 
-Outcome<std::chrono::milliseconds> parse_seconds(const std::string& text) {
+Outcome<std::chrono::milliseconds> parse_seconds(const char* option, const std::string& text) {
   constexpr double kYear = 366.0 * 24 * 60 * 60;
   const std::optional<double> seconds = whole_number<double>(text);
   if (!seconds || !(*seconds >= 0.001 && *seconds <= kYear))
-    return failure("\"{}\" is not a time: give seconds, as in 90 or 0.5", text);
+    return failure("{}: \"{}\" is not a time: give seconds, as in 90 or 0.5", option, text);
   return std::chrono::milliseconds(static_cast<int64_t>(*seconds * 1000));
 }
 
-Outcome<uint32_t> parse_count(const std::string& text) {
+Outcome<uint32_t> parse_count(const char* option, const std::string& text) {
   const std::optional<uint32_t> count = whole_number<uint32_t>(text);
-  if (!count || *count == 0) return failure("\"{}\" is not a count: give a number of at least 1", text);
+  if (!count || *count == 0)
+    return failure("{}: \"{}\" is not a count: give a number of at least 1", option, text);
   return *count;
 }
 
-Outcome<double> parse_cpus(const std::string& text) {
+Outcome<double> parse_cpus(const char* option, const std::string& text) {
   constexpr double kMost = 100'000;
   const std::optional<double> cpus = whole_number<double>(text);
   if (!cpus || !(*cpus >= 0.01 && *cpus <= kMost))
-    return failure("\"{}\" is not an amount of processor time: give a number such as 0.5 or 2", text);
+    return failure("{}: \"{}\" is not an amount of processor time: give a number such as 0.5 or 2", option,
+                   text);
   return *cpus;
 }
 

@@ -54,6 +54,8 @@ class Mounter {
       return fmt::format("mounting the file {} on the directory {}", mount.source, mount.destination);
     if (error.value() == ENOTDIR)
       return fmt::format("mounting the directory {} on {}", mount.source, mount.destination);
+    if (error.value() == ENOENT || error.value() == EPERM)
+      return fmt::format("mounting {}: it is not there, and cannot be made there", mount.destination);
     return fmt::format("mounting {}", mount.destination);
   }
 

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "sentry/fs/host/host_file.h"
+#include "sentry/init/not_executable.h"
 #include "sentry/kernel/exec.h"
 #include "sentry/kernel/timers.h"
 #include "sentry/vfs/operations.h"
@@ -182,13 +183,14 @@ Failure load(kernel::Task& task, const ProgramRequest& request) {
   auto file = find_program(task, process, program.filename);
   if (!file.ok())
     return {file.error().value(), process.args.front(), file.is(ENOENT) || file.is(ENOTDIR) ? 127 : 126};
+  const vfs::FileRef opened = *file;
   program.file = std::move(*file);
   const std::string filename = program.filename;
   program.args = process.args;
   program.env = process.env;
   const Result<> loaded = kernel::exec(task, std::move(program));
   if (!loaded.ok())
-    return {loaded.error().value(), process.args.front() + (loaded.is(ENOENT) ? ": its interpreter" : ""),
+    return {loaded.error().value(), process.args.front() + explain_refusal(task, opened, loaded.error()),
             126};
   task.seccomp = request.seccomp;
   if (task.seccomp != nullptr) task.seccomp_mode = SECCOMP_MODE_FILTER;

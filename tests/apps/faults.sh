@@ -80,23 +80,34 @@ part_status() {
   expect 126 'denied|not executable|directory' 'a directory' -- /etc
   expect 126 'denied|not executable|permission' 'a file that is not executable' -- /etc/passwd
   elf '\267\0' >arm && chmod +x arm
-  expect 126 'format|architecture|x86' 'another architecture' -- ./arm
+  expect 126 'another processor; only x86-64' 'another architecture' -- ./arm
+  { printf '\177ELF\1\1\1\0\0\0\0\0\0\0\0\0\2\0\3\0\1\0\0\0' && head -c 40 /dev/zero; } >i386 && chmod +x i386
+  expect 126 '32-bit program; only x86-64' 'a 32-bit program' -- ./i386
   head -c 200 /bin/true >cut && chmod +x cut
-  expect 126 '' 'a truncated ELF file' -- ./cut
+  expect 126 'damaged' 'a truncated ELF file' -- ./cut
   : >empty && chmod +x empty
-  expect 126 '' 'an empty file' -- ./empty
+  expect 126 'the file is empty' 'an empty file' -- ./empty
+  echo text >text && chmod +x text
+  expect 126 'neither an ELF program nor a script' 'a text without a #! line' -- ./text
   printf '#!/no/such/interpreter\n' >script && chmod +x script
-  expect 126 'interpreter|no such' 'a missing interpreter' -- ./script
+  expect 126 'script: its interpreter /no/such/interpreter: no such file' 'a missing interpreter' -- ./script
+  sed 's|/lib64/ld-linux-x86-64.so.2|/lib64/ld-linux-x86-64.so.0|' /bin/true >noloader && chmod +x noloader
+  expect 126 'its interpreter /lib64/ld-linux-x86-64.so.0: no such file' 'a missing loader' -- ./noloader
   printf '#!\n' >script2 && chmod +x script2
-  expect 126 '' 'an empty interpreter line' -- ./script2
+  expect 126 'names no interpreter' 'an empty interpreter line' -- ./script2
   expect 125 'no-such-option' 'an unknown option' --no-such-option -- /bin/true
   expect 125 '' 'no program'
-  expect 125 'lots' 'nonsense for --memory' --memory lots -- /bin/true
+  expect 125 '--memory: "lots" is not a size' 'nonsense for --memory' --memory lots -- /bin/true
+  expect 125 '--memory: give a value, SIZE' 'an option without its value' --memory
+  expect 125 '--pids: given more than once' 'an option twice' --pids 5 --pids 6 -- /bin/true
   expect 125 'no/such' 'a root that is not there' --root /no/such -- /bin/true
   expect 125 'no/such' 'a bind that is not there' --bind /no/such:/mnt -- /bin/true
   : >"$work/file"
   expect 125 'file .*/file on the directory /etc' 'a file bound to a directory' --bind "$work/file:/etc" -- /bin/true
   expect 125 'directory .* on /etc/passwd' 'a directory bound to a file' --bind "$work:/etc/passwd" -- /bin/true
+  expect 125 '--root DIR' 'a bind over the root' --bind "$work:/" -- /bin/true
+  expect 125 '/proc/no-such: it is not there, and cannot be made' 'a bind below /proc' --bind "$work:/proc/no-such" -- \
+    /bin/true
   expect 125 'no-such-platform.*trap, ptrace' 'an unknown platform' --platform no-such-platform -- /bin/true
   # Nothing is made on the host's tree to mount on, and nothing that was to stay is lost silently.
   mkdir "$work/tree"
