@@ -228,6 +228,7 @@ Outcome<GuestProcess> start_guest_process(const KnownContainer& container, sentr
     request.fds.push_back(fd);
     return static_cast<int>(request.fds.size()) - 1;
   };
+  name_terminals(process, stdio);
   for (size_t i = 0; i < 3; ++i) process.stdio_fds[i] = place(stdio[i]);
   for (const int fd : more_fds) process.more_fds.push_back(place(fd));
   process.console_fd = place(their_console.get());

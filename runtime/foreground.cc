@@ -56,6 +56,8 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
     }
   }
 
+  if (!console) supervision.shared_terminal = first_terminal(options.stdio);
+
   Sandbox sandbox = TRY(Sandbox::start(std::move(plan)));
   log_writer.reset();
   supervision.started = options.started;

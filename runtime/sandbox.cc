@@ -11,6 +11,7 @@
 
 #include "runtime/programs.h"
 #include "runtime/resource_limits.h"
+#include "runtime/terminal.h"
 #include "sentry/base/log.h"
 
 namespace runtime {
@@ -129,6 +130,7 @@ Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
     console = TRY(socket_pair(SOCK_STREAM));
     process.console_fd = kSentryConsole;
   }
+  name_terminals(process, plan.stdio);
   for (int i = 0; i < 3; ++i)
     process.stdio_fds[i] = plan.stdio[static_cast<size_t>(i)] < 0 ? -1 : static_cast<int>(kSentryStdio) + i;
   plan.boot.log_fd = kSentryLog;
@@ -194,6 +196,7 @@ Outcome<Sandbox::Joining> Sandbox::start_container(SandboxPlan plan) {
     joining.sandbox.console_ = std::move(console.ours);
     joining.owned.push_back(std::move(console.theirs));
   }
+  name_terminals(process, plan.stdio);
   for (size_t i = 0; i < 3; ++i) process.stdio_fds[i] = place(plan.stdio[i]);
   for (const int fd : plan.more_fds) process.more_fds.push_back(place(fd));
   Fd document = TRY(document_file(sentry::boot::encode(plan.boot)));

@@ -369,7 +369,9 @@ class Supervision {
   }
 
   void pass_signal(int signal) {
-    if (signal == SIGWINCH && terminal_) return tell_window_size();
+    if (signal == SIGWINCH && terminal_)
+      return tell_window_size();  // the sandbox's terminal sends the signal
+    if (signal == SIGWINCH && options_.shared_terminal >= 0) tell_window_size();
     if (signal == SIGCONT) return resume();
     Control message{Control::Kind::kSignal};
     message.value = signal;
@@ -377,7 +379,7 @@ class Supervision {
   }
 
   void tell_window_size() {
-    const WindowSize size = terminal_->window_size();
+    const WindowSize size = terminal_ ? terminal_->window_size() : window_size_of(options_.shared_terminal);
     Control message{Control::Kind::kResize};
     message.rows = size.rows;
     message.columns = size.columns;

@@ -34,6 +34,8 @@ struct SuperviseOptions {
   std::string last_words;
   // The log's reading end, when the log goes to a terminal that is raw: lines need their carriage return.
   sentry::Fd raw_log;
+  // A terminal that the program shares with others (a pipeline's), borrowed: changes of its size are told.
+  int shared_terminal = -1;
   // Commands that reach the container while it runs; -1: none do.
   sentry::Fd commands;
   // The program runs, or waits for kStart if it is held.

@@ -97,6 +97,21 @@ WindowSize window_size_of(int tty_fd) {
   return {size.ws_row, size.ws_col};
 }
 
+int first_terminal(const std::array<int, 3>& stdio) {
+  for (const int fd : stdio)
+    if (::isatty(fd) == 1) return fd;
+  return -1;
+}
+
+void name_terminals(sentry::boot::Process& process, const std::array<int, 3>& stdio) {
+  for (size_t i = 0; i < stdio.size(); ++i)
+    if (::isatty(stdio[i]) == 1) process.host_terminals |= 1U << i;
+  if (process.host_terminals == 0 || process.terminal) return;
+  const WindowSize size = window_size_of(first_terminal(stdio));
+  process.rows = size.rows;
+  process.columns = size.columns;
+}
+
 // While another job has the terminal its input is not ours to read, but its arrival is the moment to look
 // whether that still holds (a shell's `fg` sends nothing to a job that runs): edge-triggered, so that input
 // which the other job leaves unread wakes us once.

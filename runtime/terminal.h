@@ -6,12 +6,14 @@
 #include <sys/epoll.h>
 #include <termios.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "runtime/failure.h"
 #include "sentry/base/fd.h"
+#include "sentry/boot/boot.h"
 
 namespace runtime {
 
@@ -24,6 +26,11 @@ bool same_terminal(int a, int b);
 
 // All zero if it is not a terminal or does not say.
 WindowSize window_size_of(int tty_fd);
+
+// The first of a program's standard streams that is a terminal; -1 if none is.
+int first_terminal(const std::array<int, 3>& stdio);
+// Tells the program which of the streams that are passed through to it are terminals, and their size.
+void name_terminals(sentry::boot::Process& process, const std::array<int, 3>& stdio);
 
 class Terminal {
  public:

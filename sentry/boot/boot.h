@@ -15,7 +15,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 3;
+inline constexpr uint32_t kBootVersion = 4;
 
 // The ways of intercepting system calls that Boot::platform may name.
 inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
@@ -85,6 +85,7 @@ struct Process {
   int32_t console_fd = -1;
   uint16_t rows = 0, columns = 0;
   int32_t stdio_fds[3] = {-1, -1, -1};
+  uint32_t host_terminals = 0;    // bit N: stdio_fds[N] is a terminal of the host's, of rows and columns
   std::vector<int32_t> more_fds;  // the guest's 3, 4...: the host's, passed through
   // sched(7), ioprio_set(2), personality(2)
   int32_t scheduling_policy = 0, scheduling_priority = 0, nice = 0, io_priority = 0;

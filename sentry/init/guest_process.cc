@@ -26,13 +26,13 @@ GuestProcess::~GuestProcess() {
 
 std::optional<Failure> GuestProcess::open_console(const boot::Process& process,
                                                   const std::shared_ptr<fs::tty::Devpts>& devpts) {
-  if (!process.terminal) return std::nullopt;
-  if (rows_ == 0 && columns_ == 0) {
-    rows_ = process.rows;
-    columns_ = process.columns;
+  if (window_->rows == 0 && window_->columns == 0) {
+    window_->rows = process.rows;
+    window_->columns = process.columns;
   }
-  auto console =
-      fs::tty::Console::create(kernel_.loop, devpts, Fd(process.console_fd), process.uid, rows_, columns_);
+  if (!process.terminal) return std::nullopt;
+  auto console = fs::tty::Console::create(kernel_.loop, devpts, Fd(process.console_fd), process.uid,
+                                          window_->rows, window_->columns);
   if (!console.ok()) return Failure{console.error().value(), "opening the terminal"};
   console_ = std::move(*console);
   return std::nullopt;
@@ -42,6 +42,7 @@ void GuestProcess::start(const Start& start) {
   std::optional<Failure> failure;
   ProgramRequest request{.kernel = kernel_, .container = start.container, .process = start.process};
   request.console = console_.get();
+  request.host_terminal = window_;
   request.seccomp = start.seccomp;
   request.first = start.first;
   std::unique_ptr<kernel::Task> task = load_program(request, failure);
@@ -114,9 +115,9 @@ void GuestProcess::handle(Order order) {
         kernel::signal_process_group(*group_->process_group, kernel::make_signal(SIGCONT, SI_USER));
       break;
     case Control::Kind::kResize:
-      rows_ = order.control.rows;
-      columns_ = order.control.columns;
-      if (console_ != nullptr) console_->resize(rows_, columns_);
+      window_->rows = order.control.rows;
+      window_->columns = order.control.columns;
+      if (console_ != nullptr) console_->resize(window_->rows, window_->columns);
       break;
     case Control::Kind::kHangup:
       if (console_ != nullptr) console_->hang_up();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sentry/fs/tty/devpts.h"
+#include "sentry/fs/tty/host_terminal.h"
 #include "sentry/init/control.h"
 #include "sentry/init/program.h"
 
@@ -52,7 +53,8 @@ class GuestProcess {
   std::shared_ptr<kernel::ThreadGroup> group_;  // until it has ended
   std::unique_ptr<kernel::Task> held_;          // waits for kStart
   std::vector<int> early_signals_;              // for a program that is still being loaded
-  uint16_t rows_ = 0, columns_ = 0;             // told before the console was there
+  // The window's size, which may be told before the console is there.
+  const std::shared_ptr<fs::tty::HostTerminal> window_ = std::make_shared<fs::tty::HostTerminal>();
   bool lost_ = false, over_ = false;
 };
 

@@ -48,7 +48,9 @@ void set_limits(kernel::ThreadGroup& group, const boot::Process& process) {
 }
 
 // The host's streams where the document names them; the console for the rest.
-Result<> install_stdio(kernel::Task& task, const boot::Process& process, fs::tty::Console* console) {
+Result<> install_stdio(kernel::Task& task, const ProgramRequest& request) {
+  const boot::Process& process = request.process;
+  fs::tty::Console* const console = request.console;
   vfs::FileRef terminal;
   if (console != nullptr) {
     terminal = TRY(console->open(*task.fs().space, task.credentials));
@@ -59,8 +61,13 @@ Result<> install_stdio(kernel::Task& task, const boot::Process& process, fs::tty
       if (terminal != nullptr) TRY(task.fds().install_at(number, terminal, false, 3));
       continue;
     }
-    vfs::FileRef file =
-        TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]), task.credentials));
+    fs::host::HostIoctl ioctl;
+    if ((process.host_terminals >> number & 1) != 0)
+      ioctl = [host = request.host_terminal](mm::AddressSpaceMap& memory, unsigned what, uint64_t argument) {
+        return host->ioctl(memory, what, argument);
+      };
+    vfs::FileRef file = TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]),
+                                                     task.credentials, std::move(ioctl)));
     TRY(task.fds().install_at(number, std::move(file), false, 3));
   }
   int number = 3;
@@ -176,7 +183,7 @@ Failure load(kernel::Task& task, const ProgramRequest& request) {
   const auto cwd = vfs::walk(*task.fs_context, *task.credentials, task.fs_context->root, process.cwd, walk);
   if (!cwd.ok()) return {cwd.error().value(), fmt::format("working directory {}", process.cwd)};
   task.fs_context->cwd = cwd->path;
-  const Result<> stdio = install_stdio(task, process, request.console);
+  const Result<> stdio = install_stdio(task, request);
   if (!stdio.ok()) return {stdio.error().value(), "standard streams"};
 
   kernel::ExecRequest program;

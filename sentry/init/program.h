@@ -6,6 +6,7 @@
 
 #include "sentry/boot/boot.h"
 #include "sentry/fs/tty/console.h"
+#include "sentry/fs/tty/host_terminal.h"
 #include "sentry/init/mounts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/seccomp.h"
@@ -17,6 +18,7 @@ struct ProgramRequest {
   std::shared_ptr<kernel::Container> container;  // mounted
   const boot::Process& process;                  // its descriptors are this process's, and are taken
   fs::tty::Console* console = nullptr;           // the program's terminal
+  std::shared_ptr<const fs::tty::HostTerminal> host_terminal;  // behind process.host_terminals
   std::shared_ptr<const kernel::SeccompFilter> seccomp;
   bool first = false;  // the container's first process: its pid 1, if it has none yet
 };

@@ -55,13 +55,15 @@ Nanoseconds nanoseconds(const timespec& time) {
 // The host's open file description, shared by every guest file that leads to it.
 class HostInode final : public vfs::Inode, public mm::Mappable {
  public:
-  HostInode(EventLoop& loop, Fd fd, const struct stat& status, int host_flags, vfs::CredentialsRef owner)
+  HostInode(EventLoop& loop, Fd fd, const struct stat& status, int host_flags, vfs::CredentialsRef owner,
+            HostIoctl ioctl)
       : Inode(host_superblock()),
         loop_(loop),
         fd_(std::move(fd)),
         status_(status),
         host_flags_(host_flags),
         owner_(std::move(owner)),
+        ioctl_(std::move(ioctl)),
         number_(next_inode()),
         nowait_(!S_ISREG(status.st_mode)) {}
 
@@ -86,6 +88,11 @@ class HostInode final : public vfs::Inode, public mm::Mappable {
   // Wakes at each change of readiness; null where the host's file is always ready.
   WaitQueue* queue();
 
+  Result<uint64_t> ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) const {
+    if (ioctl_ == nullptr) return Errno(ENOTTY);
+    return ioctl_(memory, request, argument);
+  }
+
   // One host call. EAGAIN where it would block.
   Result<size_t> transfer_in(void* buffer, size_t size, std::optional<uint64_t> offset);
   Result<size_t> transfer_out(const void* data, size_t size, std::optional<uint64_t> offset, bool append);
@@ -98,6 +105,7 @@ class HostInode final : public vfs::Inode, public mm::Mappable {
   struct stat status_;
   int host_flags_;
   vfs::CredentialsRef owner_;
+  HostIoctl ioctl_;
   uint64_t number_;
   bool nowait_;  // RWF_NOWAIT has not been refused
   bool watch_tried_ = false;
@@ -388,7 +396,7 @@ Result<uint64_t> HostFile::seek(int64_t offset, int whence) {
 
 Result<uint64_t> HostFile::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) {
   // Linux knows FIONREAD of pipes and sockets too; the sentry would need ioctl(2) on the host to learn it.
-  if (request != FIONREAD || !host_.regular()) return Errno(ENOTTY);
+  if (request != FIONREAD || !host_.regular()) return host_.ioctl(memory, request, argument);
   const uint64_t size = TRY(host_.getattr()).size;
   const uint64_t at = TRY(seek(0, SEEK_CUR));
   const int available = static_cast<int>(std::min<uint64_t>(size > at ? size - at : 0, INT32_MAX));
@@ -405,11 +413,13 @@ Result<std::shared_ptr<mm::Mappable>> HostFile::mmap(int, int flags) {
 
 }  // namespace
 
-Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials) {
+Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials,
+                                    HostIoctl ioctl) {
   const struct stat status = TRY(host_stat(descriptor.get()));
   const int flags = ::fcntl(descriptor.get(), F_GETFL);
   if (flags < 0) return Errno(errno);
-  auto inode = std::make_shared<HostInode>(loop, std::move(descriptor), status, flags, credentials);
+  auto inode =
+      std::make_shared<HostInode>(loop, std::move(descriptor), status, flags, credentials, std::move(ioctl));
   // O_NONBLOCK of the host's description binds the host's callers; the guest starts with a clear one of its
   // own.
   auto file =

@@ -4,6 +4,8 @@
 // every transfer is made not to block by other means.
 #pragma once
 
+#include <functional>
+
 #include "sentry/base/event_loop.h"
 #include "sentry/base/fd.h"
 #include "sentry/vfs/file.h"
@@ -14,11 +16,12 @@ namespace sentry::fs::host {
 // none.
 //
 // Guests see the host's type (fifo, socket, character device, regular file), owner `credentials`, and an
-// inode number of ours. A terminal is an ordinary character device here: it answers ENOTTY to what isatty(3)
-// asks, since the sandbox has no part in the job control of the terminal's session.
+// inode number of ours. `ioctl` answers what the file does not: ENOTTY where there is none.
 //
 // Host calls: preadv2 and pwritev2 (RWF_NOWAIT; plain for regular files), poll with timeout 0, fstat,
 // fcntl(F_GETFL), and for regular files lseek and ftruncate.
-Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials);
+using HostIoctl = std::function<Result<uint64_t>(mm::AddressSpaceMap&, unsigned request, uint64_t argument)>;
+Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials,
+                                    HostIoctl ioctl = nullptr);
 
 }  // namespace sentry::fs::host

@@ -104,7 +104,6 @@ class Terminal final : public kernel::ControllingTerminal,
   void signal_foreground(int signo);
 
   Result<> change_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument);
-  Result<> copy_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) const;
   void apply_settings(Settings settings);
   Result<uint64_t> set_controlling(kernel::Task& task, uint64_t argument, const vfs::File& file);
   Result<uint64_t> give_up_controlling(kernel::Task& task);

@@ -14,14 +14,6 @@ namespace {
 
 using kernel::Task;
 
-// struct termio of System V, include/uapi/asm-generic/termios.h.
-constexpr size_t kOldControls = 8;
-struct OldSettings {
-  unsigned short c_iflag, c_oflag, c_cflag, c_lflag;
-  unsigned char c_line;
-  unsigned char c_cc[kOldControls];
-};
-
 void take_low_half(tcflag_t& flags, unsigned short low) { flags = (flags & 0xffff0000u) | low; }
 
 template <typename T>
@@ -38,36 +30,6 @@ Result<T> fetch(mm::AddressSpaceMap& memory, uint64_t address) {
 }
 
 }  // namespace
-
-Result<> Terminal::copy_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) const {
-  const Settings& now = discipline_.settings();
-  switch (request) {
-    case TCGETS: {
-      struct termios settings {};
-      settings.c_iflag = now.c_iflag;
-      settings.c_oflag = now.c_oflag;
-      settings.c_cflag = now.c_cflag;
-      settings.c_lflag = now.c_lflag;
-      settings.c_line = now.c_line;
-      std::memcpy(settings.c_cc, now.c_cc, sizeof settings.c_cc);
-      return memory.write(argument, &settings, sizeof settings);
-    }
-    case TCGETS2: {
-      static_assert(sizeof(struct termios2) == sizeof(Settings));
-      return memory.write(argument, &now, sizeof now);
-    }
-    default: {  // TCGETA
-      OldSettings settings{};
-      settings.c_iflag = static_cast<unsigned short>(now.c_iflag);
-      settings.c_oflag = static_cast<unsigned short>(now.c_oflag);
-      settings.c_cflag = static_cast<unsigned short>(now.c_cflag);
-      settings.c_lflag = static_cast<unsigned short>(now.c_lflag);
-      settings.c_line = now.c_line;
-      std::memcpy(settings.c_cc, now.c_cc, sizeof settings.c_cc);
-      return memory.write(argument, &settings, sizeof settings);
-    }
-  }
-}
 
 // tcsetattr(3). Output waits for nobody here once it is written, so that TCSADRAIN has nothing to wait for.
 Result<> Terminal::change_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) {
@@ -272,7 +234,7 @@ Result<uint64_t> Terminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
     case TCGETS:
     case TCGETS2:
     case TCGETA:
-      TRY(copy_settings(memory, request, argument));
+      TRY(write_settings(memory, request, argument, discipline_.settings()));
       return uint64_t{0};
     case TCSETS:
     case TCSETSW:

@@ -1,5 +1,9 @@
 #include "sentry/fs/tty/termios.h"
 
+#include <asm/ioctls.h>
+
+#include <cstring>
+
 namespace sentry::fs::tty {
 
 Settings default_settings() {
@@ -23,6 +27,36 @@ Settings default_settings() {
   settings.c_cc[VLNEXT] = 'V' & 0x1f;
   settings.c_ispeed = settings.c_ospeed = 38400;
   return settings;
+}
+
+Result<> write_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
+                        const Settings& now) {
+  switch (request) {
+    case TCGETS: {
+      struct termios settings {};
+      settings.c_iflag = now.c_iflag;
+      settings.c_oflag = now.c_oflag;
+      settings.c_cflag = now.c_cflag;
+      settings.c_lflag = now.c_lflag;
+      settings.c_line = now.c_line;
+      std::memcpy(settings.c_cc, now.c_cc, sizeof settings.c_cc);
+      return memory.write(argument, &settings, sizeof settings);
+    }
+    case TCGETS2: {
+      static_assert(sizeof(struct termios2) == sizeof(Settings));
+      return memory.write(argument, &now, sizeof now);
+    }
+    default: {  // TCGETA
+      OldSettings settings{};
+      settings.c_iflag = static_cast<unsigned short>(now.c_iflag);
+      settings.c_oflag = static_cast<unsigned short>(now.c_oflag);
+      settings.c_cflag = static_cast<unsigned short>(now.c_cflag);
+      settings.c_lflag = static_cast<unsigned short>(now.c_lflag);
+      settings.c_line = now.c_line;
+      std::memcpy(settings.c_cc, now.c_cc, sizeof settings.c_cc);
+      return memory.write(argument, &settings, sizeof settings);
+    }
+  }
 }
 
 unsigned speed_of(tcflag_t control_flags, unsigned custom) {

@@ -3,12 +3,26 @@
 
 #include <asm/termbits.h>
 
+#include "sentry/mm/address_space_map.h"
+
 namespace sentry::fs::tty {
 
 using Settings = struct ::ktermios;
 
+// struct termio of System V, include/uapi/asm-generic/termios.h.
+inline constexpr size_t kOldControls = 8;
+struct OldSettings {
+  unsigned short c_iflag, c_oflag, c_cflag, c_lflag;
+  unsigned char c_line;
+  unsigned char c_cc[kOldControls];
+};
+
 // What a new terminal starts with: tty_std_termios of Linux, as a pty's slave.
 Settings default_settings();
+
+// Answers TCGETS, TCGETS2 and TCGETA with `settings`.
+Result<> write_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
+                        const Settings& settings);
 
 // Bits a second for a c_cflag's speed field (CBAUD), or for its input speed (IBSHIFT); `custom` where it is
 // BOTHER.

@@ -1,0 +1,47 @@
+#include "sentry/fs/tty/host_terminal.h"
+
+#include <asm/ioctls.h>
+#include <asm/termios.h>
+
+#include <cerrno>
+
+#include "sentry/fs/tty/termios.h"
+
+namespace sentry::fs::tty {
+
+Result<uint64_t> HostTerminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) const {
+  switch (request) {
+    case TCGETS:
+    case TCGETS2:
+    case TCGETA:
+      TRY(write_settings(memory, request, argument, default_settings()));
+      return uint64_t{0};
+    case TIOCGWINSZ: {
+      winsize window{};
+      window.ws_row = rows;
+      window.ws_col = columns;
+      TRY(memory.write(argument, &window, sizeof window));
+      return uint64_t{0};
+    }
+    case TCSETS:
+    case TCSETSW:
+    case TCSETSF:
+    case TCSETS2:
+    case TCSETSW2:
+    case TCSETSF2:
+    case TCSETA:
+    case TCSETAW:
+    case TCSETAF:
+    case TIOCSWINSZ:
+    case TCFLSH:
+    case TCXONC:
+      return Errno(EIO);
+    case TCSBRK:  // tcdrain(3): what has been written is the host's
+      if (argument != 0) return uint64_t{0};
+      return Errno(EIO);
+    default:
+      return Errno(ENOTTY);
+  }
+}
+
+}  // namespace sentry::fs::tty

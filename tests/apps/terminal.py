@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""A program whose standard streams are a terminal, all of them or some, natively and in a sandbox.
+
+   terminal.py BULKHEAD [BULKHEAD-DO-ARGS...]
+"""
+import fcntl
+import itertools
+import os
+import pty
+import select
+import struct
+import sys
+import termios
+
+sandbox = [os.path.realpath(sys.argv[1]), "do", *sys.argv[2:], "--"]
+failures = 0
+
+
+def check(what, expected, got):
+    global failures
+    if expected != got:
+        failures += 1
+        print(f"FAIL: {what}:\n  expected {expected!r}\n  got      {got!r}")
+
+
+class OnTerminal:
+    """A program in a session of its own, whose terminal is ours; `streams` names those that are the terminal."""
+
+    def __init__(self, command, streams):
+        self.master, terminal = pty.openpty()
+        self.resize(33, 77)
+        self.before = termios.tcgetattr(terminal)
+        read_end, write_end = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+            null = os.open("/dev/null", os.O_RDONLY)
+            for number, other in ((0, null), (1, write_end), (2, write_end)):
+                os.dup2(terminal if number in streams else other, number)
+            os.closerange(3, 256)
+            os.execv(command[0], command)
+        os.close(write_end)
+        os.close(terminal)
+        self.pipe = read_end
+        self.text = b""
+        self.sources = [self.master, self.pipe]
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def settings(self):
+        return termios.tcgetattr(self.master)
+
+    def read_some(self):
+        """Takes what has come from either side; False at the end of both."""
+        ready, _, _ = select.select(self.sources, [], [], 60)
+        assert ready, f"nothing came after {self.text!r}"
+        for fd in ready:
+            try:
+                got = os.read(fd, 65536)
+            except OSError:  # EIO: nobody has the terminal any more
+                got = b""
+            self.text += got.replace(b"\r\n", b"\n")
+            if not got:
+                self.sources.remove(fd)
+        return bool(self.sources)
+
+    def shows(self, words):
+        while words not in self.text and self.read_some():
+            pass
+        return words in self.text
+
+    def end(self):
+        while self.read_some():
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.master)
+        os.close(self.pipe)
+        return os.waitstatus_to_exitcode(status), self.text.decode()
+
+
+python = "/usr/bin/python3"
+ABOUT = """
+import os
+for fd in range(3):
+    if os.isatty(fd): print(fd, "is a terminal of", *os.get_terminal_size(fd), flush=True)
+    else: print(fd, "is none", flush=True)
+"""
+for count in range(4):
+    for streams in itertools.combinations(range(3), count):
+        natively = OnTerminal([python, "-c", ABOUT], streams).end()
+        inside = OnTerminal([*sandbox, python, "-c", ABOUT], streams).end()
+        check(f"terminals {streams}", natively, inside)
+
+# Colours, for the most usual question.
+for streams in ((0, 1, 2), (1,), (0,)):
+    ls = ["/bin/ls", "-d", "--color=auto", "/usr"]
+    check(f"ls with terminals {streams}", OnTerminal(ls, streams).end(), OnTerminal([*sandbox, *ls], streams).end())
+
+# A terminal that is shared in a pipeline keeps its settings; trying to change them says so.
+shared = OnTerminal([*sandbox, "/bin/sh", "-c", "stty -echo 2>&1; stty size; echo ready; read line; echo got $line"], (0,))
+check("ready", True, shared.shows(b"ready"))
+check("settings while it runs", shared.before, shared.settings())
+os.write(shared.master, b"words\n")
+status, text = shared.end()
+check("the shared terminal's status", 0, status)
+check("the shared terminal", ["got words", "ready", "stty: 'standard input': Input/output error", "words", "33 77"],
+      sorted(text.splitlines(), key=lambda line: (line[0].isdigit(), line)))
+
+# Changes of the window's size, and Ctrl-C from the terminal, reach a program in a pipeline.
+WINDOW = """
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: (print("interrupted", flush=True), os._exit(7)))
+signal.signal(signal.SIGWINCH, lambda *_: print("size", *os.get_terminal_size(0), flush=True))
+print("ready", flush=True)
+while True: signal.pause()
+"""
+for streams in ((0,), (0, 1, 2)):
+    for name, command in (("natively", []), ("inside", sandbox)):
+        program = OnTerminal([*command, python, "-c", WINDOW], streams)
+        check(f"{name} {streams} ready", True, program.shows(b"ready"))
+        program.resize(50, 132)
+        check(f"{name} {streams} resized", True, program.shows(b"size 132 50"))
+        os.write(program.master, b"\x03")
+        check(f"{name} {streams} interrupted", True, program.shows(b"interrupted"))
+        check(f"{name} {streams} status", 7, program.end()[0])
+
+sys.exit(1 if failures else 0)
