@@ -56,6 +56,10 @@ $run "$bulkhead" do "$@" --cwd /tmp --env HOME=/nonexistent --env LANG=C.UTF-8 -
   --env TMPDIR=/tmp --env APP_SIZE="$size" -- $interpreter "$script" >"$results/$name.$mode" \
   2>"$results/$name.$mode.err" </dev/null || status=$?
 cat "$results/$name.$mode.err"
+case $name in
+find_root*) # what it lists is the host's, which may have changed since the native run: a package was installed, say
+  cmp -s "$results/$name.$native" "$results/$name.$mode" || "$0" "$native" "$size" "$script" "$results" "$bulkhead" >/dev/null ;;
+esac
 if ! diff -u "$results/$name.$native" "$results/$name.$mode"; then
   echo "the output is not the native one"
   status=1
