@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -18,6 +19,7 @@
 #include "sentry/kernel/script.h"
 #include "sentry/kernel/timers.h"
 #include "sentry/kernel/trace.h"
+#include "sentry/vfs/landlock.h"
 #include "sentry/vfs/lock.h"
 #include "sentry/vfs/operations.h"
 
@@ -308,6 +310,8 @@ Result<vfs::FileRef> open_executable(Task& task, const vfs::Path& start, std::st
   if (!S_ISREG(inode->type())) return Errno(EACCES);
   if (walked.path.mount != nullptr && walked.path.mount->noexec) return Errno(EACCES);
   TRY(inode->permission(*task.credentials, X_OK));
+  constexpr uint64_t kLandlock = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
+  TRY(vfs::landlock_check(*task.credentials, walked.path, kLandlock));
   return inode->open(walked.path, O_RDONLY);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "sentry/kernel/kernel.h"
+#include "sentry/vfs/landlock.h"
 
 namespace sentry::kernel {
 namespace {
@@ -45,8 +46,10 @@ void begin_tracing(Task& tracer, Task& target, uint64_t options, bool seized) {
 }  // namespace
 
 bool may_attach(const Task& task, const Task& target) {
-  if (task.group == target.group || task.credentials->capable(CAP_SYS_PTRACE)) return true;
   const vfs::Credentials &mine = *task.credentials, &its = *target.credentials;
+  if (task.group == target.group) return true;
+  if (!vfs::landlock_may_trace(mine, its)) return false;
+  if (mine.capable(CAP_SYS_PTRACE)) return true;
   return mine.uid == its.euid && mine.uid == its.suid && mine.uid == its.uid && mine.gid == its.egid &&
          mine.gid == its.sgid && mine.gid == its.gid && target.memory_map->dumpable &&
          (its.cap_permitted & ~mine.cap_permitted) == 0;
@@ -55,6 +58,7 @@ bool may_attach(const Task& task, const Task& target) {
 Result<> trace_me(Task& task) {
   ThreadGroup* parent = task.group->parent;
   if (task.traced != nullptr || parent == nullptr || parent->leader == nullptr) return Errno(EPERM);
+  if (!vfs::landlock_may_trace(*parent->leader->credentials, *task.credentials)) return Errno(EPERM);
   begin_tracing(*parent->leader, task, 0, false);
   return {};
 }

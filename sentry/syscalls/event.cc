@@ -12,6 +12,7 @@
 #include "sentry/fs/signalfd/signalfd.h"
 #include "sentry/fs/timerfd/timerfd.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/syscalls/descriptor.h"
 #include "sentry/syscalls/place.h"
 
@@ -142,17 +143,6 @@ Result<std::shared_ptr<PidFile>> pidfd_at(Task& task, FdNumber fd) {
   return file;
 }
 
-// ptrace(2) "Ptrace access mode checking" with real ids.
-bool may_attach(const Task& task, const Task& target) {
-  if (task.group == target.group) return true;
-  const vfs::Credentials& own = *task.credentials;
-  const vfs::Credentials& other = *target.credentials;
-  if (own.capable(CAP_SYS_PTRACE)) return true;
-  const bool same_ids = own.uid == other.euid && own.uid == other.suid && own.uid == other.uid &&
-                        own.gid == other.egid && own.gid == other.sgid && own.gid == other.gid;
-  return same_ids && target.memory_map != nullptr && target.memory_map->dumpable;
-}
-
 }  // namespace
 
 Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
@@ -181,8 +171,9 @@ Result<int> sys_pidfd_getfd(Task& task, FdNumber fd, FdNumber target_fd, unsigne
   if (flags != 0) return Errno(EINVAL);
   const auto file = TRY(pidfd_at(task, fd));
   const Task* target = file->group()->any_task();
-  if (file->reaped() || target == nullptr || target->fd_table == nullptr) return Errno(ESRCH);
-  if (!may_attach(task, *target)) return Errno(EPERM);
+  if (file->reaped() || target == nullptr || target->fd_table == nullptr || target->memory_map == nullptr)
+    return Errno(ESRCH);
+  if (!kernel::may_attach(task, *target)) return Errno(EPERM);
   const vfs::FileRef found = TRY(target->fd_table->get(target_fd.value));
   return task.install_fd(found, true);
 }

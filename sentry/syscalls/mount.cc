@@ -45,6 +45,11 @@ Result<std::shared_ptr<vfs::Superblock>> make_superblock(Task& task, const std::
   return fs::tmpfs::make_tmpfs(task.kernel.memory_file, TRY(fs::tmpfs::parse_options(data, {})));
 }
 
+// Who has restricted itself by landlock(7) may not change what lies where.
+bool may_mount(const Task& task) {
+  return task.credentials->capable(CAP_SYS_ADMIN) && task.credentials->landlock == nullptr;
+}
+
 // bind, and with MS_REC what is mounted below.
 Result<> bind(vfs::MountNamespace& space, const vfs::Path& from, const vfs::Path& place, bool recursive) {
   std::vector<std::pair<vfs::Path, std::string>> below;
@@ -79,7 +84,7 @@ Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath typ
   if (takes_data && !data.is_null())
     data_text = TRY(task.memory().read_string(data.address(), vfs::kPathMax));
   const vfs::Path place = TRY(find_place(task, AT_FDCWD, target, 0));
-  if (!task.credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
+  if (!may_mount(task)) return Errno(EPERM);
 
   vfs::MountNamespace& space = *task.fs().space;
   if ((flags & MS_REMOUNT) != 0) return remount(place, flags);
@@ -105,13 +110,13 @@ Result<> sys_umount2(Task& task, GuestPath target, int flags) {
   if ((flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW)) != 0) return Errno(EINVAL);
   const vfs::Path place =
       TRY(find_place(task, AT_FDCWD, target, (flags & UMOUNT_NOFOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0));
-  if (!task.credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
+  if (!may_mount(task)) return Errno(EPERM);
   if ((flags & MNT_EXPIRE) != 0) return Errno(EINVAL);
   return task.fs().space->unmount(place, (flags & MNT_DETACH) != 0);
 }
 
 Result<> sys_pivot_root(Task& task, GuestPath new_root, GuestPath put_old) {
-  if (!task.credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
+  if (!may_mount(task)) return Errno(EPERM);
   const vfs::Path fresh = TRY(find_place(task, AT_FDCWD, new_root, 0));
   const vfs::Path old = TRY(find_place(task, AT_FDCWD, put_old, 0));
   if (!fresh.dentry->inode()->is_directory() || !old.dentry->inode()->is_directory()) return Errno(ENOTDIR);

@@ -9,6 +9,9 @@
 
 namespace sentry::vfs {
 
+class LandlockDomain;
+using LandlockRef = std::shared_ptr<const LandlockDomain>;
+
 struct Credentials {
   uid_t uid = 0, euid = 0, suid = 0, fsuid = 0;
   gid_t gid = 0, egid = 0, sgid = 0, fsgid = 0;
@@ -16,6 +19,7 @@ struct Credentials {
   uint64_t cap_effective = 0, cap_permitted = 0, cap_inheritable = 0, cap_bounding = 0, cap_ambient = 0;
   uint32_t securebits = 0;
   bool no_new_privs = false;
+  LandlockRef landlock;  // null: not restricted; sentry/vfs/landlock.h
 
   bool capable(int capability) const { return (cap_effective >> capability & 1) != 0; }
   bool in_group(gid_t group) const {

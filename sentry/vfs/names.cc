@@ -2,10 +2,12 @@
 // that of Linux's fs/namei.c, since it decides the errno.
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/landlock.h>
 #include <unistd.h>
 
 #include <mutex>
 
+#include "sentry/vfs/landlock.h"
 #include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 #include "sentry/vfs/special.h"
@@ -39,9 +41,10 @@ Result<> may_delete(const Credentials& credentials, Inode& parent, Inode& victim
   return {};
 }
 
-// Makes a name with `make(parent inode, name, node)`, which answers the new inode.
-template <typename Make>
-Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, Make make) {
+// Makes a name with `make(parent inode, name, node)`, which answers the new inode. `forbid(directory)` is
+// what landlock has against it.
+template <typename Forbid, typename Make>
+Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, Forbid forbid, Make make) {
   const Walked walked = TRY(walk_to_parent(caller, path));
   if (!is_name(walked.last)) return Errno(EEXIST);
   DentryCache& dentries = caller.fs.space->dentries();
@@ -52,6 +55,7 @@ Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, 
   if (!present->negative()) return Errno(EEXIST);
   if (walked.trailing_slash && !S_ISDIR(mode)) return Errno(ENOENT);
   TRY(writable_mount(walked.path));
+  TRY(forbid(walked.path));
   Inode& parent = *directory->inode();
   TRY(parent.permission(*caller.credentials, W_OK | X_OK));
   const NewNode node = prepare_node(caller.fs, *caller.credentials, TRY(parent.getattr()), mode);
@@ -59,6 +63,14 @@ Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, 
   const Path made{walked.path.mount, dentries.instantiate(directory, walked.last, std::move(inode))};
   notify_created(*directory, walked.last, *made.dentry->inode());
   return made;
+}
+
+template <typename Make>
+Result<Path> create(const Caller& caller, std::string_view path, uint32_t mode, Make make) {
+  const auto forbid = [&](const Path& directory) {
+    return landlock_check(*caller.credentials, directory, landlock_making(mode));
+  };
+  return create(caller, path, mode, forbid, make);
 }
 
 // Both directories of a rename, locked.
@@ -147,7 +159,13 @@ Result<> link(const Caller& from, std::string_view old_path, const Caller& to, s
   }
   const Walked old = TRY(walk(from.fs, *from.credentials, from.start, old_path, options));
   const InodeRef target = old.path.dentry->inode();
-  (void)TRY(create(to, new_path, S_IFREG,
+  const auto forbid = [&](const Path& directory) -> Result<> {
+    if (to.credentials->landlock == nullptr) return {};
+    if (old.path.mount != directory.mount || old.path.dentry->parent() == nullptr) return Errno(EXDEV);
+    const Path from{old.path.mount, old.path.dentry->parent()};
+    return to.credentials->landlock->check_move({.from = from, .to = directory, .source = *old.path.dentry});
+  };
+  (void)TRY(create(to, new_path, S_IFREG, forbid,
                    [&](Inode& parent, std::string_view name, const NewNode&) -> Result<InodeRef> {
                      if (&parent.superblock() != &target->superblock()) return Errno(EXDEV);
                      if (target->is_directory()) return Errno(EPERM);
@@ -169,6 +187,7 @@ Result<> unlink(const Caller& caller, std::string_view path) {
   const DentryRef victim = TRY(dentries.lookup_locked(directory, walked.last));
   if (victim->negative()) return Errno(ENOENT);
   if (walked.trailing_slash) return Errno(victim->inode()->is_directory() ? EISDIR : ENOTDIR);
+  TRY(landlock_check(*caller.credentials, walked.path, LANDLOCK_ACCESS_FS_REMOVE_FILE));
   TRY(may_delete(*caller.credentials, *directory->inode(), *victim->inode(), false));
   if (victim->is_mountpoint()) return Errno(EBUSY);
   const InodeRef object = victim->inode();
@@ -190,6 +209,7 @@ Result<> rmdir(const Caller& caller, std::string_view path) {
   if (directory->deleted()) return Errno(ENOENT);
   const DentryRef victim = TRY(dentries.lookup_locked(directory, walked.last));
   if (victim->negative()) return Errno(ENOENT);
+  TRY(landlock_check(*caller.credentials, walked.path, LANDLOCK_ACCESS_FS_REMOVE_DIR));
   TRY(may_delete(*caller.credentials, *directory->inode(), *victim->inode(), true));
   if (victim->is_mountpoint()) return Errno(EBUSY);
   // The victim's names stay as they are until it is gone or has turned out not to be empty.
@@ -235,6 +255,13 @@ Result<> rename(const Caller& from, std::string_view old_path, const Caller& to,
   if (source == new_directory || source->is_ancestor_of(*new_directory)) return Errno(EINVAL);
   if (target == old_directory || target->is_ancestor_of(*old_directory))
     return Errno(exchange ? EINVAL : ENOTEMPTY);
+  if (credentials.landlock != nullptr)
+    TRY(credentials.landlock->check_move({.from = old_walk.path,
+                                          .to = new_walk.path,
+                                          .source = *source,
+                                          .target = target.get(),
+                                          .removes = true,
+                                          .exchanges = exchange}));
 
   // vfs_rename.
   if (source->inode() == target->inode()) return {};

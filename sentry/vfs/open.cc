@@ -1,10 +1,12 @@
 // open(2), openat2(2): in the order in which Linux checks (fs/namei.c, path_openat), since that decides the
 // errno.
+#include <linux/landlock.h>
 #include <linux/openat2.h>
 #include <unistd.h>
 
 #include <mutex>
 
+#include "sentry/vfs/landlock.h"
 #include "sentry/vfs/lock.h"
 #include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
@@ -52,6 +54,16 @@ Result<> may_open(const Credentials& credentials, const Path& path, int flags) {
   return {};
 }
 
+// What an open asks landlock for.
+uint64_t landlock_opening(const Inode& inode, int flags) {
+  if (inode.is_directory()) return LANDLOCK_ACCESS_FS_READ_DIR;
+  const int mode = flags & O_ACCMODE;
+  uint64_t accesses = 0;
+  if (mode == O_RDONLY || mode == O_RDWR) accesses |= LANDLOCK_ACCESS_FS_READ_FILE;
+  if (mode == O_WRONLY || mode == O_RDWR) accesses |= LANDLOCK_ACCESS_FS_WRITE_FILE;
+  return accesses;
+}
+
 // do_open's last part: an inode that may be opened becomes a file.
 Result<FileRef> make_file(const Caller& caller, const Path& path, int flags, bool truncate) {
   const InodeRef& inode = path.dentry->inode();
@@ -60,6 +72,7 @@ Result<FileRef> make_file(const Caller& caller, const Path& path, int flags, boo
     TRY(writable_mount(path));
     if (inode->has_locks() && inode->locks().executors > 0) return Errno(ETXTBSY);
   }
+  TRY(landlock_check(*caller.credentials, path, landlock_opening(*inode, flags)));
   constexpr int kCreation = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC;
   // A terminal wants to know of O_NOCTTY; nothing else does.
   const int kept = S_ISCHR(inode->type()) ? flags & ~(kCreation & ~O_NOCTTY) : flags & ~kCreation;
@@ -121,6 +134,7 @@ Result<Created> create_last(const Caller& caller, const Walker& walker, uint32_t
   const DentryRef present = TRY(dentries.lookup_locked(directory.dentry, walker.last()));
   if (!present->negative()) return Created{caller.fs.space->descend({directory.mount, present}), true};
   TRY(writable_mount(directory));
+  TRY(landlock_check(*caller.credentials, directory, LANDLOCK_ACCESS_FS_MAKE_REG));
   Inode& parent = *directory.dentry->inode();
   TRY(parent.permission(*caller.credentials, W_OK | X_OK));
   const NewNode node =

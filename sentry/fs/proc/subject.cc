@@ -2,6 +2,8 @@
 
 #include <linux/capability.h>
 
+#include "sentry/vfs/landlock.h"
+
 namespace sentry::fs::proc {
 
 using kernel::Task;
@@ -36,6 +38,8 @@ Result<> check_access(const Snapshot& snapshot) {
   const Task* caller = Task::current_or_null();
   if (caller == nullptr || caller->group == snapshot.group) return {};
   const vfs::Credentials& from = *caller->credentials;
+  if (snapshot.task != nullptr && !vfs::landlock_may_trace(from, *snapshot.task->credentials))
+    return Errno(EACCES);
   if (from.capable(CAP_SYS_PTRACE)) return {};
   if (snapshot.task == nullptr) {
     // The sandbox's own init has no secrets, and programs look at its root; a zombie's are gone.
