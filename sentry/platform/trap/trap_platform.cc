@@ -32,6 +32,9 @@ namespace {
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
 constexpr size_t kReapAt = 32;           // stubs that have been killed, when the sentry is too busy to sleep
 constexpr Nanoseconds kPatienceRound = 250'000'000;
+// Notifications that are heard at once: a flood of them does not keep the others waiting for long.
+constexpr unsigned kMostHeard = 16;
+constexpr unsigned kReportsBetweenHearing = 32;
 constexpr unsigned kToLookUp = 20;  // rounds that a kick may go unanswered; each repeats it
 constexpr uint64_t kContinue = 1;   // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
@@ -97,7 +100,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   if (spins_ == 0)
     ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 #endif
-  auto watch = HostWatch::create(loop, listener_.get(), EPOLLIN, [this](uint32_t) { notified(); });
+  auto watch = HostWatch::create(loop, listener_.get(), EPOLLIN, [this](uint32_t) { hear(); });
   BULKHEAD_CHECK(watch.ok(), "watching the stubs' notifications: error {}", watch.error().value());
   listener_watch_ = std::move(*watch);
 
@@ -169,6 +172,7 @@ bool TrapPlatform::look(Thread& thread) {
   if (reported == thread.answered) return false;
   thread.reported = reported;
   took(thread);
+  ++unheard_;
   return true;
 }
 
@@ -316,6 +320,8 @@ bool TrapPlatform::collect() {
   for (size_t i = running_.size(); i-- > 0;) {
     if (i < running_.size() && look(*running_[i])) any = true;
   }
+  // While there are always reports the loop rarely asks the host, and who has rung waits for an answer, too.
+  if (any && (expected_notifications_ != 0 || unheard_ >= kReportsBetweenHearing)) hear();
   return any;
 }
 
@@ -335,13 +341,7 @@ bool TrapPlatform::linger(Deadline until) {
     if (collect()) return true;
     if ((i & 15) == 15) {
       if (monotonic_now() >= end) return false;
-      if (expected_notifications_ != 0) {
-        pollfd listener{listener_.get(), POLLIN, 0};
-        if (::poll(&listener, 1, 0) > 0) {
-          notified();
-          return true;
-        }
-      }
+      if (expected_notifications_ != 0 && hear()) return true;
     }
   }
 }
@@ -427,6 +427,16 @@ void TrapPlatform::drop_consents(Thread& thread) {
 
 void TrapPlatform::settle_consent(Thread& thread) {
   if (thread.last_consent) unname(*std::exchange(thread.last_consent, std::nullopt));
+}
+
+bool TrapPlatform::hear() {
+  unheard_ = 0;
+  for (unsigned heard = 0; heard < kMostHeard; ++heard) {
+    pollfd listener{listener_.get(), POLLIN, 0};
+    if (::poll(&listener, 1, 0) <= 0) return heard != 0;
+    notified();
+  }
+  return true;
 }
 
 void TrapPlatform::notified() {

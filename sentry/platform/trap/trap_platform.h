@@ -70,6 +70,7 @@ class TrapPlatform final : public Platform {
   void count_rounds();  // from now on, if that is not under way
 
   // Notifications.
+  bool hear();  // those that are waiting; whether there were any
   void notified();
   void rung(Thread& thread, uint64_t id);
   void respond(uint64_t id, bool run);
@@ -142,6 +143,7 @@ class TrapPlatform final : public Platform {
   uint64_t lineages_ = 0;       // of pristine address spaces; counted upwards
   std::vector<Thread*> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
+  unsigned unheard_ = 0;                     // reports since the host was asked for notifications
   std::unordered_map<int, unsigned> named_;  // descriptors, and how many orders name each
   std::unordered_map<int, Fd> to_close_;
   Timer patience_;
