@@ -4,6 +4,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,13 +15,17 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -29,6 +34,7 @@
 #include <cstring>
 #include <functional>
 #include <iterator>
+#include <string>
 
 namespace {
 
@@ -423,6 +429,164 @@ Step remote_read() {
   };
 }
 
+// What the gofer does for a name that it meets first: open it by path without opening the file, ask for its
+// attributes, read a link; and a name that is not there, which no cache knows.
+Step look_up() {
+  const int folder = MUST(open("/usr/lib", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  char link[] = "/var/hap/prices-link-XXXXXX";
+  MUST(close(MUST(mkstemp(link))));
+  MUST(unlink(link));
+  MUST(symlink("/nowhere", link));
+  return [=, next = 0u]() mutable {
+    open_how how{};
+    how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+    how.resolve = RESOLVE_NO_MAGICLINKS;
+    const int node = static_cast<int>(MUST(syscall(SYS_openat2, AT_FDCWD, link, &how, sizeof how)));
+    struct statx status;
+    MUST(statx(node, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status));
+    char target[64];
+    MUST(readlinkat(node, "", target, sizeof target));
+    MUST(close(node));
+    const std::string absent = "hap-" + std::to_string(next++);
+    if (syscall(SYS_openat2, folder, absent.c_str(), &how, sizeof how) >= 0) must(-1, "absent");
+  };
+}
+
+// A file that is held by O_PATH, opened by way of /proc.
+Step open_held() {
+  const int held = cached_file(1);
+  return [path = "/proc/self/fd/" + std::to_string(held)] {
+    MUST(close(MUST(open(path.c_str(), O_RDONLY | O_CLOEXEC))));
+  };
+}
+
+Step list_folder() {
+  return [] {
+    const int folder = MUST(open("/usr/bin", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    char entries[4096];
+    MUST(syscall(SYS_getdents64, folder, entries, sizeof entries));
+    MUST(lseek(folder, 0, SEEK_SET));
+    MUST(close(folder));
+  };
+}
+
+// A huge page made, split by protecting one of its small ones, and given back.
+Step huge_page() {
+  constexpr size_t kHuge = size_t{2} << 20;
+  return [] {
+    char* area = anonymous(2 * kHuge);
+    char* aligned = area + (kHuge - reinterpret_cast<uintptr_t>(area) % kHuge) % kHuge;
+    MUST(madvise(aligned, kHuge, MADV_HUGEPAGE));
+    touch(aligned);
+    MUST(mprotect(aligned + kPage, kPage, PROT_READ));
+    MUST(madvise(aligned, 4 * kPage, MADV_DONTNEED));
+    MUST(munmap(area, 2 * kHuge));
+  };
+}
+
+// The clock is read in a process that has just been made: its page is mapped then.
+Step clock_page() {
+  return [] {
+    const pid_t pid = MUST(fork());
+    if (pid == 0) {
+      timespec now;
+      MUST(clock_gettime(CLOCK_MONOTONIC, &now));
+      _exit(0);
+    }
+    MUST(waitpid(pid, nullptr, 0));
+  };
+}
+
+// Many processes at once: what one after the other finds in the kernel's caches is made anew.
+Step many_processes() {
+  return [] {
+    std::array<pid_t, 24> pids;
+    for (pid_t& pid : pids) {
+      pid = MUST(fork());
+      if (pid == 0) {
+        for (;;) pause();
+      }
+    }
+    for (const pid_t pid : pids) MUST(kill(pid, SIGKILL));
+    for (const pid_t pid : pids) MUST(waitpid(pid, nullptr, 0));
+  };
+}
+
+Step thread_life() {
+  return [] {
+    pthread_t thread;
+    if (pthread_create(
+            &thread, nullptr, [](void*) -> void* { return nullptr; }, nullptr) != 0)
+      must(-1, "pthread_create");
+    pthread_join(thread, nullptr);
+  };
+}
+
+// A page of a memory file given back and taken again, and a search for holes.
+Step memfd_hole() {
+  const int memory = MUST(memfd_create("hap", MFD_CLOEXEC));
+  constexpr off_t kSize = 64 * static_cast<off_t>(kPage);
+  MUST(ftruncate(memory, kSize));
+  auto* area = static_cast<char*>(MUST(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)));
+  return [=] {
+    for (size_t page = 0; page < 4; ++page) touch(area + page * kPage);
+    MUST(lseek(memory, 0, SEEK_HOLE));
+    MUST(fallocate(memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 3 * kPage));
+    MUST(fallocate(memory, 0, 0, 2 * kPage));
+  };
+}
+
+Step heap() {
+  return [] {
+    MUST(sbrk(16 * kPage) == reinterpret_cast<void*>(-1) ? -1 : 0);
+    touch(static_cast<char*>(sbrk(0)) - kPage);
+    MUST(sbrk(-16 * static_cast<intptr_t>(kPage)) == reinterpret_cast<void*>(-1) ? -1 : 0);
+  };
+}
+
+Step drop_memory() {
+  char* area = anonymous(64 * kPage);
+  return [=] {
+    for (size_t page = 0; page < 64; ++page) touch(area + page * kPage);
+    MUST(madvise(area, 32 * kPage, MADV_FREE));
+    MUST(madvise(area, 64 * kPage, MADV_DONTNEED));
+  };
+}
+
+Step random_bytes() {
+  return [] {
+    char bytes[32];
+    MUST(getrandom(bytes, sizeof bytes, 0));
+  };
+}
+
+// A stream read and written as the sentry does it: never waiting, asked first where it can be neither.
+Step streams() {
+  int ends[2];
+  MUST(pipe(ends));
+  return [=] {
+    char byte = 0;
+    iovec part{&byte, 1};
+    struct stat status;
+    MUST(fstat(ends[0], &status));
+    MUST(pwritev2(ends[1], &part, 1, -1, 0));
+    pollfd ready{ends[0], POLLIN, 0};
+    MUST(poll(&ready, 1, 0));
+    MUST(preadv2(ends[0], &part, 1, -1, 0));
+  };
+}
+
+// Another process's processor time.
+Step processor_time() {
+  const pid_t pid = partner([] { pause(); });
+  clockid_t clock;
+  if (clock_getcpuclockid(pid, &clock) != 0) must(-1, "clock_getcpuclockid");
+  return [=] {
+    timespec used;
+    MUST(clock_gettime(clock, &used));
+  };
+}
+
 const struct Primitive {
   const char* name;
   int rounds;
@@ -455,6 +619,19 @@ const struct Primitive {
     {"remote-read", 3000, remote_read},
     {"open-close", 3000, open_close},
     {"pwrite", 3000, file_pwrite},
+    {"look-up", 1000, look_up},
+    {"open-held", 1000, open_held},
+    {"list", 300, list_folder},
+    {"huge-page", 100, huge_page},
+    {"clock-page", 100, clock_page},
+    {"processes", 20, many_processes},
+    {"thread", 300, thread_life},
+    {"memfd-hole", 1000, memfd_hole},
+    {"heap", 1000, heap},
+    {"drop-memory", 300, drop_memory},
+    {"random", 1000, random_bytes},
+    {"streams", 1000, streams},
+    {"processor-time", 1000, processor_time},
 };
 
 }  // namespace

@@ -143,7 +143,6 @@ class Instance {
   Mode mode_;
   uint16_t sys_enter_type_ = 0;
   std::vector<Buffer> buffers_;
-  // Each change of the list walks all functions of the kernel, so several go at once.
   std::array<char, 1 << 16> page_;  // a read gives at most one page, whose size the kernel chooses
 };
 
@@ -222,7 +221,8 @@ class Conversation {
         recording_(recording),
         deadline_(Clock::now() + std::chrono::seconds(request.timeout_s)) {}
 
-  void await(const char* wanted, TraceCounts& counts) {
+  // Calls `meanwhile` now and then, if there is one.
+  void await(const char* wanted, TraceCounts& counts, const std::function<void(pid_t)>& meanwhile = {}) {
     const std::string line = std::string(wanted) + "\n";
     for (;;) {
       const size_t at = recording_.output.find(line, read_up_to_);
@@ -231,6 +231,7 @@ class Conversation {
         return;
       }
       turn(counts, wanted);
+      if (meanwhile) meanwhile(child_.pid);
     }
   }
 
@@ -356,7 +357,7 @@ Recording record(const Request& request) {
   if (trace != nullptr) trace->start();
   if (!request.external.empty()) conversation.run_external(request.external, recording.steady);
   conversation.say(kGoLine);
-  conversation.await(kDoneLine, recording.steady);
+  conversation.await(kDoneLine, recording.steady, request.at_work);
   close_phase(trace, recording.steady);
   recording.steady_s = seconds_since(began);
 

@@ -28,6 +28,7 @@ struct Request {
   std::string
       external;  // shell command for the load that comes from outside; empty: the workload works by itself
   std::function<void(pid_t)> at_ready;  // called with the command's pid between set-up and the work
+  std::function<void(pid_t)> at_work;   // called with it now and then during the work
   std::function<void(pid_t)> at_done;   // called with the command's pid while its processes still live
   bool kill_at_end = false;             // rather than wait for the command's own end
 };

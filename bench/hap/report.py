@@ -2,12 +2,13 @@
 import html
 
 import results as sets
+from tables import aligned
 from workloads import UNION, WORKLOADS
 
 # What bulkhead's trap platform has to meet: {what: limit}.
 FUNCTION_TARGETS = {"union": 800, "python": 620, "redis": 450, "sweep": 720, "sweep-nofork": 450}
 SYSCALL_TARGETS = {"union": 22}
-REACH_TARGETS = {"/stub": 4, "sentry": 24, "gofer": 36}  # by the end of the process's name
+REACH_TARGETS = {"/stub": 4, "sentry": 24, "gofer": 36}  # by the end of the process's name, without consent
 TARGET_RUNTIME = "bulkhead"
 
 # Figures measured before with the same method (stock Debian 12 kernel in TCG), to check a run against:
@@ -35,12 +36,6 @@ def label(run, runtime):
     return run.labels.get(runtime, {}).get("label", runtime)
 
 
-def aligned(lines):
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) if at == 0 else cell.rjust(width)
-                               for at, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
-
-
 def missed(run, runtime, workload):
     """What a row of ours was to meet and does not, in words."""
     row = run.row(runtime, workload)
@@ -54,13 +49,25 @@ def missed(run, runtime, workload):
     if limit is not None and len(row.syscalls) > limit:
         found.append(f"{len(row.syscalls)} syscalls, wanted at most {limit}")
     if workload == "union":
+        for name, reach, limit in reached(run):
+            if reach > limit:
+                found.append(f"{name} reaches {reach} syscalls, wanted at most {limit}")
+    return found
+
+
+def reached(run):
+    """How many syscalls the filters of our processes let through, and how many are wanted: [(process, number, limit)].
+    Over all rows: a stub can be read only where it computes."""
+    most = {}
+    for (runtime, _), row in run.rows.items():
+        if runtime != TARGET_RUNTIME:
+            continue
         for process in sets.inside(row.processes):
             for part, limit in REACH_TARGETS.items():
                 if process.name.endswith(part) and not process.unreadable:
                     reach = len(run.names) if process.allowed is None else len(process.allowed)
-                    if reach > limit:
-                        found.append(f"{process.name} reaches {reach} syscalls, wanted at most {limit}")
-    return sorted(set(found))
+                    most[process.name] = (max(reach, most.get(process.name, (0, 0))[0]), limit)
+    return [(name, reach, limit) for name, (reach, limit) in sorted(most.items())]
 
 
 def main_table(run):
@@ -85,33 +92,39 @@ def main_table(run):
 def detail_table(run, workload):
     """Every column for one workload."""
     lines = [[workload, "functions", "in every repetition", "code KiB", "softirq", "with set-up", "syscalls",
-              "with set-up", "reachable", "code above, KiB"]]
+              "with set-up", "reachable", "provider's code in all layers, KiB", "tenant's own kernel, KiB"]]
     for runtime in run.runtimes():
         row = run.row(runtime, workload)
         if row is None:
             continue
-        above = sum(sum(functions.values()) for functions in row.userspace.values())
+        owned = {colour: sum(size for _, size, owner in layers(run, runtime, workload) if owner == colour)
+                 for colour in (PROVIDER_KERNEL, PROVIDER_USER, TENANT)}
+        # Without a count of the programs above the kernel the sum would be too low.
+        counted = row.userspace or run.labels.get(runtime, {}).get("model") not in ("hypervisor", "nested", "sandbox")
         lines.append([label(run, runtime), str(len(row.functions)), str(len(row.always)),
                       f"{run.code_bytes(row.functions) / 1024:.0f}", str(len(row.softirq)), str(len(row.with_setup())),
                       str(len(row.syscalls)), str(len(row.syscalls | row.setup_syscalls)),
                       str(len(sets.reachable(row.processes, run.names))) if row.processes else "–",
-                      f"{above / 1024:.0f}" if row.userspace else "–"])
+                      f"{owned[PROVIDER_KERNEL] + owned[PROVIDER_USER]:.0f}" if counted else "–",
+                      f"{owned[TENANT]:.0f}" if owned[TENANT] else "–"])
     return aligned(lines)
 
 
 def terminal(run):
     parts = [main_table(run)]
-    for workload in columns(run):
-        if workload in ("union",) or (workload == "spin" and len(columns(run)) == 1):
-            parts.append(detail_table(run, workload))
+    if columns(run):
+        parts.append(detail_table(run, columns(run)[-1]))
     for (runtime, workload), row in run.rows.items():
         if row.error:
             words = " | ".join(line.strip() for line in row.error.splitlines() if line.strip())
             parts.append(f"FAILED {runtime} {workload}: {words[:400]}")
     for runtime in run.runtimes():
         for workload in columns(run):
-            for text in missed(run, runtime, workload):
-                parts.append(f"MISSED {runtime} {workload}: {text}")
+            for words in missed(run, runtime, workload):
+                parts.append(f"MISSED {runtime} {workload}: {words}")
+    if reached(run):
+        parts.append("reachable, without consent: " + ", ".join(
+            f"{name} {reach} (wanted at most {limit})" for name, reach, limit in reached(run)))
     return "\n\n".join(parts)
 
 
@@ -290,66 +303,3 @@ def agreement_text(first, second, limit):
                       str(len(second.row(runtime, workload).functions)),
                       f"{100 * fraction:.1f} %" + (" DIFFERS" if fraction > limit else "")])
     return aligned(lines), bool(found) and max(found.values()) <= limit
-
-
-# The primitives in the order in which the design takes them on: (workload, words).
-PRICE_ORDER = [
-    ("spin", "spin"), ("page-faults", "anonymous page faults"), ("futex", "futex wait/wake between processes"),
-    ("sigsys", "SIGSYS by seccomp trap and sigreturn"), ("notify", "seccomp user notification, CONTINUE"),
-    ("notify-addfd", "… with ADDFD"), ("mmap", "mmap + munmap anonymous"), ("mprotect", "mprotect"),
-    ("file-map-read", "private file mapping, read faults"), ("file-map-write", "… written (copy-on-write)"),
-    ("tgkill", "tgkill of a sleeping thread, handler"), ("fork-kill", "clone of an address space, SIGKILL, wait"),
-    ("memfd", "memfd_create, ftruncate, map, fault, close"), ("seqpacket", "unix seqpacket ping-pong"),
-    ("rights", "SCM_RIGHTS"), ("pread", "pread of a file"), ("futex-timeout", "futex timeout"),
-    ("eventfd-epoll", "eventfd + epoll"), ("notify-epoll", "notify under epoll"), ("memfd-io", "memfd pread/pwrite"),
-]
-PRICES_ALONE = [("pipe", "pipe write+read, no sleep"), ("epoll-timeout", "epoll_wait with timeout"),
-                ("ptrace", "ptrace SYSEMU + get/set registers"), ("remote-read", "process_vm_readv"),
-                ("open-close", "open + close by path (ext4)"), ("pwrite", "pwrite to an ext4 file"),
-                ("fork-exit", "fork + exit + wait")]
-
-
-# The same and the rest, in the order in which a row is explained: what a sandbox cannot do without comes first.
-EXPLAINING = ["spin", "page-faults", "futex", "sigsys", "notify", "mmap", "mprotect", "file-map-read", "file-map-write",
-              "fork-kill", "tgkill", "futex-timeout", "eventfd-epoll", "epoll-timeout", "pread", "pipe", "open-close",
-              "seqpacket", "rights", "memfd", "memfd-io", "pwrite"]
-
-
-def explanation_text(run, prices, runtime, workload):
-    """Which primitives a row's functions are those of, each function counted where it comes first; then the functions
-    that none of them reaches. Both were measured by this tool."""
-    row = run.row(runtime, workload)
-    if row is None:
-        raise KeyError(f"there is no row {runtime} {workload}")
-    words = dict(PRICE_ORDER + PRICES_ALONE)
-    left = set(row.functions)
-    lines = [["primitive", "its functions in this row", "code KiB", "total"]]
-    for name in EXPLAINING:
-        price = prices.row("native", name)
-        if price is None:
-            raise KeyError(f"{name} is missing among the prices: measure them with --prices")
-        found = left & price.functions
-        left -= found
-        lines.append([words[name], str(len(found)), f"{run.code_bytes(found) / 1024:.0f}",
-                      str(len(row.functions) - len(left))])
-    lines.append(["none of these", str(len(left)), f"{run.code_bytes(left) / 1024:.0f}", str(len(row.functions))])
-    return aligned(lines) + "\n\n" + " ".join(sorted(left))
-
-
-def price_table(run, runtime="native"):
-    floor = run.row(runtime, "spin").functions
-    lines = [["primitive", "above the floor", "cumulative: adds", "total"]]
-    total = set()
-    for name, words in PRICE_ORDER:
-        row = run.row(runtime, name)
-        if row is None:
-            lines.append([words, "failed", "", ""])
-            continue
-        adds = row.functions - total
-        total |= row.functions
-        lines.append([words, f"{len(row.functions)} in all" if name == "spin" else f"+{len(row.functions - floor)}",
-                      str(len(adds)), str(len(total))])
-    for name, words in PRICES_ALONE:
-        row = run.row(runtime, name)
-        lines.append([words, "failed" if row is None else f"+{len(row.functions - floor)}", "", ""])
-    return aligned(lines)

@@ -1,8 +1,8 @@
 // hap_trace: the recorder as a program. Its output is lines of words, for the Python side to read.
 //
 //   hap_trace record [--mode functions|syscalls|nothing] [--tracefs DIR] [--instance NAME] [--out FILE]
-//                    [--filters FILE] [--kill-at-end yes] [--user-names A,B --user-out FILE] [--external
-//                    COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
+//                    [--filters FILE [--computes yes]] [--kill-at-end yes] [--user-names A,B --user-out
+//                    FILE] [--external COMMAND] [--timeout SECONDS] [--buffer-kib N] -- COMMAND…
 //   hap_trace remove [--tracefs DIR] [--instance NAME]
 //   hap_trace probe [--tracefs DIR]
 //   hap_trace filters PID…
@@ -13,13 +13,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 #include "bench/hap/filter_reach.h"
 #include "bench/hap/recorder.h"
@@ -48,6 +51,23 @@ bool held_by_notification(pid_t pid) {
   return where.starts_with("seccomp_do_user_notification");
 }
 
+// Whether a process is using a processor now, proc(5).
+bool runs(pid_t pid) { return status_field(pid, "State").starts_with("R"); }
+
+// A process that entered a notification after it was looked at does not stop before that is answered.
+void await_stop(pid_t pid) {
+  using namespace std::chrono_literals;
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  int status;
+  for (;;) {
+    const pid_t found = waitpid(pid, &status, __WALL | WNOHANG);
+    if (found == pid) return;
+    if (found < 0) throw std::runtime_error(std::string("waitpid: ") + std::strerror(errno));
+    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("does not stop");
+    std::this_thread::sleep_for(1ms);  // waitpid(2) has no time limit of its own
+  }
+}
+
 // The seccomp filters of a process, by PTRACE_SECCOMP_GET_FILTER, ptrace(2).
 std::vector<std::vector<sock_filter>> filters_of(pid_t pid) {
   const auto check = [&](long answer, const char* what) {
@@ -57,8 +77,7 @@ std::vector<std::vector<sock_filter>> filters_of(pid_t pid) {
   if (held_by_notification(pid)) throw std::runtime_error("held in a seccomp notification");
   check(ptrace(PTRACE_SEIZE, pid, 0, 0), "PTRACE_SEIZE");
   check(ptrace(PTRACE_INTERRUPT, pid, 0, 0), "PTRACE_INTERRUPT");
-  int status;
-  check(waitpid(pid, &status, __WALL), "waitpid");
+  await_stop(pid);
   std::vector<std::vector<sock_filter>> chain;
   for (unsigned long index = 0;; ++index) {
     const long size = ptrace(PTRACE_SECCOMP_GET_FILTER, pid, index, 0);
@@ -80,40 +99,41 @@ std::string joined(const std::vector<uint32_t>& numbers) {
   return text.empty() ? "-" : text;
 }
 
-// One line a process: `process PID COMM parent PID depth N seccomp MODE filters N allowed a,b,c consulted
-// d,e`, or after the mode `unfiltered` or `unreadable WHY`. Depth: how many pid namespaces it is in.
-void print_filters(const std::vector<pid_t>& pids, std::ostream& out) {
-  for (const pid_t pid : pids) {
-    std::string name = status_field(pid, "Name");
-    for (char& letter : name) {
-      if (letter == ' ') letter = '_';
-    }
-    const std::string mode = status_field(pid, "Seccomp");
-    const std::string pids_inside = status_field(pid, "NSpid");
-    if (mode.empty() || mode == "?") continue;  // gone since
-    out << "process " << pid << ' ' << name << " parent " << status_field(pid, "PPid") << " depth "
-        << 1 + std::count(pids_inside.begin(), pids_inside.end(), '\t') << " seccomp " << mode;
-    if (mode != "2") {
-      out << " unfiltered\n";
-      continue;
-    }
-    try {
-      const auto chain = filters_of(pid);
-      bool complete = true;
-      std::vector<uint32_t> allowed, consulted;
-      for (uint32_t number = 0; number < kNumbers; ++number) {
-        const hap::Reach reach = hap::chain_reach(chain, number, complete);
-        if (reach.allowed)
-          allowed.push_back(number);
-        else if (reach.consulted)
-          consulted.push_back(number);
-      }
-      out << " filters " << chain.size() << (complete ? "" : " incomplete") << " allowed " << joined(allowed)
-          << " consulted " << joined(consulted) << '\n';
-    } catch (const std::runtime_error& error) {
-      out << " unreadable " << error.what() << '\n';
-    }
+// A process's line: `process PID COMM parent PID depth N seccomp MODE filters N allowed a,b,c consulted
+// d,e`, or after the mode `unfiltered` or `unreadable WHY`. Depth: how many pid namespaces it is in. Empty:
+// it is gone.
+std::string filters_line(pid_t pid) {
+  std::string name = status_field(pid, "Name");
+  for (char& letter : name) {
+    if (letter == ' ') letter = '_';
   }
+  const std::string mode = status_field(pid, "Seccomp");
+  const std::string pids_inside = status_field(pid, "NSpid");
+  if (mode.empty() || mode == "?") return "";
+  std::ostringstream out;
+  out << "process " << pid << ' ' << name << " parent " << status_field(pid, "PPid") << " depth "
+      << 1 + std::count(pids_inside.begin(), pids_inside.end(), '\t') << " seccomp " << mode;
+  if (mode != "2") {
+    out << " unfiltered\n";
+    return out.str();
+  }
+  try {
+    const auto chain = filters_of(pid);
+    bool complete = true;
+    std::vector<uint32_t> allowed, consulted;
+    for (uint32_t number = 0; number < kNumbers; ++number) {
+      const hap::Reach reach = hap::chain_reach(chain, number, complete);
+      if (reach.allowed)
+        allowed.push_back(number);
+      else if (reach.consulted)
+        consulted.push_back(number);
+    }
+    out << " filters " << chain.size() << (complete ? "" : " incomplete") << " allowed " << joined(allowed)
+        << " consulted " << joined(consulted) << '\n';
+  } catch (const std::runtime_error& error) {
+    out << " unreadable " << error.what() << '\n';
+  }
+  return out.str();
 }
 
 void print_phase(const char* name, const hap::TraceCounts& counts, double seconds, std::ostream& out) {
@@ -128,6 +148,7 @@ void print_phase(const char* name, const hap::TraceCounts& counts, double second
 int run(int argc, char** argv) {
   hap::Request request{.tracefs = "/sys/kernel/tracing", .instance = "hap"};
   std::string out_path = "/dev/stdout", filters_path, user_names, user_path;
+  bool computes = false;  // whether the work is computing: only then can what waits for answers else be read
   const std::string verb = argc > 1 ? argv[1] : "";
   int at = 2;
   for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at) {
@@ -155,12 +176,8 @@ int run(int argc, char** argv) {
       out_path = value;
     else if (option == "--filters")
       filters_path = value;
-    else if (option == "--kill-at-end")
-      request.kill_at_end = value == "yes";
-    else if (option == "--user-names")
-      user_names = value;
-    else if (option == "--user-out")
-      user_path = value;
+    else if (option == "--computes")
+      computes = value == "yes";
     else if (option == "--kill-at-end")
       request.kill_at_end = value == "yes";
     else if (option == "--user-names")
@@ -189,15 +206,26 @@ int run(int argc, char** argv) {
   if (verb == "filters") {
     std::vector<pid_t> pids;
     for (const std::string& word : request.command) pids.push_back(std::stoi(word));
-    print_filters(pids, std::cout);
+    for (const pid_t pid : pids) std::cout << filters_line(pid);
     return 0;
   }
   if (verb != "record" || request.command.empty())
     throw std::runtime_error("usage: hap_trace record|remove|probe|filters …, see the head of trace_main.cc");
+  std::map<pid_t, std::string> read_at_work;
   if (!filters_path.empty()) {
+    if (computes) {
+      request.at_work = [&](pid_t root) {
+        for (const pid_t pid : hap::process_tree(root)) {
+          if (!read_at_work.contains(pid) && runs(pid)) read_at_work[pid] = filters_line(pid);
+        }
+      };
+    }
     request.at_done = [&](pid_t root) {
       std::ofstream filters(filters_path);
-      print_filters(hap::process_tree(root), filters);
+      for (const pid_t pid : hap::process_tree(root)) {
+        const auto found = read_at_work.find(pid);
+        filters << (found != read_at_work.end() ? found->second : filters_line(pid));
+      }
     };
   }
   std::optional<hap::UserCoverage> coverage;

@@ -256,7 +256,9 @@ class VirtualMachine:
 
     def boot(self, given, brought, scratch, accelerator, verbose, limit_s):
         disk = "file={},format=raw,if=virtio,{}"
-        argv = ["nice", "-n", "19", "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *self.processor(accelerator), "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+                *self.processor(accelerator), "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
+                "-display", "none", "-no-reboot",
                 "-serial", "stdio", "-kernel", self.kernel, "-initrd", self.initramfs,
                 "-append", "console=ttyS0 quiet nokaslr panic=-1",
                 "-drive", disk.format(self.image, "snapshot=on"), "-drive", disk.format(given, "readonly=on"),

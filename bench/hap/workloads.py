@@ -10,10 +10,12 @@ class Workload:
     what: str
     external: str = ""  # the load that comes from outside, a shell command with {address}
     timeout_s: int = 900
+    computes: bool = False  # nothing else: its process can be looked into while it works
 
 
 WORKLOADS = {w.name: w for w in (
-    Workload("spin", ("/hap/bin/hap_spin",), "computes, asks for nothing: the noise floor"),
+    Workload("spin", ("/hap/bin/hap_spin",), "computes, asks for nothing: the noise floor",
+             computes=True),
     Workload("true", ("/bin/sh", "/hap/workloads/true.sh"), "starts 20 small programs"),
     Workload("files", ("/bin/sh", "/hap/workloads/files.sh"), "a shell script's work on files"),
     Workload("python", ("/usr/bin/python3", "/hap/workloads/python.py"), "compute, threads, files, memory"),
@@ -59,7 +61,9 @@ RUNTIMES = {r.name: r for r in (
             model="hypervisor"),
     Runtime("qemu-kvm", "qemu", "qemu, KVM", options=("kvm",), network=False, above="qemu-system",
             model="hypervisor"),
-    Runtime("nested", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False,
+    Runtime("nested-tcg", "qemu", "runc inside qemu, TCG (no KVM)", options=("tcg", "runc"), network=False,
+            above="qemu-system", model="nested"),
+    Runtime("nested-kvm", "qemu", "runc inside qemu, KVM", options=("kvm", "runc"), network=False,
             above="qemu-system", model="nested"),
     Runtime("bulkhead", "do", "bulkhead, trap", program="build/bin/bulkhead", run_options=("--platform=trap",),
             network=False, above="bulkhead", model="sandbox"),

@@ -99,12 +99,12 @@ def run_once(machine, runtime, workload, mode, out, tag):
     """One traced run; the recorder's files appear in `out`. Returns an error message or None."""
     identity = f"hap-{os.getpid()}-{runtime.name}-{workload.name}-{tag}"
     command, address = machine.command(runtime, workload, identity)
-    recorder = ["/hap/bin/hap_trace", "record", "--mode", "nothing" if mode == "user" else mode, "--out", f"{out}/{tag}.txt", "--timeout",
-                str(int(workload.timeout_s * machine.job["patience"]))]
-    if machine.job.get("tracefs"):
-        recorder += ["--tracefs", machine.job["tracefs"]]
+    recorder = ["/hap/bin/hap_trace", "record", "--mode", "nothing" if mode == "user" else mode,
+                "--out", f"{out}/{tag}.txt", "--timeout", str(int(workload.timeout_s * machine.job["patience"]))]
+    if machine.job.get("buffer_kib"):
+        recorder += ["--buffer-kib", str(machine.job["buffer_kib"])]
     if mode == "syscalls":
-        recorder += ["--filters", f"{out}/filters.txt"]
+        recorder += ["--filters", f"{out}/filters.txt", "--computes", "yes" if workload.computes else "no"]
     if mode == "user":
         recorder += ["--user-names", runtime.above, "--user-out", f"{out}/user-functions.txt"]
     if runtime.kind == "qemu":
@@ -184,7 +184,7 @@ def main():
         error = run_once(machine, runtime, workload, tag.split("-")[0], folder, tag)
         if error:
             broken[name] = f"{tag}: {error}"
-    sh("/hap/bin/hap_trace", "remove", *(["--tracefs", job["tracefs"]] if job.get("tracefs") else []), check=False)
+    sh("/hap/bin/hap_trace", "remove", check=False)
     write_facts(out)
     with open(f"{out}/order.json", "w") as file:
         json.dump([f"{r.name}.{w.name}" for r, w in pairs], file)

@@ -6,6 +6,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import mechanisms  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import vm  # noqa: E402
@@ -98,15 +99,20 @@ class ResultsTest(unittest.TestCase):
         sandbox = run(("a", "true", recording([0xffffffff81000100, 0xffffffff81000180, 0xffffffff81000200])))
         prices = run(("native", "spin", recording([0xffffffff81000100])),
                      *(("native", name, recording([0xffffffff81000100, 0xffffffff81000180]))
-                       for name in report.EXPLAINING if name != "spin"))
-        text = report.explanation_text(sandbox, prices, "a", "true")
-        self.assertRegex(text, r"spin +1 ")
+                       for name, _ in mechanisms.PRIMITIVES if name != "spin"))
+        text = mechanisms.explanation_text(sandbox, prices, "a", "true")
+        self.assertRegex(text, r"only computes +1 ")
         self.assertRegex(text, r"anonymous page faults +1 ")
         self.assertRegex(text, r"mprotect +0 ")
         self.assertRegex(text, r"none of these +1 ")
         self.assertTrue(text.endswith("\n\nsys_read"))
         with self.assertRaises(KeyError):
-            report.explanation_text(sandbox, sandbox, "a", "true")
+            mechanisms.explanation_text(sandbox, sandbox, "a", "true")
+        page = mechanisms.remaining_page(sandbox, prices, "a", {"true": 2, "python": 5})
+        self.assertIn("| measured | 3 **MISSED** |", page)
+        self.assertIn("## None of these", page)
+        for name in ("helper", "helper#2", "sys_read"):
+            self.assertEqual(page.count(f"`{name}`"), 1)
 
     def test_difference_and_agreement(self):
         first = self.results(self.row("a", "true", recording((0xffffffff81000000, 0xffffffff81000100))),
