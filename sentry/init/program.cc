@@ -123,7 +123,6 @@ std::shared_ptr<kernel::ThreadGroup> make_group(const ProgramRequest& request, p
     if ((request.process.ignored_signals >> (signo - 1) & 1) != 0)
       (*group->handlers)[signo].handler = reinterpret_cast<uint64_t>(SIG_IGN);
   group->oom_score_adj = request.process.oom_score_adj;
-  group->nice = request.process.nice;
   auto session = std::make_shared<kernel::Session>();
   session->id = id;
   session->leader = group.get();
@@ -157,6 +156,7 @@ std::unique_ptr<kernel::Task> make_task(const ProgramRequest& request,
   task->fs_context->umask = process.umask;
   task->scheduling.policy = process.scheduling_policy;
   task->scheduling.priority = process.scheduling_priority;
+  task->scheduling.nice = process.nice;
   task->scheduling.io_priority = process.io_priority;
   task->personality = process.personality;
   return task;

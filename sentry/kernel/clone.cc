@@ -45,7 +45,6 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   auto group = std::make_shared<ThreadGroup>(kernel, tid);
   group->limits = old.limits;
   group->oom_score_adj = old.oom_score_adj;
-  group->nice = old.nice;
   group->container = old.container;
   group->exit_signal = request.exit_signal;
   group->creator = parent.tid;

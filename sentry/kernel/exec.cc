@@ -1,7 +1,6 @@
 #include "sentry/kernel/exec.h"
 
 #include <cpuid.h>
-#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -13,6 +12,7 @@
 #include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/elf.h"
+#include "sentry/kernel/exec_identity.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
@@ -44,37 +44,6 @@ uint64_t random_pages(const Task& task, uint64_t mask) {
   if (!randomizes(task)) return 0;
   if (::getrandom(&value, sizeof value, GRND_NONBLOCK) < 0) value = 0;
   return (value & mask) * kPageSize;
-}
-
-// The ids and capabilities of the new program: set-id bits, capabilities(7) "Transformation of capabilities".
-struct NewIdentity {
-  std::shared_ptr<vfs::Credentials> credentials;
-  bool secure = false;
-};
-
-Result<NewIdentity> new_identity(Task& task, vfs::File& file) {
-  auto next = std::make_shared<vfs::Credentials>(*task.credentials);
-  const vfs::Credentials& old = *task.credentials;
-  const vfs::Attributes attributes = TRY(file.inode()->getattr());
-  const bool watched = task.traced != nullptr && !task.traced->tracer->credentials->capable(CAP_SYS_PTRACE);
-  const bool honour =
-      !next->no_new_privs && !watched && file.path().mount != nullptr && !file.path().mount->nosuid;
-  if (honour && (attributes.mode & S_ISUID) != 0) next->euid = attributes.uid;
-  if (honour && (attributes.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) next->egid = attributes.gid;
-  next->suid = next->fsuid = next->euid;
-  next->sgid = next->fsgid = next->egid;
-  const bool gained = next->euid != old.euid || next->egid != old.egid;
-  if (gained) next->cap_ambient = 0;
-  constexpr uint32_t kNoRoot = 1;  // SECBIT_NOROOT
-  const bool root = (next->securebits & kNoRoot) == 0 && (next->uid == 0 || next->euid == 0);
-  const uint64_t file_permitted = root ? ~0ull : 0;
-  next->cap_permitted =
-      (next->cap_inheritable & file_permitted) | (file_permitted & next->cap_bounding) | next->cap_ambient;
-  const bool effective = (next->securebits & kNoRoot) == 0 && next->euid == 0;
-  next->cap_effective = effective ? next->cap_permitted : next->cap_ambient;
-  next->securebits &= ~uint32_t{1 << 4};  // SECBIT_KEEP_CAPS
-  const bool secure = next->euid != next->uid || next->egid != next->gid;
-  return NewIdentity{std::move(next), secure};
 }
 
 // Builds the stack of a new program, elf(5) and the System V ABI's "Process Initialization".
@@ -405,6 +374,7 @@ Result<> exec(Task& task, ExecRequest request) {
   registers.rip = fresh.entry;
   registers.rsp = fresh.stack_pointer;
   registers.orig_rax = ~uint64_t{0};
+  if (task.traced != nullptr) task.traced->debug = {};
   report_exec(task, former_tid);
   if (!complete) task.force(make_signal(SIGSEGV));
   return {};

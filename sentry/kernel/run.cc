@@ -40,7 +40,13 @@ void Task::run_loop() {
       continue;  // signals came meanwhile, perhaps
     }
     call_ = -1;
-    const bool step = traced != nullptr && traced->step;
+    const std::shared_ptr<Traced> tracing = traced;
+    std::optional<DebugRegisters::Contents> watched;
+    if (tracing != nullptr && tracing->debug.watching()) {
+      watched = tracing->debug.look(memory());
+      if (traced != tracing) continue;
+    }
+    const bool step = watched || (tracing != nullptr && tracing->step);
     const uint64_t own_trap_flag = step ? registers().eflags & kTrapFlag : 0;
     if (step) registers().eflags |= kTrapFlag;
     context->set_identity(identity());
@@ -57,6 +63,14 @@ void Task::run_loop() {
         registers().rip = place->address;
         if (stepped) trap.info.si_addr = reinterpret_cast<void*>(place->address);
       }
+    }
+    const bool stepped = trap.kind == platform::Trap::Kind::kFault && trap.info.si_signo == SIGTRAP &&
+                         trap.info.si_code == TRAP_TRACE;
+    if (watched && stepped) {
+      const uint64_t hits = tracing->debug.hits(*watched, tracing->debug.look(memory()), registers().rip);
+      tracing->debug.report(hits);
+      if (hits == 0 && !tracing->step) continue;
+      if (!tracing->step) trap.info.si_code = TRAP_HWBKPT;
     }
     switch (trap.kind) {
       case platform::Trap::Kind::kSyscall:

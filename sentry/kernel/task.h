@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -83,7 +84,6 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   std::unique_ptr<PosixTimers> posix_timers;
   std::unique_ptr<CpuLimit> cpu_limit;  // while RLIMIT_CPU is finite
   int oom_score_adj = 0;
-  int nice = 0;
   bool protected_init = false;           // pid 1 of a container: unhandled signals from inside do nothing
   std::shared_ptr<Container> container;  // never null; the sandbox's first unless said otherwise
   // For what the runtime started: its end, and its stops where the runtime stops with it.
@@ -100,13 +100,17 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
 struct Scheduling {
   int policy = 0;  // SCHED_OTHER
   int priority = 0;
+  int nice = 0;
   bool reset_on_fork = false;
   int io_priority = 0;         // IOPRIO_PRIO_VALUE; 0: none was set
   std::vector<uint64_t> cpus;  // sched_setaffinity(2): bit n is CPU n; empty: every one
   // A new thread's.
   Scheduling inherited() const {
     Scheduling child = *this;
-    if (reset_on_fork) child.policy = child.priority = 0;
+    if (reset_on_fork) {
+      child.policy = child.priority = 0;
+      child.nice = std::max(child.nice, 0);
+    }
     child.reset_on_fork = false;
     return child;
   }

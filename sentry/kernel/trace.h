@@ -4,6 +4,7 @@
 
 #include <sys/ptrace.h>
 
+#include "sentry/kernel/debug_registers.h"
 #include "sentry/kernel/task.h"
 
 namespace sentry::kernel {
@@ -31,8 +32,9 @@ struct Traced {
   // The last order.
   enum class Until { kEvent, kSyscall, kSysemu } until = Until::kEvent;
   bool step = false;
-  int deliver = 0;               // the signal that the tracer wants delivered
-  bool interrupt = false;        // a PTRACE_EVENT_STOP is due
+  int deliver = 0;         // the signal that the tracer wants delivered
+  bool interrupt = false;  // a PTRACE_EVENT_STOP is due
+  DebugRegisters debug;
   bool past_group_stop = false;  // runs although its group is stopped, by its tracer's order
   WaitQueue resumed;
 };

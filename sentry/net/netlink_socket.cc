@@ -249,21 +249,21 @@ void NetlinkSocket::handle(const nlmsghdr& request, std::span<const std::byte> p
       error = request.nlmsg_type <= RTM_MAX && request.nlmsg_type % 4 != 2 ? EPERM : EOPNOTSUPP;
       break;
   }
-  if (std::string data = writer.take(); !data.empty()) answer(std::move(data));
+  if (std::string data = writer.take(); !data.empty()) deliver(std::move(data));
   if (error == 0 && dump) {
     writer.begin(request, NLMSG_DONE, NLM_F_MULTI, port_);
     writer.add(int{0});
     writer.end();
-    answer(writer.take());
+    deliver(writer.take());
   } else if (error != 0 || (request.nlmsg_flags & NLM_F_ACK) != 0) {
     writer.begin(request, NLMSG_ERROR, 0, port_);
     writer.add(nlmsgerr{-error, request});
     writer.end();
-    answer(writer.take());
+    deliver(writer.take());
   }
 }
 
-void NetlinkSocket::answer(std::string datagram) {
+void NetlinkSocket::deliver(std::string datagram) {
   const size_t cost = datagram.size() + kDatagramCost;
   if (queued_ + cost > static_cast<size_t>(options_.receive_buffer)) {
     error_ = ENOBUFS;

@@ -26,6 +26,8 @@ class NetlinkSocket final : public Socket {
   Result<> set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) override;
   Result<std::vector<std::byte>> get_option(int level, int option, size_t room) override;
   Events poll() override;
+  // A message from the kernel: lost, with ENOBUFS for the reader, where there is no room.
+  void deliver(std::string datagram);
 
  protected:
   WaitQueue& queue() override { return queue_; }
@@ -34,7 +36,6 @@ class NetlinkSocket final : public Socket {
  private:
   Result<> take_port(uint32_t wanted);
   void handle(const nlmsghdr& request, std::span<const std::byte> payload);
-  void answer(std::string datagram);
 
   uint32_t preferred_port_ = 0;  // the caller's process id
   uint32_t port_ = 0;            // nl_pid; 0: not bound

@@ -9,6 +9,7 @@
 #include "sentry/fs/eventfd/eventfd.h"
 #include "sentry/fs/inotify/inotify.h"
 #include "sentry/fs/pidfd/pidfd.h"
+#include "sentry/fs/proc/process_directory.h"
 #include "sentry/fs/signalfd/signalfd.h"
 #include "sentry/fs/timerfd/timerfd.h"
 #include "sentry/kernel/kernel.h"
@@ -143,6 +144,13 @@ Result<std::shared_ptr<PidFile>> pidfd_at(Task& task, FdNumber fd) {
   return file;
 }
 
+// pidfd_send_signal(2) takes a directory of /proc too.
+Result<std::shared_ptr<kernel::ThreadGroup>> signalled_process(Task& task, FdNumber fd) {
+  const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
+  if (const auto* pidfd = dynamic_cast<const PidFile*>(file.get())) return pidfd->group();
+  return fs::proc::process_of_directory(*file->inode());
+}
+
 }  // namespace
 
 Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
@@ -155,15 +163,16 @@ Result<int> sys_pidfd_open(Task& task, pid_t pid, unsigned flags) {
 Result<> sys_pidfd_send_signal(Task& task, FdNumber fd, SignalNumber signo, GuestPtr<const siginfo_t> place,
                                unsigned flags) {
   if (flags != 0) return Errno(EINVAL);
-  const auto file = TRY(pidfd_at(task, fd));
-  if (file->reaped()) return Errno(ESRCH);
-  const pid_t pid = file->group()->id;
+  const auto group = TRY(signalled_process(task, fd));
+  const auto reaped = [&] { return task.kernel.find_group(group->id) != group.get(); };
+  if (reaped()) return Errno(ESRCH);
+  const pid_t pid = group->id;
   if (!place) return kernel::kill(task, pid, signo);
   siginfo_t info = TRY(task.memory().read(place));
-  if (file->reaped()) return Errno(ESRCH);  // meanwhile; the number may be another's
+  if (reaped()) return Errno(ESRCH);  // meanwhile; the number may be another's
   if (info.si_signo != signo) return Errno(EINVAL);
   // Only to itself may a process pretend that a signal comes from the kernel or from kill(2).
-  if ((info.si_code >= 0 || info.si_code == SI_TKILL) && file->group() != task.group) return Errno(EPERM);
+  if ((info.si_code >= 0 || info.si_code == SI_TKILL) && group != task.group) return Errno(EPERM);
   return kernel::kill(task, pid, signo, &info);
 }
 

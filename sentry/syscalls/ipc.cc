@@ -25,7 +25,7 @@ constexpr Entry kCalls[] = {
     COMPLETE(mq_unlink, sys_mq_unlink),
     COMPLETE(mq_timedsend, sys_mq_timedsend),
     COMPLETE(mq_timedreceive, sys_mq_timedreceive),
-    PARTIAL(mq_notify, sys_mq_notify, "no SIGEV_THREAD, which the C library builds on a netlink socket"),
+    COMPLETE(mq_notify, sys_mq_notify),
     COMPLETE(mq_getsetattr, sys_mq_getsetattr),
 };
 

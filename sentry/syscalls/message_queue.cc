@@ -4,6 +4,7 @@
 #include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/net/netlink_socket.h"
 #include "sentry/syscalls/ipc.h"
 
 namespace sentry::syscalls {
@@ -25,6 +26,24 @@ Result<Deadline> read_deadline(Task& task, GuestPtr<const timespec> place) {
   if (time.tv_sec >= INT64_MAX / kSecond) return Deadline{};
   return Deadline(
       TRY(kernel::monotonic_deadline(task, CLOCK_REALTIME, time.tv_sec * kSecond + time.tv_nsec)));
+}
+
+// SIGEV_THREAD, as the C library asks for it: the event names a netlink socket, on which its thread waits,
+// and a cookie that is sent there with a last byte of what has happened.
+Result<fs::mqueue::Queue::Messenger> make_messenger(Task& task, const sigevent& event) {
+  constexpr size_t kCookieLength = 32;        // NOTIFY_COOKIE_LEN
+  constexpr char kWokenUp = 1, kRemoved = 2;  // NOTIFY_WOKENUP, NOTIFY_REMOVED
+  std::string cookie(kCookieLength, '\0');
+  TRY(task.memory().read(reinterpret_cast<uint64_t>(event.sigev_value.sival_ptr), cookie.data(),
+                         cookie.size()));
+  const vfs::FileRef file = TRY(task.fds().get_io(event.sigev_signo));
+  if (std::dynamic_pointer_cast<net::Socket>(file) == nullptr) return Errno(ENOTSOCK);
+  const auto socket = std::dynamic_pointer_cast<net::NetlinkSocket>(file);
+  if (socket == nullptr) return Errno(EINVAL);
+  return fs::mqueue::Queue::Messenger([socket, cookie = std::move(cookie)](bool woken) mutable {
+    cookie.back() = woken ? kWokenUp : kRemoved;
+    socket->deliver(cookie);
+  });
 }
 
 }  // namespace
@@ -72,6 +91,7 @@ Result<uint64_t> sys_mq_timedreceive(Task& task, FdNumber fd, GuestPtr<char> tex
 
 Result<> sys_mq_notify(Task& task, FdNumber fd, GuestPtr<const sigevent> place) {
   sigevent event{};
+  fs::mqueue::Queue::Messenger messenger;
   if (place) {
     event = TRY(task.memory().read(place));
     if (event.sigev_notify != SIGEV_NONE && event.sigev_notify != SIGEV_SIGNAL &&
@@ -79,11 +99,10 @@ Result<> sys_mq_notify(Task& task, FdNumber fd, GuestPtr<const sigevent> place) 
       return Errno(EINVAL);
     if (event.sigev_notify == SIGEV_SIGNAL && (event.sigev_signo < 0 || event.sigev_signo > kernel::kSignals))
       return Errno(EINVAL);
-    // The library's thread would wait on a netlink socket.
-    if (event.sigev_notify == SIGEV_THREAD) return Errno(ENOSYS);
+    if (event.sigev_notify == SIGEV_THREAD) messenger = TRY(make_messenger(task, event));
   }
   const auto file = TRY(queue_at(task, fd));
-  if (place) return file->queue()->set_notification(*task.group, event);
+  if (place) return file->queue()->set_notification(*task.group, event, std::move(messenger));
   file->queue()->clear_notification(*task.group);
   return {};
 }

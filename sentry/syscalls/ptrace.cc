@@ -1,13 +1,18 @@
 // ptrace(2): requests of a guest debugger. How tracees stop and go on is kernel/trace.h's.
 #include <elf.h>
 #include <linux/audit.h>
+#include <linux/kcmp.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 
+#include "sentry/base/log.h"
+#include "sentry/fs/epoll/epoll.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/seccomp.h"
 #include "sentry/kernel/trace.h"
@@ -66,7 +71,8 @@ Result<> poke(Task& target, uint64_t address, uint64_t word) {
 
 Result<uint64_t> peek_user(Task& target, uint64_t offset) {
   if (offset % 8 != 0 || offset >= kUserAreaSize) return Errno(EIO);
-  if (offset >= sizeof(Registers)) return 0;  // no debug registers: they read as unused
+  if (offset >= kDebugRegisters) return target.traced->debug.get((offset - kDebugRegisters) / 8);
+  if (offset >= sizeof(Registers)) return 0;
   const Registers seen = target.traced_registers();
   uint64_t word = 0;
   std::memcpy(&word, reinterpret_cast<const char*>(&seen) + offset, sizeof word);
@@ -75,8 +81,7 @@ Result<uint64_t> peek_user(Task& target, uint64_t offset) {
 
 Result<> poke_user(Task& target, uint64_t offset, uint64_t word) {
   if (offset % 8 != 0 || offset >= kUserAreaSize) return Errno(EIO);
-  // Hardware breakpoints are not to be had; switching them off is.
-  if (offset >= kDebugRegisters) return word == 0 ? Result<>() : Result<>(Errno(EIO));
+  if (offset >= kDebugRegisters) return target.traced->debug.set((offset - kDebugRegisters) / 8, word);
   if (offset >= sizeof(Registers)) return {};
   Registers next = target.traced_registers();
   std::memcpy(reinterpret_cast<char*>(&next) + offset, &word, sizeof word);
@@ -377,8 +382,26 @@ Result<uint64_t> sys_ptrace(Task& task, Choice<kPtraceNames> request, pid_t pid,
   }
 }
 
+namespace {
+
+// 0 for the same object, else 1 or 2: an order, and no more. That of the addresses, scrambled, since a guest
+// is not to learn them (kptr_obfuscate).
+int order(const void* one, const void* other) {
+  static const std::array<uint64_t, 2> kSecret = [] {
+    std::array<uint64_t, 2> secret{};
+    BULKHEAD_CHECK(::getrandom(secret.data(), sizeof secret, 0) == sizeof secret, "getrandom: {}", errno);
+    return secret;
+  }();
+  const auto scramble = [](const void* object) {
+    return (reinterpret_cast<uint64_t>(object) ^ kSecret[0]) * (kSecret[1] | 1);
+  };
+  const uint64_t a = scramble(one), b = scramble(other);
+  return a == b ? 0 : a < b ? 1 : 2;
+}
+
+}  // namespace
+
 Result<int> sys_kcmp(Task& task, pid_t first, pid_t second, int type, uint64_t index1, uint64_t index2) {
-  constexpr int kFile = 0, kVm = 1, kFiles = 2, kFs = 3, kSighand = 4, kIo = 5, kSysvsem = 6;
   const Task* one = task.kernel.find_task(first);
   const Task* two = task.kernel.find_task(second);
   // One that is about to go has let go of its parts, one after the other.
@@ -388,24 +411,33 @@ Result<int> sys_kcmp(Task& task, pid_t first, pid_t second, int type, uint64_t i
   };
   if (!whole(one) || !whole(two)) return Errno(ESRCH);
   if (!kernel::may_attach(task, *one) || !kernel::may_attach(task, *two)) return Errno(EPERM);
-  // The order of two that differ is not told (3): it would be that of the sentry's addresses.
-  const auto compare = [](const auto& a, const auto& b) { return a == b ? 0 : 3; };
+  const auto compare = [](const auto& a, const auto& b) { return order(a.get(), b.get()); };
   switch (type) {
-    case kFile:
+    case KCMP_FILE:
       return compare(TRY(one->fd_table->get(static_cast<int>(index1))),
                      TRY(two->fd_table->get(static_cast<int>(index2))));
-    case kVm:
+    case KCMP_VM:
       return compare(one->memory_map, two->memory_map);
-    case kFiles:
+    case KCMP_FILES:
       return compare(one->fd_table, two->fd_table);
-    case kFs:
+    case KCMP_FS:
       return compare(one->fs_context, two->fs_context);
-    case kSighand:
+    case KCMP_SIGHAND:
       return compare(one->group->handlers, two->group->handlers);
-    case kIo:
-      return compare(one, two);
-    case kSysvsem:
+    case KCMP_IO:
+      return order(one, two);
+    case KCMP_SYSVSEM:
       return compare(one->semaphore_undo, two->semaphore_undo);
+    case KCMP_EPOLL_TFD: {
+      // A file against one that an epoll instance watches.
+      const auto file_table = two->fd_table;
+      const vfs::FileRef file = TRY(one->fd_table->get(static_cast<int>(index1)));
+      const auto slot = TRY(task.memory().read(GuestPtr<const kcmp_epoll_slot>(index2)));
+      const auto epoll =
+          std::dynamic_pointer_cast<fs::epoll::EpollFile>(TRY(file_table->get(static_cast<int>(slot.efd))));
+      if (epoll == nullptr) return Errno(EINVAL);
+      return compare(file, TRY(epoll->watched(static_cast<int>(slot.tfd), slot.toff)));
+    }
     default:
       return Errno(EINVAL);
   }

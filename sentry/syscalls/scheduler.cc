@@ -131,13 +131,13 @@ Result<> check_privilege(const Task& task, const Task& target, const Request& wa
   if (task.credentials->capable(CAP_SYS_NICE)) return {};
   const Scheduling& now = target.scheduling;
   const ThreadGroup& group = *target.group;
-  if (wanted.nice && *wanted.nice < group.nice && !may_nice(task, group, *wanted.nice)) return Errno(EPERM);
+  if (wanted.nice && *wanted.nice < now.nice && !may_nice(task, group, *wanted.nice)) return Errno(EPERM);
   if (is_realtime(wanted.policy)) {
     const uint64_t limit = group.limit(RLIMIT_RTPRIO);
     if (wanted.policy != now.policy && limit == 0) return Errno(EPERM);
     if (wanted.priority > now.priority && static_cast<uint64_t>(wanted.priority) > limit) return Errno(EPERM);
   }
-  if (now.policy == SCHED_IDLE && wanted.policy != SCHED_IDLE && !may_nice(task, group, group.nice))
+  if (now.policy == SCHED_IDLE && wanted.policy != SCHED_IDLE && !may_nice(task, group, now.nice))
     return Errno(EPERM);
   if (!may_change(task, *target.credentials)) return Errno(EPERM);
   if (now.reset_on_fork && !wanted.reset_on_fork) return Errno(EPERM);
@@ -160,7 +160,7 @@ Result<> set_policy(Task& task, pid_t pid, Request wanted) {
   target.scheduling.policy = wanted.policy;
   target.scheduling.priority = wanted.priority;
   target.scheduling.reset_on_fork = wanted.reset_on_fork;
-  if (wanted.nice) target.group->nice = *wanted.nice;
+  if (wanted.nice) target.scheduling.nice = *wanted.nice;
   return {};
 }
 
@@ -253,7 +253,7 @@ Result<> sys_sched_getattr(Task& task, pid_t pid, GuestPtr<SchedulingAttributes>
   if (is_realtime(target.scheduling.policy))
     attributes.sched_priority = static_cast<uint32_t>(target.scheduling.priority);
   else
-    attributes.sched_nice = target.group->nice;
+    attributes.sched_nice = target.scheduling.nice;
   return task.memory().write(out.address(), &attributes, attributes.size);
 }
 
@@ -321,7 +321,7 @@ Result<Which> priority_which(int which) {
 Result<int> sys_getpriority(Task& task, Choice<kWhichNames> which, int who) {
   int best = 0;
   for (const Task* target : select(task, TRY(priority_which(which)), who))
-    best = std::max(best, 20 - target->group->nice);
+    best = std::max(best, 20 - target->scheduling.nice);
   if (best == 0) return Errno(ESRCH);
   return best;
 }
@@ -333,10 +333,10 @@ Result<> sys_setpriority(Task& task, Choice<kWhichNames> which, int who, int nic
   for (Task* target : targets) {
     if (!may_change(task, *target->credentials)) {
       result = Errno(EPERM);
-    } else if (nice < target->group->nice && !may_nice(task, *target->group, nice)) {
+    } else if (nice < target->scheduling.nice && !may_nice(task, *target->group, nice)) {
       result = Errno(EACCES);
     } else {
-      target->group->nice = nice;
+      target->scheduling.nice = nice;
       if (result.is(ESRCH)) result = {};
     }
   }
@@ -412,8 +412,8 @@ constexpr Entry kCalls[] = {
     COMPLETE(sched_get_priority_max, sys_sched_get_priority_max),
     COMPLETE(sched_get_priority_min, sys_sched_get_priority_min),
     PARTIAL(sched_rr_get_interval, sys_sched_rr_get_interval, "Linux's default slices"),
-    PARTIAL(getpriority, sys_getpriority, "nice is the whole process's, as in POSIX, and not each thread's"),
-    PARTIAL(setpriority, sys_setpriority, "kept without effect; nice is the whole process's, as in POSIX"),
+    COMPLETE(getpriority, sys_getpriority),
+    PARTIAL(setpriority, sys_setpriority, "kept without effect: the host schedules"),
     COMPLETE(ioprio_get, sys_ioprio_get),
     PARTIAL(ioprio_set, sys_ioprio_set, "kept without effect"),
 };

@@ -122,8 +122,8 @@ Result<size_t> write_pieces(Task& task, File& file, GuestPtr<const iovec> pieces
   return do_write(task, file, source, offset, flags);
 }
 
-// preadv2(2): EOPNOTSUPP for what is not known. There is no storage here that DSYNC and SYNC would have to
-// wait for.
+// preadv2(2): EOPNOTSUPP for what is not known. RWF_HIPRI concerns storage that is polled, which nothing here
+// is.
 Result<> check_rw_flags(int flags) {
   constexpr int kKnown = kRwfHipri | kRwfDsync | kRwfSync | kRwfNowait | kRwfAppend | kRwfNoappend;
   if ((flags & ~kKnown) != 0) return Errno(EOPNOTSUPP);
@@ -249,7 +249,11 @@ Result<size_t> sys_pwritev2(Task& task, FdNumber fd, Gather pieces, size_t count
     place = static_cast<uint64_t>(offset);
   }
   TRY(check_rw_flags(flags));
-  return write_pieces(task, *file, pieces, count, place, flags);
+  const size_t written = TRY(write_pieces(task, *file, pieces, count, place, flags));
+  // generic_write_sync
+  if ((flags & (kRwfDsync | kRwfSync)) != 0 && written != 0 && S_ISREG(file->inode()->type()))
+    TRY(file->fsync((flags & kRwfSync) == 0));
+  return written;
 }
 
 Result<uint64_t> sys_lseek(Task& task, FdNumber fd, int64_t offset, Choice<kSeekNames> whence) {

@@ -48,8 +48,9 @@ echo "== stepping and registers"
 debug 'file main' 'break main' 'run' 'stepi' 'stepi' 'nexti' 'print $rip != 0' 'print $eflags' 'info symbol $pc' \
   'x/2i $pc' 'kill'
 echo "== watchpoints"
-# In software: a sandbox has no debug registers.
+debug 'file main' 'break main' 'run' 'watch counter' 'continue' 'continue' 'kill'
 debug 'file main' 'set can-use-hw-watchpoints 0' 'break main' 'run' 'watch counter' 'continue' 'continue' 'kill'
+debug 'file main' 'break main' 'run' 'hbreak on_signal' 'continue' 'backtrace 1' 'kill'
 echo "== threads"
 debug 'file main' 'break work' 'run' 'backtrace 1' 'print *(int*)arg' 'thread apply 2 backtrace 1' 'delete' 'continue'
 echo "== signals and crashes"

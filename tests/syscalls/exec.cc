@@ -1,6 +1,7 @@
 // execve(2): images, scripts, arguments, what survives.
 #include <elf.h>
 #include <linux/auxvec.h>
+#include <linux/capability.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/xattr.h>
 
 #include <thread>
 
@@ -532,6 +534,74 @@ TEST(set_user_id_programs) {
 CHILD(print_credentials) {
   dprintf(1, "%d %d %d %d %lu", getuid(), geteuid(), getgid(), getegid(), getauxval(AT_SECURE));
   return 0;
+}
+
+// Has a program run by nobody that prints what it may: the capabilities in force, those permitted, AT_SECURE.
+std::string capabilities_of_program(void (*prepare)()) {
+  int status;
+  const std::string output = output_of(
+      [=] {
+        OK(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0));
+        OK(setresgid(65534, 65534, 65534));
+        OK(setresuid(65534, 65534, 65534));
+        __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+        __user_cap_data_struct sets[2]{};
+        OK(syscall(SYS_capget, &header, sets));
+        for (auto& set : sets) set.effective = set.permitted;
+        OK(syscall(SYS_capset, &header, sets));
+        prepare();
+        exec("./program", {"x", "--child", "print_capabilities"});
+        dprintf(1, "%s", strerrorname_np(errno));
+        _exit(0);
+      },
+      &status);
+  CHECK_EXITED(status, 0);
+  return output;
+}
+
+CHILD(print_capabilities) {
+  const auto field = [status = READ_FILE("/proc/self/status")](const char* name) {
+    return strtoul(status.c_str() + status.find(name) + strlen(name), nullptr, 16);
+  };
+  dprintf(1, "%lx %lx %lu", field("\nCapEff:"), field("\nCapPrm:"), getauxval(AT_SECURE));
+  return 0;
+}
+
+TEST(capabilities_of_files) {
+  if (!check::is_root()) SKIP("not root");
+  make_program("program", READ_FILE(check::self()));
+  OK(chmod(".", 0755));
+  constexpr uint32_t kNetRaw = 1 << CAP_NET_RAW;
+  const auto give = [](uint32_t flags, uint32_t permitted, uint32_t high = 0) {
+    vfs_cap_data data{};
+    data.magic_etc = VFS_CAP_REVISION_2 | flags;
+    data.data[0].permitted = permitted;
+    data.data[1].permitted = high;
+    if (setxattr("program", "security.capability", &data, sizeof data, 0) != 0)
+      SKIP_OPTIONAL("no capabilities of files here");
+  };
+  // KEEPCAPS is for changes of ids: exec starts from the file.
+  CHECK_EQ(capabilities_of_program([] {}), "0 0 0");
+  give(VFS_CAP_FLAGS_EFFECTIVE, kNetRaw);
+  const std::string first = capabilities_of_program([] {});
+  if (first == "0 0 0") SKIP_OPTIONAL("nosuid here");
+  CHECK_EQ(first, "2000 2000 1");
+  give(0, kNetRaw);
+  CHECK_EQ(capabilities_of_program([] {}), "0 2000 1");
+  // Beyond the bounding set: an error if the program relies on it.
+  const auto bound = [] { OK(prctl(PR_CAPBSET_DROP, CAP_NET_RAW, 0, 0, 0)); };
+  CHECK_EQ(capabilities_of_program(bound), "0 0 0");
+  give(VFS_CAP_FLAGS_EFFECTIVE, kNetRaw);
+  CHECK_EQ(capabilities_of_program(bound), "EPERM");
+  // With no_new_privs what there was may stay, and nothing is added.
+  CHECK_EQ(capabilities_of_program([] { OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); }), "2000 2000 1");
+  CHECK_EQ(capabilities_of_program([] {
+             OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+             __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+             __user_cap_data_struct none[2]{};
+             OK(syscall(SYS_capset, &header, none));
+           }),
+           "0 0 1");
 }
 
 CHILD(stack_room) {

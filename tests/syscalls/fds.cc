@@ -1,5 +1,6 @@
 // The descriptor table: dup(2), fcntl(2), close_range(2), exec and RLIMIT_NOFILE, /proc/self/fd.
 #include <dirent.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 
 #include <set>
@@ -247,7 +248,32 @@ TEST(kcmp_or_not) {
   long same = syscall(SYS_kcmp, getpid(), getpid(), 0, int(a), int(b));
   if (same < 0 && (errno == ENOSYS || errno == EPERM)) SKIP_OPTIONAL("no kcmp");
   CHECK_EQ(same, 0);
-  CHECK(syscall(SYS_kcmp, getpid(), getpid(), 0, int(a), int(c)) > 0);
+  // Objects that differ have an order.
+  const long one = syscall(SYS_kcmp, getpid(), getpid(), 0, int(a), int(c));
+  const long other = syscall(SYS_kcmp, getpid(), getpid(), 0, int(c), int(a));
+  CHECK((one == 1 && other == 2) || (one == 2 && other == 1));
+  FAILS(EBADF, syscall(SYS_kcmp, getpid(), getpid(), 0, int(a), -1));
+  FAILS(EINVAL, syscall(SYS_kcmp, getpid(), getpid(), 99, 0, 0));
+  // A file that an epoll instance watches.
+  struct {
+    uint32_t efd, tfd, toff;
+  } slot{};
+  const Fd epoll(OK(epoll_create1(0)));
+  int fds[2];
+  OK(pipe(fds));
+  epoll_event event{EPOLLIN, {}};
+  OK(epoll_ctl(epoll, EPOLL_CTL_ADD, fds[0], &event));
+  slot.efd = static_cast<uint32_t>(int{epoll});
+  slot.tfd = static_cast<uint32_t>(fds[0]);
+  const auto compare = [&](int fd) { return syscall(SYS_kcmp, getpid(), getpid(), 7, fd, &slot); };
+  CHECK_EQ(compare(fds[0]), 0);
+  CHECK(compare(fds[1]) > 0);
+  FAILS(EBADF, compare(-1));
+  slot.toff = 1;
+  FAILS(ENOENT, compare(fds[0]));
+  slot.efd = static_cast<uint32_t>(int{a});
+  FAILS(EINVAL, compare(fds[0]));
+  FAILS(EFAULT, syscall(SYS_kcmp, getpid(), getpid(), 7, fds[0], 8));
 }
 
 }  // namespace

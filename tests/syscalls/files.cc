@@ -296,6 +296,11 @@ TEST(vectors) {
   iovec huge[] = {{one, SIZE_MAX}};
   FAILS(EINVAL, writev(fd, huge, 1));
   FAILS(EOPNOTSUPP, preadv2(fd, in, 2, 0, 0x4000'0000));
+  // Hints, and writes that wait for the storage.
+  CHECK_EQ(OK(preadv2(fd, in, 1, 0, RWF_HIPRI)), static_cast<ssize_t>(in[0].iov_len));
+  CHECK_EQ(OK(pwritev2(fd, out, 1, 0, RWF_HIPRI)), static_cast<ssize_t>(out[0].iov_len));
+  for (const int flags : {RWF_DSYNC, RWF_SYNC, RWF_DSYNC | RWF_SYNC | RWF_APPEND})
+    CHECK_EQ(OK(pwritev2(fd, out, 1, 0, flags)), static_cast<ssize_t>(out[0].iov_len));
 }
 
 TEST(read_is_cut_at_the_end_of_the_file) {

@@ -4,6 +4,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <atomic>
 
 #include "tests/syscalls/check.h"
 
@@ -250,6 +253,60 @@ TEST(notification) {
   FAILS(EINVAL, mq_notify(queue.fd, &event));
   event.sigev_notify = 77;
   FAILS(EINVAL, mq_notify(queue.fd, &event));
+}
+
+std::atomic<int> thread_heard = 0;
+
+TEST(notification_by_a_thread) {
+  Queue queue(4, 8192);
+  sigevent event = {};
+  event.sigev_notify = SIGEV_THREAD;
+  event.sigev_value.sival_int = 42;
+  event.sigev_notify_function = [](sigval value) { thread_heard += value.sival_int; };
+  OK(mq_notify(queue.fd, &event));
+  FAILS(EBUSY, mq_notify(queue.fd, &event));
+  queue.send("x");
+  WAIT_UNTIL(thread_heard == 42);
+  queue.send("y");
+  queue.receive(), queue.receive();
+  OK(mq_notify(queue.fd, &event));
+  OK(mq_notify(queue.fd, nullptr));  // the library is told, and nobody is called
+  OK(mq_notify(queue.fd, &event));
+  queue.send("z");
+  WAIT_UNTIL(thread_heard == 84);
+}
+
+// What the library builds on: 32 bytes to a netlink socket, the last of them saying why.
+TEST(notification_by_a_message) {
+  Queue queue(4, 8192);
+  const check::Fd socket(OK(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)));
+  char cookie[32] = "the cookie", got[40];
+  sigevent event = {};
+  event.sigev_notify = SIGEV_THREAD;
+  event.sigev_signo = socket;
+  event.sigev_value.sival_ptr = cookie;
+  const auto notify = [&] { return syscall(SYS_mq_notify, queue.fd, &event); };
+  OK(notify());
+  queue.send("x");
+  CHECK_EQ(OK(recv(socket, got, sizeof got, 0)), 32);
+  CHECK_EQ(std::string(got), "the cookie");
+  CHECK_EQ(got[31], 1);
+  queue.receive();
+  OK(notify());
+  OK(mq_notify(queue.fd, nullptr));
+  CHECK_EQ(OK(recv(socket, got, sizeof got, 0)), 32);
+  CHECK_EQ(got[31], 2);
+  FAILS(EAGAIN, recv(socket, got, sizeof got, MSG_DONTWAIT));
+  event.sigev_value.sival_ptr = reinterpret_cast<void*>(8);
+  FAILS(EFAULT, notify());
+  event.sigev_value.sival_ptr = cookie;
+  event.sigev_signo = -1;
+  FAILS(EBADF, notify());
+  event.sigev_signo = queue.fd;
+  FAILS(ENOTSOCK, notify());
+  const check::Fd other(OK(::socket(AF_UNIX, SOCK_STREAM, 0)));
+  event.sigev_signo = other;
+  FAILS(EINVAL, notify());
 }
 
 TEST(closing_ends_the_notification) {

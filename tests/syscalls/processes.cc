@@ -529,6 +529,18 @@ TEST(file_offset_is_shared_after_fork) {
   CHECK_EQ(std::string(text, 4), "4567");
 }
 
+TEST(signal_by_a_directory_of_proc) {
+  const pid_t child = check::fork_child([] { pause(); });
+  const std::string place = "/proc/" + std::to_string(child);
+  const Fd directory(OK(open(place.c_str(), O_RDONLY | O_DIRECTORY)));
+  const Fd task(OK(open((place + "/task").c_str(), O_RDONLY | O_DIRECTORY)));
+  FAILS(EBADF, syscall(SYS_pidfd_send_signal, int{task}, 0, nullptr, 0));
+  OK(syscall(SYS_pidfd_send_signal, int{directory}, 0, nullptr, 0));
+  OK(syscall(SYS_pidfd_send_signal, int{directory}, SIGKILL, nullptr, 0));
+  CHECK_EQ(WTERMSIG(WAIT_STATUS(child)), SIGKILL);
+  FAILS(ESRCH, syscall(SYS_pidfd_send_signal, int{directory}, 0, nullptr, 0));
+}
+
 TEST(pidfds) {
   Gate leave;
   pid_t child = check::fork_child([&] { leave.wait(); });

@@ -6,7 +6,9 @@
 #include <sys/timex.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
+#include <thread>
 
 #include "sentry/abi/ioprio.h"
 #include "tests/syscalls/check.h"
@@ -115,6 +117,27 @@ TEST(priorities_of_many) {
   FAILS(ESRCH, getpriority(PRIO_PGRP, 999'999'99));
   leave.notify();
   JOIN(child);
+}
+
+TEST(nice_is_each_threads) {
+  const int start = getpriority(PRIO_PROCESS, 0);
+  if (start > 17) SKIP("too nice already");
+  std::atomic<pid_t> other = 0;
+  std::atomic<bool> done = false;
+  std::thread thread([&] {
+    OK(setpriority(PRIO_PROCESS, 0, start + 1));
+    CHECK_EQ(getpriority(PRIO_PROCESS, 0), start + 1);
+    other = check::gettid();
+    while (!done) usleep(1000);
+  });
+  WAIT_UNTIL(other != 0);
+  CHECK_EQ(getpriority(PRIO_PROCESS, 0), start);
+  CHECK_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(other)), start + 1);
+  OK(setpriority(PRIO_PROCESS, static_cast<id_t>(other), start + 2));
+  CHECK_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(other)), start + 2);
+  CHECK_EQ(getpriority(PRIO_PROCESS, 0), start);
+  done = true;
+  thread.join();
 }
 
 TEST(affinity_is_checked) {

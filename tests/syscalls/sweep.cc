@@ -1,5 +1,10 @@
 // Every system call with bad arguments: prints "NUMBER VECTOR OUTCOME" for each pair, an outcome being "ok",
 // an errno's name, "killed N" or "blocks". sweep.py runs it natively and in a sandbox, and compares.
+//
+//   SWEEP [FROM [TO]]
+//   SWEEP --unmapping   the same calls while another thread takes their memory away and puts it back: there
+//   is
+//                       nothing to compare, and the kernel must come through. Prints how many calls it made.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,7 +22,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -144,15 +151,87 @@ void sweep(long number, const std::vector<Vector>& all) {
   _exit(cleaned ? 0 : 2);
 }
 
+bool excluded(long number) {
+  return std::find(std::begin(kExcluded), std::end(kExcluded), number) != std::end(kExcluded) ||
+         (number > 334 && number < 424);  // no such numbers
+}
+
+// Shared with the children: what they have done is counted even if it was their end.
+struct Progress {
+  std::atomic<long> calls, faults;
+};
+
+// The pages that the vectors point into come and go, one or all of them, or cannot be written to for a while.
+void take_away_and_put_back(char* place) {
+  constexpr size_t kPage = 4096;
+  for (unsigned round = 0;; ++round) {
+    char* some = place + round % 3 * kPage;
+    if (round % 2 == 0)
+      munmap(some, kPage);
+    else
+      mprotect(some, kPage, round % 4 == 1 ? PROT_READ : PROT_NONE);
+    mmap(place, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    memcpy(place + kPage, "file", 5);
+  }
+}
+
+// One call with every vector, for a while. Whatever becomes of this process is its own business.
+[[noreturn]] void call_while_unmapping(long number, const std::vector<Vector>& all, Progress& progress) {
+  const char* scratch = getenv("TMPDIR");
+  const int null = open("/dev/null", O_RDWR);
+  if (chdir(scratch == nullptr ? "/tmp" : scratch) != 0 || null != 3) _exit(2);
+  for (int fd = 0; fd < 3; ++fd) dup2(null, fd);  // the calls write to them
+  std::thread([] { take_away_and_put_back(reinterpret_cast<char*>(0x30000000)); }).detach();
+  // Calls that wait are interrupted.
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGALRM, &action, nullptr);
+  const itimerval often{{0, 2000}, {0, 2000}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  timespec start;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  for (size_t next = 0;; next = (next + 1) % all.size()) {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1'000'000 >= 25) _exit(0);
+    const uint64_t(&args)[6] = all[next].args;
+    const long value = syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+    ++progress.calls;
+    if (value == -1 && errno == EFAULT) ++progress.faults;
+  }
+}
+
+int unmapping(const std::vector<Vector>& all) {
+  void* shared = mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) return 2;
+  auto& progress = *new (shared) Progress{};
+  for (long number = 0; number < kNumbers; ++number) {
+    if (excluded(number)) continue;
+    const pid_t pid = fork();
+    if (pid == 0) call_while_unmapping(number, all, progress);
+    // A call that has blocked the signal, or has stopped its process, is ended from here.
+    int status = 0;
+    for (int waited = 0;; ++waited) {
+      const pid_t seen = waitpid(pid, &status, WNOHANG | WUNTRACED);
+      if (seen == pid && !WIFSTOPPED(status)) break;
+      if (seen == pid || waited == 1000) kill(pid, SIGKILL);
+      usleep(1000);
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) return 2;
+  }
+  printf("%ld calls, %ld of them EFAULT\n", progress.calls.load(), progress.faults.load());
+  return progress.faults > 1000 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   for (int fd = 3; fd < 200; ++fd) close(fd);
   const std::vector<Vector> all = vectors();
+  if (argc > 1 && strcmp(argv[1], "--unmapping") == 0) return unmapping(all);
   const long from = argc > 1 ? atol(argv[1]) : 0, to = argc > 2 ? atol(argv[2]) : kNumbers;
   for (long number = from; number < to; ++number) {
-    if (std::find(std::begin(kExcluded), std::end(kExcluded), number) != std::end(kExcluded)) continue;
-    if (number > 334 && number < 424) continue;  // no such numbers
+    if (excluded(number)) continue;
     const pid_t pid = fork();
     if (pid == 0) sweep(number, all);
     int status = 0;

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Bad arguments for every system call, natively and in a sandbox: compares what each pair answers.
 
-sweep.py SWEEP BULKHEAD [BULKHEAD-DO-ARGS…]
+sweep.py [--unmapping] SWEEP BULKHEAD [BULKHEAD-DO-ARGS…]
 
 Natively it runs as nobody in namespaces of its own. At most 2 % may differ; sweep_reasons.txt explains each call that
 does, and names no other. Exit status 77: not root, so there is no such native run.
+
+--unmapping: the calls while another thread takes their memory away. Nothing is compared; both runs must come through.
 """
 import os
 import re
@@ -31,11 +33,26 @@ def run(command):
     return outcomes
 
 
+def unmapping(sweep, bulkhead, arguments):
+    for where, command in (("natively", [*NAMESPACES, "env", "TMPDIR=/tmp", *NOBODY, sweep, "--unmapping"]),
+                           ("inside", [bulkhead, "do", *arguments, "--cwd", "/tmp", "--env", "TMPDIR=/tmp", "--",
+                                       *NOBODY, sweep, "--unmapping"])):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace", timeout=800)
+        print(f"{where}: status {done.returncode}, {done.stdout.strip()[-2000:]}")
+        if done.returncode != 0:
+            sys.exit(1)
+
+
 def main():
-    sweep, bulkhead, *arguments = sys.argv[1:]
+    arguments = sys.argv[1:]
     if os.geteuid() != 0:
         print("not root")
         sys.exit(77)
+    if arguments[0] == "--unmapping":
+        unmapping(arguments[1], arguments[2], arguments[3:])
+        return
+    sweep, bulkhead, *arguments = arguments
     names, absent = {}, {}
     table = subprocess.run([bulkhead, "syscalls"], stdout=subprocess.PIPE, text=True, check=True).stdout
     for match in re.finditer(r"^ *(\d+) (\S+) +(complete|partial|absent)(?: +(E\w+):)?", table, re.MULTILINE):

@@ -146,6 +146,88 @@ TEST(a_breakpoint) {
   CHECK_EXITED(WAIT_STATUS(pid), 3);
 }
 
+uint64_t debug_register(pid_t pid, size_t number) {
+  errno = 0;
+  const long value = request(PTRACE_PEEKUSER, pid, offsetof(user, u_debugreg) + 8 * number);
+  CHECK_EQ(errno, 0);
+  return static_cast<uint64_t>(value);
+}
+
+long set_debug_register(pid_t pid, size_t number, uint64_t value) {
+  return request(PTRACE_POKEUSER, pid, offsetof(user, u_debugreg) + 8 * number, value);
+}
+
+siginfo_t trap_of(pid_t pid) {
+  siginfo_t info{};
+  CHECK_EQ(stop_of(pid), SIGTRAP);
+  OK(request(PTRACE_GETSIGINFO, pid, 0, reinterpret_cast<uint64_t>(&info)));
+  return info;
+}
+
+__attribute__((noinline)) void marked_function() { asm volatile("nop"); }
+
+TEST(watchpoints) {
+  static volatile int watched = 0, other = 0;
+  static volatile uint64_t wide = 0;
+  const pid_t pid = traced_child([] {
+    other = 1;
+    watched = 1;
+    other = 2;
+    for (int i = 0; i < 10; ++i) other = i;
+    marked_function();
+    wide = uint64_t{1} << 63;
+    OK(static_cast<int>(read(open("/dev/zero", O_RDONLY), const_cast<int*>(&watched), 4)));
+    watched = 5;
+    _exit(0);
+  });
+  constexpr uint64_t kWrite4 = 0xd, kWrite8 = 0x9, kExecute = 0x0;
+  OK(set_debug_register(pid, 0, reinterpret_cast<uint64_t>(&watched)));
+  OK(set_debug_register(pid, 1, reinterpret_cast<uint64_t>(&wide)));
+  OK(set_debug_register(pid, 2, reinterpret_cast<uint64_t>(&marked_function)));
+  if (set_debug_register(pid, 7, kWrite4 << 16 | kWrite8 << 20 | kExecute << 24 | 0x15) != 0)
+    SKIP("this machine has no debug registers");
+  CHECK_EQ(debug_register(pid, 0), reinterpret_cast<uint64_t>(&watched));
+  const auto peek = [&](const volatile void* place) {
+    return request(PTRACE_PEEKDATA, pid, reinterpret_cast<uint64_t>(place));
+  };
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(trap_of(pid).si_code, TRAP_HWBKPT);
+  CHECK_EQ(debug_register(pid, 6) & 0xf, 1);
+  CHECK_EQ(static_cast<int>(peek(&watched)), 1);
+  CHECK_EQ(static_cast<int>(peek(&other)), 1);
+  OK(set_debug_register(pid, 6, 0));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(trap_of(pid).si_code, TRAP_HWBKPT);
+  CHECK_EQ(debug_register(pid, 6) & 0xf, 4);
+  CHECK_EQ(registers_of(pid).rip, reinterpret_cast<uint64_t>(&marked_function));
+  CHECK_EQ(static_cast<int>(peek(&other)), 9);
+  OK(set_debug_register(pid, 6, 0));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(trap_of(pid).si_code, TRAP_HWBKPT);
+  CHECK_EQ(debug_register(pid, 6) & 0xf, 2);
+  OK(set_debug_register(pid, 6, 0));
+  // What the kernel writes is not seen.
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(trap_of(pid).si_code, TRAP_HWBKPT);
+  CHECK_EQ(static_cast<int>(peek(&watched)), 5);
+  OK(set_debug_register(pid, 7, 0));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
+TEST(debug_registers_are_checked) {
+  const pid_t pid = traced_child([] { _exit(0); });
+  FAILS(EINVAL, set_debug_register(pid, 0, ~uint64_t{0}));
+  FAILS(EIO, set_debug_register(pid, 4, 1));
+  FAILS(EIO, set_debug_register(pid, 5, 1));
+  OK(set_debug_register(pid, 0, 0x10002));
+  FAILS(EINVAL, set_debug_register(pid, 7, 0xd << 16 | 1));  // 4 bytes at an address that is not theirs
+  FAILS(EINVAL, set_debug_register(pid, 7, 0x4 << 16 | 1));  // an instruction of 2 bytes
+  OK(set_debug_register(pid, 7, 0));
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EXITED(WAIT_STATUS(pid), 0);
+}
+
 TEST(steps) {
   const pid_t pid = traced_child([] {
     asm volatile("nop; nop; nop; nop");

@@ -147,6 +147,13 @@ Result<> EpollFile::modify(int fd, vfs::File& file, const epoll_event& event) {
   return {};
 }
 
+Result<vfs::FileRef> EpollFile::watched(int fd, size_t nth) const {
+  for (const auto& [key, item] : items_)
+    if (key.second == fd && nth-- == 0)
+      if (vfs::FileRef file = item->file.lock()) return file;
+  return Errno(ENOENT);
+}
+
 Result<> EpollFile::remove(int fd, vfs::File& file) {
   const auto found = items_.find({&file, fd});
   if (found == items_.end()) return Errno(ENOENT);

@@ -23,6 +23,10 @@ class EpollFile final : public vfs::File {
   Result<> modify(int fd, vfs::File& file, const epoll_event& event);
   Result<> remove(int fd, vfs::File& file);
 
+  // The file that is watched as `fd`, the nth if there are several (which a descriptor's number alone does
+  // not exclude): ENOENT.
+  Result<vfs::FileRef> watched(int fd, size_t nth) const;
+
   // Events that are ready now, at most `limit`; those delivered are disarmed or queued again as their flags
   // say.
   std::vector<epoll_event> collect(size_t limit);

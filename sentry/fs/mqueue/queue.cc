@@ -98,24 +98,29 @@ void Queue::notify(kernel::Task& sender) {
   const Notification notification = std::move(*notification_);
   notification_.reset();  // once only, mq_notify(3)
   const auto process = notification.process.lock();
-  if (process == nullptr || notification.event.sigev_notify != SIGEV_SIGNAL) return;
+  if (process == nullptr) return;
+  if (notification.messenger) notification.messenger(true);
+  if (notification.event.sigev_notify != SIGEV_SIGNAL) return;
   kernel::SignalInfo info = kernel::make_signal(notification.event.sigev_signo, SI_MESGQ, sender.group->id,
                                                 sender.credentials->uid);
   info.si_value = notification.event.sigev_value;
   process->send(info);
 }
 
-Result<> Queue::set_notification(kernel::ThreadGroup& process, const sigevent& event) {
+Result<> Queue::set_notification(kernel::ThreadGroup& process, const sigevent& event, Messenger messenger) {
   if (notification_) {
     const auto registered = notification_->process.lock();
     if (registered != nullptr && !registered->dead) return Errno(EBUSY);
   }
-  notification_ = Notification{process.weak_from_this(), event};
+  notification_ = Notification{process.weak_from_this(), event, std::move(messenger)};
   return {};
 }
 
 void Queue::clear_notification(const kernel::ThreadGroup& process) {
-  if (notification_ && notification_->process.lock().get() == &process) notification_.reset();
+  if (!notification_ || notification_->process.lock().get() != &process) return;
+  const Messenger messenger = std::move(notification_->messenger);
+  notification_.reset();
+  if (messenger) messenger(false);
 }
 
 std::string Queue::status() {

@@ -76,7 +76,9 @@ class Queue {
   Result<Message> receive(bool nonblocking, Deadline deadline);
 
   // mq_notify(3): EBUSY where another process is registered already.
-  Result<> set_notification(kernel::ThreadGroup& process, const sigevent& event);
+  // `messenger` is SIGEV_THREAD's: told once of a message (true) or of the notification's end (false).
+  using Messenger = std::function<void(bool woken)>;
+  Result<> set_notification(kernel::ThreadGroup& process, const sigevent& event, Messenger messenger);
   // The process wants none any more, or closes a descriptor of the queue.
   void clear_notification(const kernel::ThreadGroup& process);
   // For reading the queue as a file: "QSIZE:129 NOTIFY:0 ...".
@@ -94,6 +96,7 @@ class Queue {
   struct Notification {
     std::weak_ptr<kernel::ThreadGroup> process;
     sigevent event{};
+    Messenger messenger;
   };
   void insert(Message message);
   Message take();

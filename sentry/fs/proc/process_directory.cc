@@ -252,7 +252,8 @@ Result<std::string> sched_text(const Snapshot& snapshot) {
   text += std::string(67, '-') + "\n";
   text += fmt::format("{:<45}:{:>21.6f}\n", "se.sum_exec_runtime",
                       static_cast<double>(used) / static_cast<double>(kMillisecond));
-  text += fmt::format("{:<45}:{:>21}\n{:<45}:{:>21}\n", "policy", 0, "prio", 120 + snapshot.group->nice);
+  text += fmt::format("{:<45}:{:>21}\n{:<45}:{:>21}\n", "policy", 0, "prio",
+                      120 + (snapshot.task != nullptr ? snapshot.task->scheduling.nice : 0));
   return text;
 }
 Result<std::string> children_text(const Snapshot& snapshot) {
@@ -355,6 +356,7 @@ class ProcessDirectory final : public Owned<pseudo::Directory> {
               0555u),
         net_(std::move(net)) {}
 
+  const Subject& subject() const { return subject_; }
   Result<vfs::InodeRef> lookup(std::string_view name) override {
     TRY(gone());
     const std::shared_ptr<Node> node = make(name);
@@ -587,6 +589,12 @@ std::shared_ptr<pseudo::Node> ProcessDirectory::make_attributes(uint64_t own) {
 std::shared_ptr<pseudo::Node> make_process_directory(vfs::Superblock& superblock, const Subject& subject,
                                                      Net net) {
   return std::make_shared<ProcessDirectory>(subject, superblock, std::move(net));
+}
+
+Result<std::shared_ptr<kernel::ThreadGroup>> process_of_directory(const vfs::Inode& inode) {
+  const auto* directory = dynamic_cast<const ProcessDirectory*>(&inode);
+  if (directory == nullptr || directory->subject().thread_only()) return Errno(EBADF);
+  return TRY(directory->subject().look()).group;
 }
 
 }  // namespace sentry::fs::proc

@@ -10,4 +10,7 @@ namespace sentry::fs::proc {
 std::shared_ptr<pseudo::Node> make_process_directory(vfs::Superblock& superblock, const Subject& subject,
                                                      std::shared_ptr<pseudo::Node> net);
 
+// The process whose directory /proc/PID this is: EBADF for any other inode, ESRCH once it has been reaped.
+Result<std::shared_ptr<kernel::ThreadGroup>> process_of_directory(const vfs::Inode& inode);
+
 }  // namespace sentry::fs::proc

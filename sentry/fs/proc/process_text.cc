@@ -132,7 +132,7 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
     if (terminal_device != 0) terminal_group = foreground != nullptr ? foreground->id : 0;
   }
   const Nanoseconds used = snapshot.thread_only ? task->cpu_time() : group_cpu_time(group);
-  const int nice = group.nice;
+  const int nice = task != nullptr ? task->scheduling.nice : 0;
   std::string text =
       fmt::format("{} ({}) {} {} {} {} {} {} ", snapshot.id(), snapshot.name(), state_letter(snapshot),
                   parent_id(group), group_id(group), session_id(group), terminal_device, terminal_group);
