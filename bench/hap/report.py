@@ -80,7 +80,7 @@ def main_table(run):
             row = run.row(runtime, workload)
             if row is None:
                 cells.append("failed" if (runtime, workload) in run.rows else "–")
-            elif not row.per_pass and workload != "union":
+            elif not row.functions:
                 cells.append(f"– / {len(row.syscalls)}")
             else:
                 cells.append(f"{len(row.functions)} / {len(row.syscalls)}"
@@ -100,10 +100,13 @@ def detail_table(run, workload):
         owned = {colour: sum(size for _, size, owner in layers(run, runtime, workload) if owner == colour)
                  for colour in (PROVIDER_KERNEL, PROVIDER_USER, TENANT)}
         # Without a count of the programs above the kernel the sum would be too low.
-        counted = row.userspace or run.labels.get(runtime, {}).get("model") not in ("hypervisor", "nested", "sandbox")
-        lines.append([label(run, runtime), str(len(row.functions)), str(len(row.always)),
-                      f"{run.code_bytes(row.functions) / 1024:.0f}", str(len(row.softirq)), str(len(row.with_setup())),
-                      str(len(row.syscalls)), str(len(row.syscalls | row.setup_syscalls)),
+        counted = row.functions and (
+            row.userspace or run.labels.get(runtime, {}).get("model") not in ("hypervisor", "nested", "sandbox"))
+        functions = ["–"] * 5  # syscalls alone were counted
+        if row.functions:
+            functions = [str(len(row.functions)), str(len(row.always)), f"{run.code_bytes(row.functions) / 1024:.0f}",
+                         str(len(row.softirq)), str(len(row.with_setup()))]
+        lines.append([label(run, runtime), *functions, str(len(row.syscalls)), str(len(row.syscalls | row.setup_syscalls)),
                       str(len(sets.reachable(row.processes, run.names))) if row.processes else "–",
                       f"{owned[PROVIDER_KERNEL] + owned[PROVIDER_USER]:.0f}" if counted else "–",
                       f"{owned[TENANT]:.0f}" if owned[TENANT] else "–"])

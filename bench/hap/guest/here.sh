@@ -19,7 +19,7 @@ mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
-mount -t tracefs tracefs sys/kernel/tracing
+mountpoint -q sys/kernel/tracing || mount -t tracefs tracefs sys/kernel/tracing
 mkdir run/hap
 # crun refuses a host that has both kinds of cgroup.
 if mountpoint -q sys/fs/cgroup/unified; then umount sys/fs/cgroup/unified; fi
