@@ -191,7 +191,7 @@ class VirtualMachine:
                               stderr=subprocess.STDOUT, text=True)
         return done.returncode == 0, done.stdout.strip()
 
-    def run_here(self, inputs, job, out):
+    def run_here(self, inputs, job, out, enough_s):
         """The same on this host, in namespaces of its own: nothing outside of the scratch folder is written to, no
         process and no mount remains. Needs root."""
         os.makedirs(self.cache, exist_ok=True)
@@ -210,16 +210,17 @@ class VirtualMachine:
                 file.write(job)
             os.mkdir(os.path.join(stage, "out"))
             self.follow(["nice", "unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
-                         "sh", os.path.join(self.here, "guest/here.sh"), scratch], scratch, False, 3600)
+                         "sh", os.path.join(self.here, "guest/here.sh"), scratch], scratch, False, 3600, enough_s)
             shutil.copytree(os.path.join(stage, "out"), out, dirs_exist_ok=True)
 
     def guest(self):
         """What the machine needs to run a machine itself."""
         return {"kernel": self.kernel, "initramfs": self.initramfs}
 
-    def run(self, inputs, out, accelerator="tcg", guests=False, verbose=False, limit_s=6 * 3600):
-        """Boots, gives the machine `inputs` ({path below /hap: host path or bytes}), waits for it to finish and
-        unpacks what it brought out into `out`. The image is left as it was."""
+    def run(self, inputs, out, accelerator="tcg", guests=False, verbose=False, enough_s=None, limit_s=6 * 3600):
+        """Boots, gives the machine `inputs` ({path below /hap: host path or bytes}), waits for it to finish, or for
+        `enough_s` seconds and what it saves next, and unpacks what it brought out into `out`. The image is left as it
+        was."""
         self.ensure()
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
             given = os.path.join(scratch, "input.tar")
@@ -238,7 +239,7 @@ class VirtualMachine:
             brought = os.path.join(scratch, "output.img")
             with open(brought, "wb") as file:
                 file.truncate(OUTPUT_BYTES)
-            self.boot(given, brought, scratch, accelerator, verbose, limit_s)
+            self.boot(given, brought, scratch, accelerator, verbose, limit_s, enough_s)
             os.makedirs(out, exist_ok=True)
             with tarfile.open(brought, "r:") as tar:
                 tar.extractall(out)
@@ -254,7 +255,7 @@ class VirtualMachine:
             return ["-accel", "tcg", "-cpu", "max,la57=off,svm=on"]
         return ["-accel", accelerator, "-cpu", "host"]
 
-    def boot(self, given, brought, scratch, accelerator, verbose, limit_s):
+    def boot(self, given, brought, scratch, accelerator, verbose, limit_s, enough_s):
         disk = "file={},format=raw,if=virtio,{}"
         argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
                 *self.processor(accelerator), "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
@@ -266,9 +267,9 @@ class VirtualMachine:
                 # The same root once more, for the guests that the machine itself runs.
                 "-drive", disk.format(self.image, "snapshot=on")]
         say("booting the measuring machine")
-        self.follow(argv, scratch, verbose, limit_s)
+        self.follow(argv, scratch, verbose, limit_s, enough_s)
 
-    def follow(self, argv, scratch, verbose, limit_s):
+    def follow(self, argv, scratch, verbose, limit_s, enough_s):
         """Runs the stage, shows its progress, and makes sure that it brought its results out."""
         began = time.monotonic()
         console, written = [], False
@@ -281,6 +282,9 @@ class VirtualMachine:
                 written = written or "hap> results written" in line
                 if verbose or "hap> " in line:
                     say(f"{time.monotonic() - began:6.0f} s  " + line.split("hap> ")[-1].rstrip())
+                if enough_s and "hap> saved" in line and time.monotonic() - began > enough_s:
+                    written = True
+                    break
                 if time.monotonic() - began > limit_s:
                     raise VmError(f"the machine was not done after {limit_s} s")
             machine.wait()

@@ -1,8 +1,9 @@
 """Runs inside the measuring machine (or on the host): every workload under every runtime of the job, traced.
 
-    agent.py JOB.json OUT_DIR
+    agent.py JOB.json OUT_DIR [DEVICE]
 
-Needs /hap (programs, workloads, this folder) and root. One folder a pair in OUT_DIR, with what hap_trace wrote.
+Needs /hap (programs, workloads, this folder) and root. One folder a pair in OUT_DIR, with what hap_trace wrote. What is
+complete goes to DEVICE as an archive now and then, and at the end.
 """
 import json
 import os
@@ -155,8 +156,33 @@ def write_facts(out):
         json.dump(facts, file)
 
 
+class Outcome:
+    """What the host reads: which rows are complete, which are broken, and what the figures depend on."""
+    EVERY_S = 30
+
+    def __init__(self, folder, device):
+        self.folder, self.device = folder, device
+        self.complete, self.broken = [], {}
+        self.saved_at = time.monotonic()
+
+    def save(self):
+        write_facts(self.folder)
+        for name, content in (("order.json", [*self.complete, *self.broken]), ("broken.json", self.broken)):
+            with open(f"{self.folder}/{name}", "w") as file:
+                json.dump(content, file)
+        if self.device:
+            sh("tar", "cf", self.device, "-C", self.folder, ".")
+            os.sync()
+        self.saved_at = time.monotonic()
+        progress(f"saved {len(self.complete)} rows")
+
+    def save_now_and_then(self):
+        if time.monotonic() - self.saved_at > self.EVERY_S:
+            self.save()
+
+
 def main():
-    job_path, out = sys.argv[1:]
+    job_path, out, *device = sys.argv[1:]
     with open(job_path) as file:
         job = json.load(file)
     machine = Machine(job)
@@ -165,31 +191,31 @@ def main():
                            "run_options": tuple(r["run_options"])}) for r in job["runtimes"]]
     workloads = [Workload(**{**w, "argv": tuple(w["argv"])}) for w in job["workloads"]]
     pairs = [(r, w) for w in workloads for r in runtimes if r.network or not w.external]
-    broken = {}
-    # The calls first: that also warms the page cache, so that no function pass pays for the disk.
-    passes = ["syscalls"] + ([] if job["syscalls_only"] else [f"functions-{n}" for n in range(1, job["reps"] + 1)])
-    plan = [(tag, r, w) for tag in passes for r, w in pairs]
+    # The calls first: that also warms the page cache, so that no function pass pays for the disk. Row by row, so that
+    # what there is when the time is over is whole rows; then the further repetitions.
+    repetitions = [] if job["syscalls_only"] else [f"functions-{n}" for n in range(1, job["reps"] + 1)]
+    last_of_row = repetitions[0] if repetitions else "syscalls"
+    plan = [(tag, r, w) for r, w in pairs for tag in ["syscalls", *repetitions[:1]]]
     if not job["syscalls_only"]:
         plan += [("user", r, w) for r, w in pairs if r.above and w.name in UNION]
-    total = len(plan)
-    done = 0
-    for tag, runtime, workload in plan:
-        done += 1
+    plan += [(tag, r, w) for tag in repetitions[1:] for r, w in pairs]
+    outcome = Outcome(out, device[0] if device else None)
+    for number, (tag, runtime, workload) in enumerate(plan, 1):
         name = f"{runtime.name}.{workload.name}"
-        if name in broken:
+        if name in outcome.broken:
             continue
         folder = f"{out}/{name}"
         os.makedirs(folder, exist_ok=True)
-        progress(f"[{done}/{total}] {runtime.name} {workload.name} {tag}")
+        progress(f"[{number}/{len(plan)}] {runtime.name} {workload.name} {tag}")
         error = run_once(machine, runtime, workload, tag.split("-")[0], folder, tag)
         if error:
-            broken[name] = f"{tag}: {error}"
+            outcome.broken[name] = f"{tag}: {error}"
+            outcome.complete = [one for one in outcome.complete if one != name]
+        elif tag == last_of_row:
+            outcome.complete.append(name)
+        outcome.save_now_and_then()
     sh("/hap/bin/hap_trace", "remove", check=False)
-    write_facts(out)
-    with open(f"{out}/order.json", "w") as file:
-        json.dump([f"{r.name}.{w.name}" for r, w in pairs], file)
-    with open(f"{out}/broken.json", "w") as file:
-        json.dump(broken, file)
+    outcome.save()
 
 
 if __name__ == "__main__":

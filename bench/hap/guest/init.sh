@@ -16,8 +16,5 @@ grep -q hap.workload= /proc/cmdline && exec sh /hap/guest/inner.sh
 mount -t tracefs tracefs /sys/kernel/tracing
 modprobe -q kvm_amd nested=1 npt=1
 mkdir -p /hap/out
-python3 /hap/guest/agent.py /hap/job.json /hap/out 2>&1
-echo "hap> finished with $?"
-tar cf /dev/vdc -C /hap/out . && sync
-echo 'hap> results written'
+python3 /hap/guest/agent.py /hap/job.json /hap/out /dev/vdc 2>&1 && echo 'hap> results written'
 busybox reboot -f
