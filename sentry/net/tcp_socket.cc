@@ -70,8 +70,25 @@ void TcpEndpoint::release(bool abort) {
   for (const auto& connection : std::exchange(accepted, {})) connection->endpoint_->release(true);
   peer = nullptr;
   incoming.clear();
+  urgent.reset();
   shutdown = kReceive | kSend;
   queue.wake(kAll);
+}
+
+void TcpEndpoint::mark_urgent() {
+  // A reader who stands at the old mark does not get to see that byte (tcp_check_urg).
+  if (urgent && urgent->distance == 0 && !urgent_inline && incoming.size() > 1) (void)incoming.take(1);
+  const size_t distance = incoming.size() - 1;
+  urgent = Urgent{distance, *incoming.peek(distance, 1).data()};
+  queue.wake(kIn | EPOLLPRI);
+}
+
+void TcpEndpoint::consumed(size_t count) {
+  if (!urgent) return;
+  if (count > urgent->distance)
+    urgent.reset();
+  else
+    urgent->distance -= count;
 }
 
 void TcpEndpoint::enqueue(const std::shared_ptr<TcpEndpoint>& connector) {
@@ -165,6 +182,7 @@ void TcpSocket::establish(TcpEndpoint& client) {
   server.uid = self.uid;
   server.send_limit = self.send_limit;
   server.receive_limit = self.receive_limit;
+  server.urgent_inline = self.urgent_inline;
   server.state = client.state = TcpEndpoint::State::kConnected;
   server.peer = client.shared_from_this();
   client.peer = connection->endpoint_;
@@ -204,6 +222,7 @@ Result<> TcpSocket::disconnect() {
   if (self.state == TcpEndpoint::State::kConnected && self.peer != nullptr) self.peer->reset(ECONNRESET);
   self.peer = nullptr;
   self.incoming.clear();
+  self.urgent.reset();
   start_over();
   self.queue.wake(kAll);
   return {};
@@ -326,13 +345,16 @@ Events TcpSocket::poll() {
   constexpr int kBoth = TcpEndpoint::kReceive | TcpEndpoint::kSend;
   if (self.shutdown == kBoth || self.state == TcpEndpoint::State::kClosed) events |= EPOLLHUP;
   if ((self.shutdown & TcpEndpoint::kReceive) != 0) events |= kIn | EPOLLRDHUP;
-  if (self.incoming.size() >= static_cast<size_t>(options_.receive_low_water)) events |= kIn;
+  const bool passed_over = at_mark() && !self.urgent_inline;  // the byte is not there for readers
+  if (self.incoming.size() >= static_cast<size_t>(options_.receive_low_water) + passed_over) events |= kIn;
+  if (self.urgent && !self.urgent->read) events |= EPOLLPRI;
   if ((self.shutdown & TcpEndpoint::kSend) != 0 || self.writable()) events |= kOut;
   return events;
 }
 
 Result<size_t> TcpSocket::unread() {
   if (endpoint_->state == TcpEndpoint::State::kListening) return Errno(EINVAL);
+  if (endpoint_->urgent && !endpoint_->urgent_inline) return endpoint_->urgent->distance;
   return endpoint_->incoming.size();
 }
 
@@ -345,7 +367,6 @@ Result<size_t> TcpSocket::unsent() {
 }
 
 Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
-  if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
   TcpEndpoint& self = *endpoint_;
   const Patience patience = send_patience(request.nonblocking);
   TRY(patience.wait(self.queue, kAll, [&] { return self.state != TcpEndpoint::State::kConnecting; }));
@@ -389,16 +410,34 @@ Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
     }
     self.peer->incoming.push(buffer.get(), *got);
     self.peer->queue.wake(kIn);
+    if ((request.flags & MSG_OOB) != 0 && *got != 0) self.peer->mark_urgent();
     if (*got < want) break;
   }
   return sent;
+}
+
+// tcp_recv_urg.
+Result<Received> TcpSocket::receive_urgent(mm::Sink& sink, const ReceiveRequest& request) {
+  std::optional<TcpEndpoint::Urgent>& urgent = endpoint_->urgent;
+  if (endpoint_->urgent_inline || !urgent || urgent->read) return Errno(EINVAL);
+  const std::byte value = urgent->value;
+  if ((request.flags & MSG_PEEK) == 0) urgent->read = true;
+  Received received;
+  received.flags = MSG_OOB;
+  if (sink.remaining() == 0) {
+    received.flags |= MSG_TRUNC;
+    return received;
+  }
+  if ((request.flags & MSG_TRUNC) == 0 && TRY(sink.put(&value, 1)) != 1) return Errno(EFAULT);
+  received.length = 1;
+  return received;
 }
 
 Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& request) {
   TcpEndpoint& self = *endpoint_;
   if ((request.flags & MSG_ERRQUEUE) != 0) return Errno(EAGAIN);
   if (self.state == TcpEndpoint::State::kListening) return Errno(ENOTCONN);
-  if ((request.flags & MSG_OOB) != 0) return Errno(EINVAL);  // there is never urgent data
+  if ((request.flags & MSG_OOB) != 0) return receive_urgent(sink, request);
   const bool peek = (request.flags & MSG_PEEK) != 0;
   const bool discard = (request.flags & MSG_TRUNC) != 0;  // tcp(7): the bytes are thrown away
   const uint64_t size = sink.remaining();
@@ -409,8 +448,22 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
   const Patience patience = receive_patience(request.nonblocking);
   Received received;
 
+  size_t passed_over = 0;  // of what is looked at: the urgent byte
+
   while (received.length < size) {
-    const size_t offset = peek ? received.length : 0;
+    const size_t offset = peek ? received.length + passed_over : 0;
+    if (self.urgent && self.urgent->distance == offset && passed_over == 0) {
+      if (received.length != 0) break;
+      if (!self.urgent_inline) {
+        if (peek) {
+          passed_over = 1;
+        } else {
+          (void)self.incoming.take(1);
+          self.consumed(1);
+        }
+        continue;
+      }
+    }
     if (self.incoming.size() <= offset) {
       if (received.length >= target) break;
       const bool ended = self.error != 0 || (self.shutdown & TcpEndpoint::kReceive) != 0 ||
@@ -433,13 +486,15 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
       }
       continue;
     }
-    const auto want = static_cast<size_t>(size - received.length);
+    auto want = static_cast<size_t>(size - received.length);
+    if (self.urgent && self.urgent->distance > offset) want = std::min(want, self.urgent->distance - offset);
     ByteQueue::Run run = peek ? self.incoming.peek(offset, want) : self.incoming.take(want);
     const Result<size_t> put = discard ? Result<size_t>(run.size()) : sink.put(run.data(), run.size());
     const size_t copied = put.value_or(0);
     received.length += copied;
     if (!peek) {
       const bool faulted = copied < run.size();
+      self.consumed(copied);
       run.begin += copied;
       if (faulted) self.incoming.put_back(std::move(run));
       if (self.peer != nullptr && self.peer->writable()) self.peer->queue.wake(kOut);
@@ -468,7 +523,14 @@ Result<> TcpSocket::set_option(int level, int option, std::span<const std::byte>
     endpoint_->send_limit = static_cast<size_t>(options_.send_buffer);
   if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_RCVBUFFORCE))
     endpoint_->receive_limit = static_cast<size_t>(options_.receive_buffer);
+  endpoint_->urgent_inline = options_.oob_inline;
   return {};
+}
+
+Result<uint64_t> TcpSocket::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) {
+  if (request != SIOCATMARK) return Socket::ioctl(memory, request, argument);
+  TRY(memory.write(mm::GuestPtr<int>(argument), int{at_mark()}));
+  return uint64_t{0};
 }
 
 Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size_t room) {

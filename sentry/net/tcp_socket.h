@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 
 #include "sentry/net/byte_queue.h"
 #include "sentry/net/internet_socket.h"
@@ -32,11 +33,24 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   // TCP_ESTABLISHED and its kin, as TCP_INFO and /proc/net/tcp show it.
   int tcp_state() const;
   bool has_room() const { return accepted.size() <= backlog; }
+  // The last byte of `incoming` is urgent; what was so before is no longer.
+  void mark_urgent();
+  // Takes bytes out of `incoming`, or what of them the reader could have.
+  void consumed(size_t count);
 
   State state = State::kClosed;
   InternetAddress remote;
   std::shared_ptr<TcpEndpoint> peer;
   ByteQueue incoming;
+  // tcp(7) "urgent data": one byte, which stays where it is in the stream; readers stop there, and pass over
+  // it unless SO_OOBINLINE is set.
+  struct Urgent {
+    size_t distance;  // bytes of `incoming` before it
+    std::byte value;
+    bool read = false;  // by MSG_OOB
+  };
+  std::optional<Urgent> urgent;
+  bool urgent_inline = false;
   int shutdown = 0;
   int error = 0;
   bool dead = false;
@@ -64,6 +78,7 @@ class TcpSocket final : public InternetSocket {
   Result<Address> peer_name() override;
   Result<> set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) override;
   Result<std::vector<std::byte>> get_option(int level, int option, size_t room) override;
+  Result<uint64_t> ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) override;
   Events poll() override;
 
   const TcpEndpoint& endpoint() const { return *endpoint_; }
@@ -83,6 +98,8 @@ class TcpSocket final : public InternetSocket {
   // Makes the listener's end of a connection.
   void establish(TcpEndpoint& client);
   Result<> disconnect();
+  Result<Received> receive_urgent(mm::Sink& sink, const ReceiveRequest& request);
+  bool at_mark() const { return endpoint_->urgent && endpoint_->urgent->distance == 0; }
   Result<> await_connection(bool nonblocking);
   // After a failed connect(2) the socket is as good as new.
   void start_over();

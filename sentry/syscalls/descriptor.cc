@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -87,7 +88,8 @@ bool may_send_sigio(const vfs::AsyncOwner& owner, const kernel::ThreadGroup& gro
          owner.uid == credentials.suid || owner.uid == credentials.uid;
 }
 
-// Tells the owner of a description with O_ASYNC of each change: fcntl(2) F_SETOWN, F_SETSIG.
+// Tells the owner of a description of urgent data, and with O_ASYNC of each change: fcntl(2) F_SETOWN,
+// F_SETSIG.
 class AsyncNotifier final : public Waiter {
  public:
   AsyncNotifier(kernel::Kernel& kernel, vfs::File& file, int fd) : kernel_(kernel), file_(file), fd_(fd) {
@@ -96,12 +98,20 @@ class AsyncNotifier final : public Waiter {
   void notify(Events events) override {
     const vfs::AsyncOwner& owner = file_.async_owner;
     if (owner.id == 0) return;
+    if ((events & EPOLLPRI) != 0 && dynamic_cast<const net::Socket*>(&file_) != nullptr)
+      send(owner, kernel::make_signal(SIGURG));
+    if ((file_.flags() & O_ASYNC) == 0) return;
     siginfo_t info = kernel::make_signal(owner.signo == 0 ? SIGIO : owner.signo);
     if (owner.signo != 0) {
       info.si_code = (events & EPOLLIN) != 0 ? POLL_IN : POLL_OUT;
       info.si_band = (events & EPOLLIN) != 0 ? POLLIN | POLLRDNORM : POLLOUT | POLLWRNORM | POLLWRBAND;
       info.si_fd = fd_;
     }
+    send(owner, info);
+  }
+
+ private:
+  void send(const vfs::AsyncOwner& owner, const siginfo_t& info) {
     if (owner.type == F_OWNER_PGRP) {
       const auto group = kernel_.find_process_group(owner.id);
       if (group == nullptr) return;
@@ -116,24 +126,30 @@ class AsyncNotifier final : public Waiter {
     }
   }
 
- private:
   kernel::Kernel& kernel_;
   vfs::File& file_;
   const int fd_;
 };
 
-Result<> set_status_flags(Task& task, vfs::File& file, int fd, int flags) {
-  // Only files that can be polled know asynchronous notification; the others forget the flag (fasync_helper).
-  const bool async = (flags & O_ASYNC) != 0 && file.wait_queue() != nullptr;
-  TRY(file.set_status_flags(async ? flags : flags & ~O_ASYNC));
-  if (!async)
+// Files without an owner, or that cannot be polled, tell nobody.
+void renew_notifier(Task& task, vfs::File& file, int fd) {
+  if (file.async_owner.id == 0 || file.wait_queue() == nullptr)
     file.async_notifier.reset();
   else if (file.async_notifier == nullptr)
     file.async_notifier = std::make_unique<AsyncNotifier>(task.kernel, file, fd);
+}
+
+Result<> set_status_flags(Task& task, vfs::File& file, int fd, int flags) {
+  // Only files that can be polled know asynchronous notification; the others forget the flag (fasync_helper).
+  const bool async = (flags & O_ASYNC) != 0 && file.wait_queue() != nullptr;
+  if (async && (file.flags() & O_ASYNC) == 0)
+    file.async_notifier.reset();  // it has another descriptor's number
+  TRY(file.set_status_flags(async ? flags : flags & ~O_ASYNC));
+  renew_notifier(task, file, fd);
   return {};
 }
 
-Result<> set_owner(Task& task, vfs::File& file, int type, pid_t id) {
+Result<> set_owner(Task& task, vfs::File& file, int fd, int type, pid_t id) {
   if (id != 0) {
     if (type == F_OWNER_PGRP ? task.kernel.find_process_group(id) == nullptr
                              : task.kernel.find_task(id) == nullptr)
@@ -143,6 +159,7 @@ Result<> set_owner(Task& task, vfs::File& file, int type, pid_t id) {
   file.async_owner.id = id;
   file.async_owner.uid = task.credentials->uid;
   file.async_owner.euid = task.credentials->euid;
+  renew_notifier(task, file, fd);
   return {};
 }
 
@@ -266,7 +283,7 @@ Result<uint64_t> pipe_size(Task& task, vfs::File& file, int command, uint64_t ar
       pipe->set_capacity(static_cast<unsigned>(argument), task.credentials->capable(CAP_SYS_RESOURCE)));
 }
 
-Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t argument) {
+Result<uint64_t> owner_call(Task& task, vfs::File& file, int fd, int command, uint64_t argument) {
   vfs::AsyncOwner& owner = file.async_owner;
   switch (command) {
     case F_GETOWN: {
@@ -276,7 +293,7 @@ Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t a
     case F_SETOWN: {
       const int id = static_cast<int>(argument);
       if (id == INT_MIN) return Errno(EINVAL);
-      return done(set_owner(task, file, id < 0 ? F_OWNER_PGRP : F_OWNER_PID, id < 0 ? -id : id));
+      return done(set_owner(task, file, fd, id < 0 ? F_OWNER_PGRP : F_OWNER_PID, id < 0 ? -id : id));
     }
     case F_GETOWN_EX: {
       f_owner_ex answer{};
@@ -288,7 +305,7 @@ Result<uint64_t> owner_call(Task& task, vfs::File& file, int command, uint64_t a
       const f_owner_ex request = TRY(task.memory().read(GuestPtr<const f_owner_ex>(argument)));
       const int type = static_cast<int>(request.type);
       if (type != F_OWNER_TID && type != F_OWNER_PID && type != F_OWNER_PGRP) return Errno(EINVAL);
-      return done(set_owner(task, file, type, request.pid));
+      return done(set_owner(task, file, fd, type, request.pid));
     }
     case F_GETSIG:
       return static_cast<uint64_t>(owner.signo);
@@ -347,7 +364,7 @@ Result<uint64_t> sys_fcntl(Task& task, FdNumber fd, Choice<kFcntlNames> command,
     case F_SETOWN_EX:
     case F_GETSIG:
     case F_SETSIG:
-      return owner_call(task, *file, command, argument);
+      return owner_call(task, *file, fd.value, command, argument);
     case F_GETPIPE_SZ:
     case F_SETPIPE_SZ:
       return pipe_size(task, *file, command, argument);
@@ -396,9 +413,9 @@ Result<uint64_t> sys_ioctl(Task& task, FdNumber fd, Choice<kIoctlNames> request_
       const bool sets = request == FIOSETOWN || request == SIOCSPGRP;
       if (sets) {
         const int id = TRY(task.memory().read(GuestPtr<const int>(argument)));
-        return owner_call(task, *file, F_SETOWN, static_cast<uint64_t>(int64_t{id}));
+        return owner_call(task, *file, fd.value, F_SETOWN, static_cast<uint64_t>(int64_t{id}));
       }
-      const uint64_t id = TRY(owner_call(task, *file, F_GETOWN, 0));
+      const uint64_t id = TRY(owner_call(task, *file, fd.value, F_GETOWN, 0));
       return done(task.memory().write(GuestPtr<int>(argument), static_cast<int>(id)));
     }
     case FIOQSIZE: {

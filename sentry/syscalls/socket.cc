@@ -467,10 +467,10 @@ constexpr Entry kEntries[] = {
     COMPLETE(getpeername, sys_getpeername),
     PARTIAL(setsockopt, sys_setsockopt, "no socket filters"),
     PARTIAL(getsockopt, sys_getsockopt, "the options that setsockopt knows"),
-    PARTIAL(sendto, sys_sendto, "no urgent data"),
+    COMPLETE(sendto, sys_sendto),
     COMPLETE(sendmsg, sys_sendmsg),
     COMPLETE(sendmmsg, sys_sendmmsg),
-    PARTIAL(recvfrom, sys_recvfrom, "no urgent data, no error queue"),
+    PARTIAL(recvfrom, sys_recvfrom, "no error queue"),
     COMPLETE(recvmsg, sys_recvmsg),
     COMPLETE(recvmmsg, sys_recvmmsg),
 };

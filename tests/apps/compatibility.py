@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,31 +18,53 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PAGE = os.path.join(ROOT, "docs", "compatibility.md")
-PACKAGES = {
-    "archive.sh": ["tar", "xz-utils"], "busybox.sh": ["busybox-static"], "compile.sh": ["gcc", "make"],
-    "crypto.sh": ["openssh-client", "openssl"], "ffmpeg.sh": ["ffmpeg"], "find_root.sh": ["findutils"],
-    "gdb.sh": ["gdb"], "git.sh": ["git"], "go.sh": ["golang-go"], "java.sh": ["openjdk-17-jdk-headless"],
-    "memcached.sh": ["memcached"], "monitor.sh": ["procps", "htop", "lsof", "iproute2"], "nginx.sh": ["nginx-light", "wrk"],
-    "node.sh": ["nodejs"], "perl.pl": ["perl"], "php.sh": ["php-cli"], "postgres.sh": ["postgresql-15"],
-    "python.py": ["python3"], "redis.sh": ["redis-server"], "ruby.sh": ["ruby"], "rust.sh": ["rustc", "cargo"],
-    "shell.sh": ["bash", "coreutils"], "sqlite.sh": ["sqlite3"], "strace.sh": ["strace"], "stress.sh": ["stress-ng"],
-    "tmux.sh": ["tmux"],
+# What each script runs: the programs by name, with their Debian packages.
+PROGRAMS = {
+    "archive.sh": {"tar": "tar", "xz": "xz-utils"},
+    "busybox.sh": {"busybox": "busybox-static"},
+    "compile.sh": {"gcc, g++": "gcc", "make": "make"},
+    "crypto.sh": {"ssh-keygen": "openssh-client", "openssl, with openssl speed": "openssl"},
+    "ffmpeg.sh": {"ffmpeg": "ffmpeg"},
+    "find_root.sh": {"find": "findutils"},
+    "gdb.sh": {"gdb": "gdb"},
+    "git.sh": {"git": "git"},
+    "go.sh": {"go": "golang-go"},
+    "java.sh": {"OpenJDK 17": "openjdk-17-jdk-headless"},
+    "memcached.sh": {"memcached": "memcached"},
+    "monitor.sh": {"ps, top, free, vmstat": "procps", "htop": "htop", "lsof": "lsof", "ip, ss": "iproute2"},
+    "nginx.sh": {"nginx": "nginx-light", "wrk": "wrk"},
+    "node.sh": {"node": "nodejs", "npm": "npm"},
+    "perl.pl": {"perl": "perl"},
+    "php.sh": {"php": "php-cli"},
+    "postgres.sh": {"PostgreSQL 15": "postgresql-15"},
+    "python.py": {"python3": "python3"},
+    "redis.sh": {"redis": "redis-server"},
+    "ruby.sh": {"ruby": "ruby"},
+    "rust.sh": {"rustc": "rustc", "cargo": "cargo"},
+    "shell.sh": {"bash": "bash", "coreutils": "coreutils"},
+    "sqlite.sh": {"sqlite3": "sqlite3"},
+    "strace.sh": {"strace": "strace"},
+    "stress.sh": {"stress-ng": "stress-ng"},
+    "tmux.sh": {"tmux": "tmux"},
 }
 
 
 def version(package):
     done = subprocess.run(["dpkg-query", "-W", "-f=${Version}", package], stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True)
-    return f"{package} {done.stdout}" if done.returncode == 0 and done.stdout else None
+    if done.returncode == 0 and done.stdout:
+        return f"{package} {done.stdout}"
+    if package == "npm" and shutil.which("npm"):  # some packages of Node.js bring it along
+        return "npm " + subprocess.run(["npm", "--version"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    return None
 
 
 def summary(script):
-    """The comment that a script begins with."""
+    """The first sentence of the comment that a script begins with."""
     with open(os.path.join(HERE, script), encoding="utf-8") as file:
-        for line in file:
-            if re.match(r'# |"""', line):
-                return line.strip().strip('#" ').rstrip(".")
-    return script
+        text = re.search(r'^(?:#!.*\n)?((?:# .*\n)+|"""[^"]*""")', file.read())
+    words = " ".join(re.sub(r'^# |"""', "", text[1], flags=re.MULTILINE).split())
+    return re.split(r"\.(?: |$)", words)[0]
 
 
 def run(mode, script, size, results, bulkhead):
@@ -96,15 +119,18 @@ def main():
     arguments = parser.parse_args()
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as results:
-        for script in sorted(PACKAGES):
-            versions = [version(package) for package in PACKAGES[script]]
-            if None in versions:
-                sys.exit(f"{script}: install {' '.join(PACKAGES[script])} first (./dev test-all does)")
+        for script, programs in sorted(PROGRAMS.items()):
+            versions = {name: version(package) for name, package in programs.items()}
+            missing = [programs[name] for name, found in versions.items() if found is None and name != "npm"]
+            if missing:
+                sys.exit(f"{script}: install {' '.join(missing)} first (./dev test-all does)")
             passed, words = judge(script, arguments.size, results, os.path.abspath(arguments.bulkhead))
             failed |= not passed
-            rows.append(f"| [{script}](../tests/apps/{script}) | {summary(script)} | {', '.join(versions)} "
-                        f"| {'**pass**: ' if passed else '**differs**: '}{words} |")
-            print(rows[-1], flush=True)
+            for name, found in versions.items():
+                verdict = "not installed here" if found is None else \
+                    f"{'**pass**: ' if passed else '**differs**: '}{words}"
+                rows.append(f"| {name} | [{script}](../tests/apps/{script}): {summary(script)} | {found or ''} | {verdict} |")
+                print(rows[-1], flush=True)
     python = ""
     if arguments.python:
         python = python_section(*arguments.python)
@@ -117,7 +143,7 @@ def main():
                    "Written by `tests/apps/compatibility.py`, which runs each script natively and then, unmodified, by\n"
                    f"`bulkhead do`, and compares outputs and exit statuses byte for byte. Size: {arguments.size}; host:\n"
                    f"Linux {platform.release()}, Debian packages.\n\n"
-                   "| script | what it does | versions | result |\n|---|---|---|---|\n"
+                   "| program | what runs | package | result |\n|---|---|---|---|\n"
                    + "\n".join(rows) + "\n\n" + python)
     sys.exit(failed)
 

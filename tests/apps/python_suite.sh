@@ -1,5 +1,7 @@
 #!/bin/bash
 # CPython's own test suite, module by module: one line each, "MODULE passed|failed|skipped|timed out".
+# PYTHON_MODULES: only these. PYTHON_TIMEOUT: seconds for each, where the machine is busy. PYTHON_LOGS: a folder for
+# what failed.
 set -uo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -10,9 +12,11 @@ if [[ ${APP_SIZE:-short} == full ]]; then
   # test.support's own list, without what asks for a display or the network (their resources are off by default).
   mapfile -t modules < <(python3 -m test --list-tests)
 fi
+[[ -z ${PYTHON_MODULES:-} ]] || read -ra modules <<<"$PYTHON_MODULES"
+limit=${PYTHON_TIMEOUT:-240}
 run_module() {
   local module=$1
-  timeout -k 5 "${PYTHON_TIMEOUT:-240}" python3 -m test -w --timeout 200 "$module" >"log.$module" 2>&1 </dev/null
+  timeout -k 5 "$limit" python3 -m test -w --timeout $((limit - 40)) "$module" >"log.$module" 2>&1 </dev/null
   case $? in
   0) if grep -q -E '^(1 test|All 1 test) skipped|skipped:$' "log.$module"; then echo "$module skipped"; else echo "$module passed"; fi ;;
   124 | 137) echo "$module timed out" ;;
@@ -26,7 +30,7 @@ run_module() {
 }
 # Two at once, since many wait more than they compute; each in a directory of its own.
 running=0
-for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do
+for module in "${modules[@]}"; do
   if ((running == 2)); then
     wait -n
     running=1
@@ -36,4 +40,4 @@ for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do
   running=$((running + 1))
 done
 wait
-for module in "${PYTHON_MODULES[@]:-${modules[@]}}"; do cat "verdict.$module"; done
+for module in "${modules[@]}"; do cat "verdict.$module"; done

@@ -1,5 +1,7 @@
 // tcp(7) and udp(7) over the loopback of the machine, or of the sandbox.
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -304,6 +306,109 @@ TEST(peek_and_dontwait) {
   CHECK_EQ(OK(recv(c.server, text, 8, 0)), 3);
 }
 
+// What is there to be read without waiting, "-" for nothing.
+std::string received(int fd, int flags = 0) {
+  char text[32];
+  const ssize_t size = recv(fd, text, sizeof text, flags | MSG_DONTWAIT);
+  if (size < 0) {
+    CHECK_EQ(errno, EAGAIN);
+    return "-";
+  }
+  return std::string(text, static_cast<size_t>(size));
+}
+
+bool at_mark(int fd) {
+  int mark = -1;
+  OK(ioctl(fd, SIOCATMARK, &mark));
+  return mark == 1;
+}
+
+int readable_bytes(int fd) {
+  int count = -1;
+  OK(ioctl(fd, FIONREAD, &count));
+  return count;
+}
+
+short events_of(int fd) {
+  pollfd entry{fd, POLLIN | POLLPRI, 0};
+  OK(poll(&entry, 1, 0));
+  return entry.revents;
+}
+
+TEST(urgent_data) {
+  Connection c;
+  char byte = 0;
+  FAILS(EINVAL, recv(c.server, &byte, 1, MSG_OOB));
+  CHECK(!at_mark(c.server));
+  CHECK_EQ(OK(send(c.client, "abc", 3, 0)), 3);
+  CHECK_EQ(OK(send(c.client, "deU", 3, MSG_OOB)), 3);
+  CHECK_EQ(OK(send(c.client, "fgh", 3, 0)), 3);
+  WAIT_UNTIL(events_of(c.server) == (POLLIN | POLLPRI));
+  WAIT_UNTIL(readable_bytes(c.server) == 5);
+  CHECK_EQ(OK(recv(c.server, &byte, 1, MSG_OOB | MSG_PEEK)), 1);
+  CHECK_EQ(byte, 'U');
+  // Readers stop at the mark and then pass over it.
+  CHECK_EQ(received(c.server, MSG_PEEK), "abcde");
+  CHECK_EQ(received(c.server), "abcde");
+  CHECK(at_mark(c.server));
+  CHECK_EQ(received(c.server, MSG_PEEK), "fgh");
+  byte = 0;
+  iovec piece{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  CHECK_EQ(OK(recvmsg(c.server, &message, MSG_OOB)), 1);
+  CHECK_EQ(byte, 'U');
+  CHECK_EQ(message.msg_flags & MSG_OOB, MSG_OOB);
+  FAILS(EINVAL, recv(c.server, &byte, 1, MSG_OOB));  // it has been read
+  CHECK_EQ(events_of(c.server), POLLIN);
+  CHECK_EQ(received(c.server), "fgh");
+  CHECK(!at_mark(c.server));
+  CHECK_EQ(received(c.server), "-");
+}
+
+TEST(urgent_byte_alone) {
+  Connection c;
+  CHECK_EQ(OK(send(c.client, "1", 1, MSG_OOB)), 1);
+  WAIT_UNTIL(events_of(c.server) == POLLPRI);
+  CHECK(at_mark(c.server));
+  CHECK_EQ(readable_bytes(c.server), 0);
+  // A second one takes its place.
+  CHECK_EQ(OK(send(c.client, "2", 1, MSG_OOB)), 1);
+  char byte = 0;
+  WAIT_UNTIL(recv(c.server, &byte, 1, MSG_OOB | MSG_PEEK) == 1 && byte == '2');
+  CHECK_EQ(received(c.server), "-");  // reading on loses it
+  FAILS(EINVAL, recv(c.server, &byte, 1, MSG_OOB));
+  CHECK_EQ(events_of(c.server), 0);
+}
+
+TEST(urgent_data_inline) {
+  Connection c;
+  set_option(c.server, SOL_SOCKET, SO_OOBINLINE, 1);
+  CHECK_EQ(OK(send(c.client, "abU", 3, MSG_OOB)), 3);
+  CHECK_EQ(OK(send(c.client, "cd", 2, 0)), 2);
+  WAIT_UNTIL(readable_bytes(c.server) == 5);
+  CHECK_EQ(events_of(c.server), POLLIN | POLLPRI);
+  char byte = 0;
+  FAILS(EINVAL, recv(c.server, &byte, 1, MSG_OOB));
+  CHECK_EQ(received(c.server), "ab");
+  CHECK(at_mark(c.server));
+  CHECK_EQ(received(c.server), "Ucd");
+  CHECK(!at_mark(c.server));
+  CHECK_EQ(events_of(c.server), 0);
+}
+
+TEST(urgent_data_signals_the_owner) {
+  Connection c;
+  static volatile sig_atomic_t heard = 0;
+  signal(SIGURG, [](int) { heard = 1; });
+  OK(fcntl(c.server, F_SETOWN, getpid()));
+  CHECK_EQ(OK(send(c.client, "a", 1, 0)), 1);
+  CHECK_EQ(OK(send(c.client, "U", 1, MSG_OOB)), 1);
+  WAIT_UNTIL(heard == 1);
+  CHECK_EQ(received(c.server), "a");
+}
+
 TEST(send_buffer_fills) {
   Connection c;
   OK(fcntl(c.client, F_SETFL, O_NONBLOCK));
@@ -450,6 +555,32 @@ TEST(unknown_families_and_types) {
   FAILS(EPERM, socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
   int packet = socket(AF_PACKET, SOCK_RAW, 0);
   CHECK(packet == -1 && (errno == EPERM || errno == EAFNOSUPPORT));
+}
+
+TEST(interfaces_by_netlink) {
+  ifaddrs* all = nullptr;
+  OK(getifaddrs(&all));
+  bool link = false, address = false;
+  for (const ifaddrs* each = all; each != nullptr; each = each->ifa_next) {
+    if (strcmp(each->ifa_name, "lo") != 0 || each->ifa_addr == nullptr) continue;
+    CHECK((each->ifa_flags & IFF_LOOPBACK) != 0);
+    link = link || each->ifa_addr->sa_family == AF_PACKET;
+    if (each->ifa_addr->sa_family == AF_INET)
+      address =
+          reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+  }
+  freeifaddrs(all);
+  CHECK(link);
+  CHECK(address);
+  CHECK(if_nametoindex("lo") > 0);
+}
+
+TEST(error_queue_is_empty) {
+  Connection c;
+  char byte = 0;
+  FAILS(EAGAIN, recv(c.client, &byte, 1, MSG_ERRQUEUE));
+  const Fd datagrams(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  FAILS(EAGAIN, recv(datagrams, &byte, 1, MSG_ERRQUEUE));
 }
 
 TEST(server_with_forked_clients) {
