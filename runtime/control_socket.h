@@ -20,6 +20,7 @@ struct Request {
     kResume,
     kLimits,        // as Control::kLimits
     kPids,          // answered by host pids in decimal digits: the supervisor's, then those of execs
+    kEnd,           // the container has not come to be; value: the exit status
     kAddProcess,    // as Control::kAddProcess. The connection stays as long as the process's command runs.
     kAddContainer,  // as Control::kAddContainer; likewise
   };

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -326,6 +327,16 @@ void wait_for_process(pid_t pid, std::string_view name) {
   TEMP_FAILURE_RETRY(::poll(&wait, 1, kPatienceMs));
 }
 
+// runtime.md, "Lifecycle": a container whose startContainer hook fails is stopped and destroyed.
+Outcome<> end_unstarted(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
+  if (supervisor == Supervisor::kInBackground) return delete_container(container, true, log);
+  Request request;
+  request.kind = Request::Kind::kEnd;
+  request.value = kStatusFailure;
+  TRY(ControlConnection::ask_once(container.path(), request));
+  return {};
+}
+
 }  // namespace
 
 Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
@@ -340,7 +351,7 @@ Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
   return {};
 }
 
-Outcome<> start_container(const KnownContainer& container, const CommandLog& log) {
+Outcome<> start_container(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
   const oci::State state = container.state();
   if (state.status != "created")
     return failure("cannot start the container \"{}\": it is {}, not created", container.id(), state.status);
@@ -348,8 +359,8 @@ Outcome<> start_container(const KnownContainer& container, const CommandLog& log
     const oci::Hook& hook = container.record().start_container[i];
     const Outcome<int> status = run_guest_hook(container, hook);
     if (status && *status == 0) continue;
-    const Outcome<> removed = delete_container(container, true, log);
-    if (!removed) log.warn(removed.error().message);
+    if (const Outcome<> ended = end_unstarted(container, log, supervisor); !ended)
+      log.warn(ended.error().message);
     const std::string why = status ? fmt::format("exit status {}", *status) : status.error().message;
     return failure("hooks.startContainer[{}] ({}): {}", i, hook.path, why);
   }
@@ -401,10 +412,13 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     if (starter != 0) return;
     launch.folder().let_go_of_lock();
     const Outcome<KnownContainer> known = KnownContainer::find(globals.root, options.id);
-    const Outcome<> done = known ? start_container(*known, log) : Outcome<>(known.error());
+    const Outcome<> done =
+        known ? start_container(*known, log, Supervisor::kInForeground) : Outcome<>(known.error());
     ::_exit(done ? 0 : log.report(done.error()));
   };
-  return run_in_foreground(std::move(plan), std::move(foreground));
+  const Outcome<int> status = run_in_foreground(std::move(plan), std::move(foreground));
+  if (starter > 0) TEMP_FAILURE_RETRY(::waitpid(starter, nullptr, 0));  // it may have something to report
+  return status;
 }
 
 Outcome<> delete_container(const KnownContainer& container, bool force, const CommandLog& log) {

@@ -21,8 +21,12 @@ struct LaunchOptions {
 // Leaves a container that waits for start_container(), with a supervisor in the background.
 Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log, const LaunchOptions& options);
 
+// Which process supervises a container: one of its own, or the command that has it as its foreground job.
+enum class Supervisor { kInBackground, kInForeground };
+
 // Lets a created container go: its startContainer hooks, its program, its poststart hooks.
-Outcome<> start_container(const KnownContainer& container, const CommandLog& log);
+Outcome<> start_container(const KnownContainer& container, const CommandLog& log,
+                          Supervisor supervisor = Supervisor::kInBackground);
 
 // The container as the foreground job, from beginning to end. Its exit status.
 Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log, const LaunchOptions& options);

@@ -300,6 +300,9 @@ class Supervision {
       case Request::Kind::kLimits:
         message.kind = Control::Kind::kLimits;
         break;
+      case Request::Kind::kEnd:
+        answer_request(socket, "");
+        return end({request.value, ""});
       case Request::Kind::kPids:
         return answer_request(socket, pids());
       case Request::Kind::kAddProcess:
