@@ -1,6 +1,7 @@
 #include "runtime/container_cgroup.h"
 
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -101,22 +102,45 @@ bool names(const std::string& hierarchy, std::string_view controller) {
   return std::find(parts.begin(), parts.end(), controller) != parts.end();
 }
 
+// On a directory that a container was the first to need above its own: the last one there removes it again.
+// One that an engine has made is the engine's to remove.
+constexpr const char* kMade = "trusted.bulkhead.made";
+
 // Makes `below` in a hierarchy; `made` gets the directories that are new, in order.
 Outcome<std::string> make_directory(const Hierarchy& hierarchy, const std::string& below,
                                     std::vector<std::string>& made) {
-  std::string folder = hierarchy.mount;
-  for (const std::string& part : words(below, '/')) {
-    if (part == "..") return failure("config.json: linux.cgroupsPath: \"..\" is not possible");
-    const std::string parent = folder;
-    folder += "/" + part;
-    if (hierarchy.name.empty()) hand_down(parent);
-    if (::mkdir(folder.c_str(), 0755) == 0)
-      made.push_back(folder);
-    else if (errno != EEXIST)
-      return system_failure(errno, "cannot make the cgroup {}", folder);
-    if (names(hierarchy.name, "cpuset")) inherit_cpuset(parent, folder);
+  const std::vector<std::string> parts = words(below, '/');
+  if (std::find(parts.begin(), parts.end(), "..") != parts.end())
+    return failure("config.json: linux.cgroupsPath: \"..\" is not possible");
+  // Another container's end may remove a parent meanwhile: then from the top again.
+  constexpr int kTries = 100;
+  for (int tries = 1;; ++tries) {
+    std::string folder = hierarchy.mount;
+    int error = 0;
+    for (auto part = parts.begin(); part != parts.end() && error == 0; ++part) {
+      const std::string parent = folder;
+      folder += "/" + *part;
+      if (hierarchy.name.empty()) hand_down(parent);
+      if (::mkdir(folder.c_str(), 0755) == 0) {
+        made.push_back(folder);
+        // Where that cannot be marked it stays, empty.
+        if (part + 1 != parts.end()) ::setxattr(folder.c_str(), kMade, "1", 1, 0);
+      } else if (errno != EEXIST) {
+        error = errno;
+      }
+      if (error == 0 && names(hierarchy.name, "cpuset")) inherit_cpuset(parent, folder);
+    }
+    if (error == 0) return folder;
+    if (error != ENOENT || tries == kTries) return system_failure(error, "cannot make the cgroup {}", folder);
   }
-  return folder;
+}
+
+// Removes the parents that containers have made and that nobody is in any more.
+void remove_made_parents(std::string folder) {
+  for (;;) {
+    folder.resize(folder.rfind('/'));
+    if (::getxattr(folder.c_str(), kMade, nullptr, 0) < 0 || ::rmdir(folder.c_str()) != 0) return;
+  }
 }
 
 uint64_t number_in(const std::string& path) {
@@ -350,6 +374,7 @@ CgroupUse ContainerCgroup::use() const {
       if (std::from_chars(each.data(), each.data() + each.size(), value).ec == std::errc{})
         use.cpu_ns_each.push_back(value);
     }
+    remove_made_parents(directory);
   }
   return use;
 }

@@ -281,6 +281,45 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.box.config["hooks"] = {}
         self.assertEqual(self.box.create("true"), 0, self.box.output())
 
+    def test_start_hook_fails(self):
+        # It runs in the sandbox, before the program: which then never runs.
+        self.box.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]}
+        self.box.config["process"]["args"] = ["echo", "ran"]
+        for words in (["run", "box"], ["run", "--detach", "box"]):
+            self.box.save()
+            done = self.box.command("--log", "log", *words)
+            self.assertEqual((done.returncode, done.stdout), (125, ""), done.stderr)
+            self.assertEqual(done.stderr, "bulkhead: hooks.startContainer[0] (/bin/sh): exit status 3\n")
+            self.assertIn(done.stderr, (self.box.folder / "log").read_text())
+            self.assertFalse(self.box.state.exists())
+        self.assertEqual(self.box.create(), 0, self.box.output())
+        done = self.box.command("start", "box")
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (125, 1), done.stderr)
+        self.assertFalse(self.box.state.exists())
+        self.box.config["hooks"] = {}
+        self.assertEqual(self.box.run().stdout, "ran\n")
+
+    def test_parent_cgroups(self):
+        # Of the directories above a container's the last one there removes those that containers have made.
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        def config(path):
+            self.box.config["linux"]["cgroupsPath"] = path
+        top = pathlib.Path("/sys/fs/cgroup") / ("" if pathlib.Path("/sys/fs/cgroup/cgroup.procs").exists() else "pids")
+        engines = top / "bulkhead-oci-engine"
+        engines.mkdir()
+        self.addCleanup(engines.rmdir)
+        config("/bulkhead-oci-engine/sub/one")
+        self.assertEqual(self.box.create("true", id="one"), 0, self.box.output())
+        config("/bulkhead-oci-engine/sub/two")
+        self.assertEqual(self.box.create("true", id="two"), 0, self.box.output())
+        self.assertEqual(self.box.command("delete", "one").returncode, 0)
+        self.assertTrue((engines / "sub/two").is_dir())
+        self.assertFalse((engines / "sub/one").exists())
+        self.assertEqual(self.box.command("delete", "two").returncode, 0)
+        self.assertFalse((engines / "sub").exists())
+        self.assertEqual(cgroups("bulkhead-oci-engine"), [engines])
+
     def test_bad_ids_and_bundles(self):
         self.box.save()
         for id in ("a/b", "..", "x" * 1024, ""):

@@ -59,7 +59,7 @@ def jailed(*names):
 def cgroups(name):
     """Cgroup directories whose name has `name` in it."""
     top = pathlib.Path("/sys/fs/cgroup")
-    return [path for depth in range(1, 6) for path in top.glob("*/" * depth + f"*{name}*") if path.is_dir()]
+    return [path for depth in range(6) for path in top.glob("*/" * depth + f"*{name}*") if path.is_dir()]
 
 
 def mounts(prefix):
