@@ -76,6 +76,20 @@ std::string describe(const json& value) {
   }
 }
 
+// What the parser met and what it expected, out of its message: "... while parsing value - unexpected '}';
+// expected string literal". What it has read last stays out: that may be long.
+std::string reason(std::string_view message) {
+  const size_t dash = message.find(" - ");
+  if (dash == message.npos) return "";
+  std::string text(message.substr(dash + 3));
+  const size_t read = text.find("; last read: '");
+  if (read != text.npos) {
+    const size_t end = text.rfind('\'');
+    text.erase(read, end + 1 - read);
+  }
+  return ": " + text;
+}
+
 }  // namespace
 
 Checked<json> parse_document(std::string_view text) {
@@ -85,7 +99,7 @@ Checked<json> parse_document(std::string_view text) {
     if (watch.error()) return *watch.error();
     return document;
   } catch (const json::parse_error& error) {
-    return Error{"", "not valid JSON at " + position(text, error.byte)};
+    return Error{"", "not valid JSON at " + position(text, error.byte) + reason(error.what())};
   } catch (const json::exception&) {
     // A number beyond every type: json::out_of_range.
     return Error{"", "not valid JSON: a number is out of range"};

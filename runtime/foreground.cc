@@ -27,6 +27,7 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   supervision.timeout = options.timeout;
   supervision.memory_limit_text = options.memory_limit_text;
   supervision.memory_option = options.memory_option;
+  supervision.out_of_memory = std::move(options.out_of_memory);
   // What cgroups cannot do for an ordinary user is done from here and by the sentry.
   if (!may_map_ids()) supervision.memory_bytes = std::exchange(plan.limits, Limits{}).memory_bytes;
 

@@ -21,6 +21,7 @@ struct ForegroundOptions {
   std::string memory_option = "--memory";  // where the limit is set
   std::string memory_limit_text;           // plan.limits.memory_bytes as the operator put it
   // As SuperviseOptions have them.
+  std::function<bool()> out_of_memory;
   sentry::Fd commands;
   std::function<void()> started;
   std::function<void(const char*)> status_changed;

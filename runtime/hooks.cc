@@ -13,6 +13,7 @@
 #include <ctime>
 
 #include "runtime/host_calls.h"
+#include "runtime/printable.h"
 #include "sentry/base/fd.h"
 
 namespace runtime {
@@ -51,13 +52,6 @@ Outcome<Fd> state_file(const oci::State& state) {
   const std::string why = fmt::format("cannot be executed: {}", strerrordesc_np(errno));
   [[maybe_unused]] const ssize_t written = ::write(output, why.data(), why.size());
   ::_exit(kStatusNotFound);
-}
-
-std::string printable(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }, ' ');
-  return text;
 }
 
 class RunningHook {

@@ -411,6 +411,13 @@ Outcome<> Jailed::read_report() {
   return {};
 }
 
+Outcome<> Jailed::report_so_far() const {
+  std::array<char, 4096> text;
+  const ssize_t size = report_ ? ::recv(report_.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_PEEK) : 0;
+  if (size > 0) return Failure{std::string(text.data(), static_cast<size_t>(size))};
+  return {};
+}
+
 void Jailed::kill() {
   if (pidfd_) pidfd_send_signal(pidfd_.get(), SIGKILL);
 }

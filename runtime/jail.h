@@ -86,6 +86,8 @@ class Jailed {
   int report_fd() const { return report_.get(); }
   // What the process had to say about its jail: a Failure, or fine. Call when report_fd() is readable.
   Outcome<> read_report();
+  // The same as far as it has said something: without waiting, and to be read again.
+  Outcome<> report_so_far() const;
 
   bool running() const { return static_cast<bool>(pidfd_); }
   void kill();

@@ -24,13 +24,14 @@ constexpr Manual kManual{
     .see_also = "bulkhead(1), bulkhead-delete(1)",
 };
 
-Outcome<int> parse_signal(std::string text) {
+Outcome<int> parse_signal(const std::string& given) {
+  std::string text = given;
   constexpr int kMost = 64;
   int number = 0;
   const char* const end = text.data() + text.size();
   if (!text.empty() && std::from_chars(text.data(), end, number).ptr == end) {
     if (number >= 1 && number <= kMost) return number;
-    return failure("there is no signal {}", text);
+    return failure("there is no signal {}", given);
   }
   std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
@@ -50,7 +51,7 @@ Outcome<int> parse_signal(std::string text) {
       break;
     if (base + offset >= SIGRTMIN && base + offset <= SIGRTMAX) return base + offset;
   }
-  return failure("there is no signal {}", text);
+  return failure("there is no signal {}", given);
 }
 
 Outcome<> send(const KnownContainer& container, int signal, bool all) {

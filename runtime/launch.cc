@@ -329,6 +329,7 @@ void wait_for_process(pid_t pid, std::string_view name) {
 
 // runtime.md, "Lifecycle": a container whose startContainer hook fails is stopped and destroyed.
 Outcome<> end_unstarted(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
+  supervision.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
   if (supervisor == Supervisor::kInBackground) return delete_container(container, true, log);
   Request request;
   request.kind = Request::Kind::kEnd;
@@ -420,6 +421,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
   if (starter > 0) TEMP_FAILURE_RETRY(::waitpid(starter, nullptr, 0));  // it may have something to report
   return status;
 }
+  foreground.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
 
 Outcome<> delete_container(const KnownContainer& container, bool force, const CommandLog& log) {
   const oci::State state = container.state();

@@ -15,6 +15,7 @@
 
 #include "runtime/control_socket.h"
 #include "runtime/memory_watch.h"
+#include "runtime/printable.h"
 #include "sentry/base/footprint.h"
 #include "sentry/base/log.h"
 #include "sentry/base/packet.h"
@@ -183,6 +184,9 @@ class Supervision {
       case Control::Kind::kExited:
         return program_ended({shell_status(message.value), ""});
       case Control::Kind::kStartFailed: {
+        // A gofer that was not set up is why the sentry did not get on.
+        if (const Outcome<> report = sandbox_.gofer().report_so_far(); !report)
+          return program_ended({report.error().status, report.error().message});
         const bool known = message.status >= kStatusFailure && message.status <= kStatusNotFound;
         return program_ended({known ? message.status : kStatusFailure, printable(text)});
       }
@@ -194,13 +198,6 @@ class Supervision {
       default:
         return;
     }
-  }
-
-  // Text of the sandbox goes to the operator's terminal only without control characters.
-  static std::string printable(std::string text) {
-    std::replace_if(
-        text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }, '?');
-    return text;
   }
 
   void judge_ends() {
@@ -216,9 +213,8 @@ class Supervision {
       return;
     }
     for (Jailed* jailed : {&sandbox_.gofer(), &sandbox_.sentry()}) {
-      if (!readable(jailed->pidfd())) continue;
-      if (const Outcome<> report = jailed->read_report(); !report)
-        return end({report.error().status, report.error().message});
+      const Outcome<> report = readable(jailed->pidfd()) ? jailed->read_report() : jailed->report_so_far();
+      if (!report) return end({report.error().status, report.error().message});
     }
     // A gofer that was killed takes the sentry along. One that ends by itself has seen the sentry go, which
     // may take a moment longer to be gone.
@@ -498,7 +494,8 @@ Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional
     terminal->drain();
     terminal->restore();
   }
-  if (ending.status == kStatusSignal + SIGKILL && sandbox.cgroup().out_of_memory())
+  if (ending.status == kStatusSignal + SIGKILL &&
+      (sandbox.cgroup().out_of_memory() || (options.out_of_memory && options.out_of_memory())))
     ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
                                  options.memory_limit_text, options.memory_option);
   return ending;

@@ -30,6 +30,8 @@ struct SuperviseOptions {
   uint64_t memory_bytes = 0;      // watch the sandbox's memory from here: no cgroup does
   std::string memory_limit_text;  // for the message: "256M"
   std::string memory_option;      // where it is set: "--memory"
+  // Whether a memory limit that others have set has had a process killed.
+  std::function<bool()> out_of_memory;
   // Where the jailed programs' last words are, for the message: "its message is above".
   std::string last_words;
   // The log's reading end, when the log goes to a terminal that is raw: lines need their carriage return.

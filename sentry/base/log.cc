@@ -6,6 +6,8 @@
 #include <ctime>
 #include <string>
 
+#include "sentry/base/utf8.h"
+
 namespace sentry {
 namespace {
 int log_fd = STDERR_FILENO;
@@ -14,11 +16,14 @@ LogFormat log_format = LogFormat::kText;
 
 std::string json_string(std::string_view text) {
   std::string quoted = "\"";
-  for (const char each : text) {
-    const auto byte = static_cast<unsigned char>(each);
-    if (each == '"' || each == '\\')
+  while (!text.empty()) {
+    const std::string_view each = text.substr(0, utf8_length(text));
+    const auto byte = static_cast<unsigned char>(text[0]);
+    text.remove_prefix(each.empty() ? 1 : each.size());
+    if (each == "\"" || each == "\\")
       quoted += fmt::format("\\{}", each);
-    else if (byte < 0x20 || byte >= 0x7f)  // Latin-1 at worst: a log line must never be invalid JSON
+    else if (each.empty() || byte < 0x20 ||
+             byte == 0x7f)  // Latin-1 at worst: a log line is always valid JSON
       quoted += fmt::format("\\u{:04x}", byte);
     else
       quoted += each;

@@ -219,6 +219,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
         done = self.box.run("sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=200M count=1")
         self.assertEqual(done.returncode, 137, done.stderr)
+        self.assertIn("reached its memory limit (33554432 bytes)", done.stderr)
 
     def test_missing_program_fails_at_create(self):
         for args, status in ((["nosuch"], 127), (["/etc/passwd"], 126)):
@@ -263,24 +264,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         told = [line.split(" ", 1)[0] for line in out.read_text().splitlines()]
         self.assertEqual(told[3:], ["poststart", "poststop"])
 
-    def test_bad_hooks(self):
-        for hook, message in (
-            ({"path": "/bin/false"}, "exit status 1"),
-            ({"path": "/no/such"}, "cannot be executed"),
-            ({"path": "/bin/sh", "args": ["sh", "-c", "echo why; echo no >&2; exit 3"]}, "exit status 3: why no"),
-            ({"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 1"]}, "exit status 1"),
-            ({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}, "ran longer than its timeout"),
-        ):
-            for kind in ("createRuntime", "createContainer"):
-                self.box.config["hooks"] = {kind: [hook]}
-                self.assertNotEqual(self.box.create("true"), 0)
-                line = self.box.log_lines()[-1]
-                self.assertIn(f"hooks.{kind}[0]", line["msg"])
-                self.assertIn(message, line["msg"])
-                self.assertFalse(self.box.state.exists())
-        self.box.config["hooks"] = {}
-        self.assertEqual(self.box.create("true"), 0, self.box.output())
-
     def test_start_hook_fails(self):
         # It runs in the sandbox, before the program: which then never runs.
         self.box.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]}
@@ -319,31 +302,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertEqual(self.box.command("delete", "two").returncode, 0)
         self.assertFalse((engines / "sub").exists())
         self.assertEqual(cgroups("bulkhead-oci-engine"), [engines])
-
-    def test_bad_ids_and_bundles(self):
-        self.box.save()
-        for id in ("a/b", "..", "x" * 1024, ""):
-            done = self.box.command("create", "--", id)
-            self.assertEqual(done.returncode, 125, id)
-            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-        for change, message in (
-            ({"ociVersion": "3.0.0"}, "ociVersion"),
-            ({"root": {"path": "../.."}}, "outside of the bundle"),
-            ({"root": {"path": "link"}}, "symbolic link"),
-            ({"process": []}, "process: expected an object"),
-        ):
-            link = self.box.folder / "link"
-            if not link.exists():
-                link.symlink_to("rootfs")
-            config = dict(self.box.config)
-            self.box.config.update(change)
-            self.assertEqual(self.box.create(), 125)
-            self.assertIn(message, self.box.log_lines()[-1]["msg"])
-            self.assertFalse(self.box.state.exists())
-            self.box.config = config
-        (self.box.folder / "config.json").write_text("{")
-        self.assertIn("not valid JSON", self.box.command("create", "box").stderr)
-        self.assertIn("cannot use the bundle", self.box.command("create", "--bundle", "/no/such", "box").stderr)
 
     def test_full_disk(self):
         if os.geteuid() != 0:

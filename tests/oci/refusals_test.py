@@ -1,0 +1,218 @@
+"""Bad input: one line in the asked format that says what and where, and nothing left behind."""
+
+import copy
+import json
+import os
+import pathlib
+import subprocess
+import unittest
+
+from bundle import BULKHEAD, Bundle
+from engine import cgroups, jailed, wait_for
+
+CGROUP = "bulkhead-oci-refusals"
+
+
+class Refusals(unittest.TestCase):
+    def setUp(self):
+        self.box = Bundle()
+        self.addCleanup(self.box.remove)
+        self.box.config["linux"]["cgroupsPath"] = f"/{CGROUP}/box"
+        self.good = copy.deepcopy(self.box.config)
+        self.before = jailed()
+        self.log = self.box.folder / "log.json"
+
+    def tearDown(self):
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self):
+        self.assertFalse(self.box.state.exists(), list(self.box.folder.glob("state/*")))
+        self.assertEqual(jailed() - self.before, set())
+        self.assertEqual(cgroups(CGROUP), [])
+
+    def refused(self, message, *words, status=125, prefix=()):
+        """The command fails with one line for people and the same one for programs."""
+        self.log.unlink(missing_ok=True)
+        # With nobody to read its standard streams to their end: they are the container's, if there is one after all.
+        with open(self.box.folder / "out", "w+") as out:
+            done = subprocess.run(
+                [*prefix, BULKHEAD, "--root", self.box.state, "--log", self.log, "--log-format", "json", *words],
+                cwd=self.box.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60,
+            )
+        said = self.box.output()
+        self.assertEqual(done.returncode, status, said)
+        self.assertEqual(len(said.splitlines()), 1, said)
+        lines = self.box.log_lines()
+        self.assertEqual([line["level"] for line in lines], ["error"], lines)
+        self.assertRegex(lines[0]["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertEqual(said, f"bulkhead: {lines[0]['msg']}\n")
+        self.assertIn(message, lines[0]["msg"])
+
+    def create_refused(self, message, status=125, prefix=()):
+        self.refused(message, "create", "--pid-file", "pid", "box", status=status, prefix=prefix)
+        self.assert_nothing_left()
+        self.assertFalse((self.box.folder / "pid").exists())
+
+    def assert_works(self):
+        self.box.config = copy.deepcopy(self.good)
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        (self.box.folder / "pid").unlink()
+
+    def refused_with(self, message, change, status=125):
+        """A changed config.json is refused; the right one then works under the same id."""
+        self.box.config = copy.deepcopy(self.good)
+        change(self.box.config)
+        self.box.save()
+        self.create_refused(message, status)
+        self.assert_works()
+
+    def test_ids(self):
+        self.box.save()
+        for id, message in (
+            ("a/b", 'the container\'s id "a/b" may hold'),
+            ("../x", "may hold"),
+            ("..", "may hold"),
+            ("", "the container's id is empty"),
+            ("x" * 1024, "1024 characters, 255 are possible"),
+        ):
+            self.refused(message, "create", "--", id)
+            self.assert_nothing_left()
+        self.assertEqual(self.box.create("sleep", "100"), 0)
+        self.refused("exists already", "create", "box")
+        self.assertEqual(self.box.status(), "created")  # the one that has it stays
+        self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
+        self.assert_works()
+
+    def test_bundles(self):
+        config = self.box.folder / "config.json"
+        self.create_refused(f"cannot read {config}: No such file or directory")
+        self.refused("cannot use the bundle /no/such: No such file or directory", "create", "--bundle", "/no/such", "box")
+        config.mkdir()
+        self.create_refused(f"cannot read {config}: Is a directory")
+        config.rmdir()
+        for text, message in (
+            ("{", "config.json: not valid JSON at line 1, column 2: unexpected end of input; expected string literal"),
+            ("", "config.json: not valid JSON at line 1, column 1: unexpected end of input"),
+            ('{"a":\n [1 2]}', "config.json: not valid JSON at line 2, column 5: unexpected number literal; expected ']'"),
+            ('{"a": tru}', "invalid literal"),
+            ("[]", "config.json: expected an object, not an array"),
+        ):
+            config.write_text(text)
+            self.create_refused(message)
+        self.assert_works()
+
+    def test_unreadable_bundle(self):
+        if os.geteuid() != 0:
+            self.skipTest("root makes what others cannot read")
+        self.box.save()
+        config = self.box.folder / "config.json"
+        config.chmod(0)
+        # Without the capabilities that let root read all.
+        prefix = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all")
+        self.box.folder.chmod(0o777)
+        self.create_refused(f"cannot read {config}: Permission denied", prefix=prefix)
+        config.chmod(0o644)
+        self.assert_works()
+
+    def test_configurations(self):
+        (self.box.folder / "link").symlink_to("rootfs")
+        (self.box.folder / "outside").symlink_to("/etc")
+
+        def root(path):
+            return lambda config: config["root"].update(path=path)
+
+        def put(**values):
+            return lambda config: config.update(values)
+
+        for message, change in (
+            ("ociVersion", put(ociVersion="3.0.0")),
+            ("ociVersion: expected a string", put(ociVersion=1)),
+            ("process: expected an object, not an array", put(process=[])),
+            ("process.args[0]: expected a string, not 1", lambda config: config["process"].update(args=[1])),
+            ("mounts[1].options: expected an array", lambda config: config["mounts"][1].update(options="ro")),
+            ("linux.namespaces[0].type", lambda config: config["linux"]["namespaces"][0].update(type="no")),
+            ("linux.resources.memory.limit: expected a whole number", lambda config: config["linux"].update(resources={"memory": {"limit": 0.5}})),
+            ("root.path: / is outside of the bundle", root("../" * 8)),
+            ("is outside of the bundle", root("rootfs/../../")),
+            ("is outside of the bundle", root("outside/ssl")),
+            ("is a symbolic link", root("link")),
+            ("is a symbolic link", root(str(self.box.folder / "link"))),
+            ("root.path", root("nothing")),
+            ("root.path", root("config.json")),
+            ("mounts[3].source", lambda config: config["mounts"].append({"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]})),
+        ):
+            with self.subTest(message):
+                self.refused_with(message, change)
+
+    def test_programs(self):
+        for args, status in ((["nosuch"], 127), (["/no/such"], 127), (["/etc/passwd"], 126), (["/etc"], 126)):
+            self.refused_with(args[0], lambda config: config["process"].update(args=args), status)
+
+    def test_hooks(self):
+        for hook, message in (
+            ({"path": "/bin/false"}, "exit status 1"),
+            ({"path": "/no/such"}, "cannot be executed: No such file or directory"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "echo why; echo no >&2; exit 3"]}, "exit status 3: why no"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 1"]}, "exit status 1"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $$"]}, "signal 9"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "sleep 100 & wait"], "timeout": 1}, "ran longer than its timeout (1 s): killed"),
+        ):
+            for kind in ("prestart", "createRuntime", "createContainer"):
+                with self.subTest(kind=kind, message=message):
+                    self.refused_with(message, lambda config: config.update(hooks={kind: [hook]}))
+                    self.assertIn(f"hooks.{kind}[0] ({hook['path']}): ", self.box.log_lines()[0]["msg"])
+        # Garbage of one that succeeds is nobody's business.
+        self.box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 0"]}]}
+        self.assertEqual(self.box.create("true"), 0)
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+
+    def test_hooks_in_the_sandbox(self):
+        for hook, message in (
+            ({"path": "/bin/false"}, "exit status 1"),
+            ({"path": "/no/such"}, "/no/such"),
+            ({"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 3"]}, "exit status 3"),
+            ({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}, "longer than"),
+        ):
+            with self.subTest(message):
+                self.box.config = dict(copy.deepcopy(self.good), hooks={"startContainer": [hook]})
+                self.assertEqual(self.box.create("true"), 0, self.box.output())
+                self.refused("hooks.startContainer[0]", "start", "box")
+                self.assertIn(message, self.box.log_lines()[0]["msg"])
+                self.assert_nothing_left()
+                self.assert_works()
+
+    def test_wrong_states(self):
+        for words in (["start", "box"], ["kill", "box", "15"], ["exec", "box", "true"], ["delete", "box"], ["state", "box"], ["pause", "box"]):
+            self.refused('the container "box" does not exist', *words)
+        self.assertEqual(self.box.create("sleep", "100"), 0, self.box.output())
+        self.refused("it is created, not running", "pause", "box")
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+        self.refused("it is running, not created", "start", "box")
+        self.refused("it is running, not stopped (--force kills it)", "delete", "box")
+        self.refused("it is running", "resume", "box")
+        self.refused("there is no signal SIGNONE", "kill", "box", "SIGNONE")
+        self.refused("there is no signal 65", "kill", "box", "65")
+        self.assertEqual(self.box.command("kill", "box", "9").returncode, 0)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.refused("it is stopped, not created", "start", "box")
+        for words in (["kill", "box", "15"], ["exec", "box", "true"], ["pause", "box"], ["update", "--pids-limit", "5", "box"]):
+            self.refused("container not running", *words)
+        self.refused("exists already; it has ended (bulkhead delete box)", "create", "box")
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        self.assert_works()
+
+    def test_states_on_disk(self):
+        # A state directory that something else has made, or damaged.
+        state = self.box.state / "box"
+        state.mkdir(parents=True)
+        for text in ("", "garbage", "{}", '{"state": 1}'):
+            (state / "state.json").write_text(text)
+            self.refused("state.json", "state", "box")
+        self.box.save()
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
