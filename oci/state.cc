@@ -114,6 +114,7 @@ std::string to_json(const Record& record) {
   document["cgroups"] = ordered_json::array();
   for (const auto& [controller, directory] : record.cgroups)
     document["cgroups"].push_back({{"controller", controller}, {"directory", directory}});
+  document["scope"] = record.scope;
   document["poststart"] = to_document(record.poststart);
   document["poststop"] = to_document(record.poststop);
   document["startContainer"] = to_document(record.start_container);
@@ -134,6 +135,7 @@ Checked<Record> parse_record(std::string_view json) {
   const auto items = TRY(cgroups.items());
   for (const Value& item : items)
     record.cgroups.emplace_back(TRY(text_of(item, "controller")), TRY(text_of(item, "directory")));
+  record.scope = TRY(text_of(document, "scope"));
   record.poststart = TRY(hooks_of(document, "poststart"));
   record.poststop = TRY(hooks_of(document, "poststop"));
   record.start_container = TRY(hooks_of(document, "startContainer"));

@@ -35,6 +35,7 @@ struct Record {
   std::string sandbox;    // the id of the container whose sandbox this one joined; empty: its own
   pid_t sentry = 0, gofer = 0;
   std::vector<std::pair<std::string, std::string>> cgroups;  // controller ("" for version 2), directory
+  std::string scope;                                         // the unit of systemd that they are; empty: none
   std::vector<Hook> poststart, poststop, start_container;
 };
 

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "runtime/text_file.h"
+#include "runtime/unified_settings.h"
 
 namespace runtime {
 namespace {
@@ -35,13 +36,14 @@ std::vector<std::string> lines_of(const std::string& path) {
 struct Hierarchy {
   std::string name;   // "memory", "cpu,cpuacct", "name=systemd"; empty: version 2
   std::string mount;  // where it is
-  std::string own;    // this process's cgroup in it
+  std::string own;    // the process's cgroup in it
 };
 
-// The mounted hierarchies: version 1's, or version 2's if it is the only one with controllers.
-std::vector<Hierarchy> hierarchies() {
+// The mounted hierarchies: version 1's, or version 2's if it is the only one with controllers. `process` is
+// its directory in /proc.
+std::vector<Hierarchy> hierarchies(const std::string& process) {
   std::map<std::string, std::string> own;  // controllers, path
-  for (const std::string& line : lines_of("/proc/self/cgroup")) {
+  for (const std::string& line : lines_of(process + "/cgroup")) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == line.npos || second == line.npos) continue;
     own[line.substr(first + 1, second - first - 1)] = line.substr(second + 1);
@@ -163,14 +165,12 @@ uint64_t field_in(const std::string& path, std::string_view name) {
   return 0;
 }
 
-std::string limit_text(int64_t limit) { return limit < 0 ? "max" : std::to_string(limit); }
-
 }  // namespace
 
 Outcome<ContainerCgroup> ContainerCgroup::create(const std::string& path, const std::string& id) {
   ContainerCgroup cgroup;
   std::vector<std::string> made;
-  const std::vector<Hierarchy> all = hierarchies();
+  const std::vector<Hierarchy> all = hierarchies("/proc/self");
   if (all.empty()) return failure("this host has no cgroups mounted (`bulkhead check` shows all)");
   for (const Hierarchy& hierarchy : all) {
     std::string below = path.empty() ? id : path;
@@ -184,6 +184,14 @@ Outcome<ContainerCgroup> ContainerCgroup::create(const std::string& path, const 
     cgroup.directories_.emplace_back(hierarchy.name, *folder);
   }
   return cgroup;
+}
+
+Outcome<ContainerCgroup> ContainerCgroup::of_process(pid_t pid) {
+  const std::vector<Hierarchy> all = hierarchies(fmt::format("/proc/{}", pid));
+  if (all.size() != 1 || !all[0].name.empty())
+    return failure(
+        "--systemd-cgroup: needs cgroups of version 2; this host has version 1: use the cgroupfs driver");
+  return ContainerCgroup({{"", join(all[0].mount, all[0].own)}});
 }
 
 const std::string* ContainerCgroup::find(std::string_view controller) const {
@@ -203,46 +211,30 @@ Outcome<> ContainerCgroup::put(std::string_view controller, const std::string& f
 }
 
 Outcome<> ContainerCgroup::set(const oci::Resources& resources, bool created) const {
+  if (unified()) return set_unified(resources);
   TRY(set_memory(resources, created));
   TRY(set_cpu(resources));
-  if (resources.pids_limit) {
-    // The sentry counts the guest's tasks to the letter. This is the net below it: stubs kept ready, the
-    // supervisor, the sentry, the gofer and its workers come on top.
-    const int64_t limit = *resources.pids_limit;
-    TRY(put("pids", "pids.max", limit > 0 ? std::to_string(limit * 2 + 64) : "max",
-            "linux.resources.pids.limit"));
-  }
+  if (resources.pids_limit)
+    TRY(put("pids", "pids.max", host_task_limit(*resources.pids_limit), "linux.resources.pids.limit"));
   TRY(set_block_io(resources));
   for (const oci::HugepageLimit& limit : resources.hugepage_limits)
-    TRY(put("hugetlb", fmt::format("hugetlb.{}.{}", limit.page_size, unified() ? "max" : "limit_in_bytes"),
-            std::to_string(limit.limit), "linux.resources.hugepageLimits"));
-  if (!resources.unified.empty() && !unified())
+    TRY(put("hugetlb", fmt::format("hugetlb.{}.limit_in_bytes", limit.page_size), std::to_string(limit.limit),
+            "linux.resources.hugepageLimits"));
+  if (!resources.unified.empty())
     return failure("linux.resources.unified: this host's cgroups are version 1");
-  for (const auto& [file, text] : resources.unified) TRY(put("", file, text, "linux.resources.unified"));
+  return {};
+}
+
+Outcome<> ContainerCgroup::set_unified(const oci::Resources& resources) const {
+  for (const UnifiedSetting& each : TRY(unified_settings(resources))) {
+    const std::string path = fmt::format("{}/{}", directories_[0].second, each.file);
+    if (each.optional && ::access(path.c_str(), F_OK) != 0) continue;
+    TRY(put(each.controller, each.file, each.text, each.path.c_str()));
+  }
   return {};
 }
 
 Outcome<> ContainerCgroup::set_memory(const oci::Resources& from, bool created) const {
-  if (unified()) {
-    if (from.memory_limit_bytes)
-      TRY(put("memory", "memory.max", limit_text(*from.memory_limit_bytes), "linux.resources.memory.limit"));
-    if (from.memory_swap_bytes) {
-      // Version 2 counts swap alone.
-      const int64_t swap = *from.memory_swap_bytes;
-      const int64_t alone =
-          swap <= 0 ? swap : swap - std::max<int64_t>(from.memory_limit_bytes.value_or(0), 0);
-      if (swap != 0) TRY(put("memory", "memory.swap.max", limit_text(alone), "linux.resources.memory.swap"));
-    }
-    if (from.memory_reservation_bytes)
-      TRY(put("memory", "memory.low", limit_text(*from.memory_reservation_bytes),
-              "linux.resources.memory.reservation"));
-    if (from.memory_swappiness)
-      return failure("linux.resources.memory.swappiness: this host's cgroups are version 2, without it");
-    if (from.memory_disable_oom_killer.value_or(false))
-      return failure(
-          "linux.resources.memory.disableOOMKiller: this host's cgroups are version 2, without it");
-    return {};
-  }
   const auto number = [](int64_t value) { return std::to_string(value); };
   const std::string* directory = find("memory");
   // Where the limit of memory and swap is lower than the new one of memory, it must be raised first.
@@ -276,39 +268,20 @@ Outcome<> ContainerCgroup::set_memory(const oci::Resources& from, bool created) 
 }
 
 Outcome<> ContainerCgroup::set_cpu(const oci::Resources& from) const {
-  if (unified()) {
-    // Weights 1..10000 for shares 2..262144, as runc converts them.
-    if (from.cpu_shares.value_or(0) != 0) {
-      const uint64_t weight = 1 + (std::clamp<uint64_t>(*from.cpu_shares, 2, 262144) - 2) * 9999 / 262142;
-      TRY(put("cpu", "cpu.weight", std::to_string(weight), "linux.resources.cpu.shares"));
-    }
-    if (from.cpu_quota_us || from.cpu_period_us) {
-      const int64_t quota = from.cpu_quota_us.value_or(-1);
-      TRY(put("cpu", "cpu.max",
-              fmt::format("{} {}", quota > 0 ? std::to_string(quota) : "max",
-                          from.cpu_period_us.value_or(100'000)),
-              "linux.resources.cpu.quota"));
-    }
-    if (from.cpu_burst_us)
-      TRY(put("cpu", "cpu.max.burst", std::to_string(*from.cpu_burst_us), "linux.resources.cpu.burst"));
-    if (from.cpu_realtime_runtime_us.value_or(0) != 0)
-      return failure("linux.resources.cpu.realtimeRuntime: this host's cgroups are version 2, without it");
-  } else {
-    if (from.cpu_shares.value_or(0) != 0)
-      TRY(put("cpu", "cpu.shares", std::to_string(*from.cpu_shares), "linux.resources.cpu.shares"));
-    if (from.cpu_period_us.value_or(0) != 0)
-      TRY(put("cpu", "cpu.cfs_period_us", std::to_string(*from.cpu_period_us), "linux.resources.cpu.period"));
-    if (from.cpu_quota_us.value_or(0) != 0)
-      TRY(put("cpu", "cpu.cfs_quota_us", std::to_string(*from.cpu_quota_us), "linux.resources.cpu.quota"));
-    if (from.cpu_burst_us)
-      TRY(put("cpu", "cpu.cfs_burst_us", std::to_string(*from.cpu_burst_us), "linux.resources.cpu.burst"));
-    if (from.cpu_realtime_period_us.value_or(0) != 0)
-      TRY(put("cpu", "cpu.rt_period_us", std::to_string(*from.cpu_realtime_period_us),
-              "linux.resources.cpu.realtimePeriod"));
-    if (from.cpu_realtime_runtime_us.value_or(0) != 0)
-      TRY(put("cpu", "cpu.rt_runtime_us", std::to_string(*from.cpu_realtime_runtime_us),
-              "linux.resources.cpu.realtimeRuntime"));
-  }
+  if (from.cpu_shares.value_or(0) != 0)
+    TRY(put("cpu", "cpu.shares", std::to_string(*from.cpu_shares), "linux.resources.cpu.shares"));
+  if (from.cpu_period_us.value_or(0) != 0)
+    TRY(put("cpu", "cpu.cfs_period_us", std::to_string(*from.cpu_period_us), "linux.resources.cpu.period"));
+  if (from.cpu_quota_us.value_or(0) != 0)
+    TRY(put("cpu", "cpu.cfs_quota_us", std::to_string(*from.cpu_quota_us), "linux.resources.cpu.quota"));
+  if (from.cpu_burst_us)
+    TRY(put("cpu", "cpu.cfs_burst_us", std::to_string(*from.cpu_burst_us), "linux.resources.cpu.burst"));
+  if (from.cpu_realtime_period_us.value_or(0) != 0)
+    TRY(put("cpu", "cpu.rt_period_us", std::to_string(*from.cpu_realtime_period_us),
+            "linux.resources.cpu.realtimePeriod"));
+  if (from.cpu_realtime_runtime_us.value_or(0) != 0)
+    TRY(put("cpu", "cpu.rt_runtime_us", std::to_string(*from.cpu_realtime_runtime_us),
+            "linux.resources.cpu.realtimeRuntime"));
   if (from.cpu_idle) TRY(put("cpu", "cpu.idle", std::to_string(*from.cpu_idle), "linux.resources.cpu.idle"));
   if (!from.cpus.empty()) TRY(put("cpuset", "cpuset.cpus", from.cpus, "linux.resources.cpu.cpus"));
   if (!from.mems.empty()) TRY(put("cpuset", "cpuset.mems", from.mems, "linux.resources.cpu.mems"));
@@ -320,26 +293,16 @@ Outcome<> ContainerCgroup::set_block_io(const oci::Resources& from) const {
     const std::string* directory = find("blkio");
     // The scheduler that has weights goes by either name.
     const bool bfq = directory != nullptr && ::access((*directory + "/blkio.bfq.weight").c_str(), F_OK) == 0;
-    const char* file = bfq ? "blkio.bfq.weight" : "blkio.weight";
-    if (unified()) file = "io.weight";
-    TRY(put(unified() ? "io" : "blkio", file, std::to_string(*from.blkio_weight),
+    TRY(put("blkio", bfq ? "blkio.bfq.weight" : "blkio.weight", std::to_string(*from.blkio_weight),
             "linux.resources.blockIO.weight"));
   }
   if (from.blkio_leaf_weight)
     TRY(put("blkio", "blkio.leaf_weight", std::to_string(*from.blkio_leaf_weight),
             "linux.resources.blockIO.leafWeight"));
-  for (const oci::Throttle& throttle : from.throttles) {
-    const char* path = "linux.resources.blockIO.throttle";
-    if (!unified()) {
-      TRY(put("blkio", "blkio.throttle." + throttle.file,
-              fmt::format("{}:{} {}", throttle.major, throttle.minor, throttle.rate), path));
-      continue;
-    }
-    const std::string name =
-        throttle.file.substr(0, 1) + (throttle.file.find("iops") != std::string::npos ? "iops" : "bps");
-    TRY(put("io", "io.max", fmt::format("{}:{} {}={}", throttle.major, throttle.minor, name, throttle.rate),
-            path));
-  }
+  for (const oci::Throttle& throttle : from.throttles)
+    TRY(put("blkio", "blkio.throttle." + throttle.file,
+            fmt::format("{}:{} {}", throttle.major, throttle.minor, throttle.rate),
+            "linux.resources.blockIO.throttle"));
   return {};
 }
 
@@ -374,7 +337,6 @@ CgroupUse ContainerCgroup::use() const {
       if (std::from_chars(each.data(), each.data() + each.size(), value).ec == std::errc{})
         use.cpu_ns_each.push_back(value);
     }
-    remove_made_parents(directory);
   }
   return use;
 }
@@ -397,6 +359,7 @@ Outcome<> ContainerCgroup::remove() const {
         return system_failure(errno, "cannot remove the cgroup {}", directory);
       ::nanosleep(&kPause, nullptr);
     }
+    remove_made_parents(directory);
   }
   return {};
 }

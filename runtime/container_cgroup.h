@@ -34,6 +34,9 @@ class ContainerCgroup {
   // cgroup; empty: the container's id. What has been made is removed again if that fails.
   static Outcome<ContainerCgroup> create(const std::string& path, const std::string& id);
 
+  // The one that a process is in. Of version 2 alone.
+  static Outcome<ContainerCgroup> of_process(pid_t pid);
+
   const Directories& directories() const { return directories_; }
   bool any() const { return !directories_.empty(); }
   // Sets what `resources` says. The failure names the JSON path.
@@ -52,6 +55,8 @@ class ContainerCgroup {
   bool unified() const { return directories_.size() == 1 && directories_[0].first.empty(); }
   Outcome<> put(std::string_view controller, const std::string& file, const std::string& text,
                 const char* path) const;
+  Outcome<> set_unified(const oci::Resources& resources) const;
+  // Version 1:
   Outcome<> set_memory(const oci::Resources& resources, bool created) const;
   Outcome<> set_cpu(const oci::Resources& resources) const;
   Outcome<> set_block_io(const oci::Resources& resources) const;

@@ -33,7 +33,7 @@ ordered_json features() {
   ordered_json& part = document["linux"];
   part["namespaces"] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
   part["capabilities"] = oci::capability_names();
-  part["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", false}};
+  part["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", true}, {"systemdUser", false}, {"rdma", false}};
   part["seccomp"]["enabled"] = true;
   part["seccomp"]["actions"] = {"SCMP_ACT_ALLOW",        "SCMP_ACT_ERRNO",       "SCMP_ACT_KILL",
                                 "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",

@@ -22,6 +22,7 @@
 #include "runtime/host_calls.h"
 #include "runtime/report_pipe.h"
 #include "runtime/supervisor.h"
+#include "runtime/systemd_scope.h"
 #include "runtime/terminal.h"
 #include "runtime/text_file.h"
 #include "sentry/abi/ioprio.h"
@@ -43,6 +44,12 @@ std::string now() {
                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, time.tv_nsec);
 }
 
+// What systemd made it removes.
+Outcome<> remove_cgroup(const std::optional<SystemdScope>& scope, const ContainerCgroup& cgroup) {
+  if (scope) return scope->stop();
+  return cgroup.remove();
+}
+
 // A container from its bundle to its end, from the point of view of whoever supervises it.
 class Launch {
  public:
@@ -53,8 +60,6 @@ class Launch {
   // Everything that can be done, or refused, before there is a process.
   Outcome<> prepare(bool detached) {
     TRY(check_container_id(options_.id));
-    if (globals_.systemd_cgroup)
-      return failure("--systemd-cgroup: this version makes cgroups itself: use the cgroupfs driver");
     container_.emplace(TRY(load_container(options_.bundle, options_.id)));
     TRY(check_terminal(detached));
     folder_.emplace(TRY(ContainerFolder::claim(globals_.root, options_.id)));
@@ -85,6 +90,18 @@ class Launch {
   SandboxPlan& plan() { return container_->plan; }
   bool has_terminal() const { return container_->config.process->terminal; }
   const oci::Hooks& hooks() const { return container_->config.hooks; }
+
+  // Puts a process into the container's cgroup. A scope of systemd's comes to be with its first one.
+  Outcome<> enter_cgroup(pid_t pid) {
+    if (!scope_ || cgroup_.any()) return cgroup_.add(pid);
+    const oci::Resources& resources = container_->config.linux_part.resources;
+    TRY(scope_->start(pid, resources));
+    record_.scope = scope_->unit();
+    TRY(folder_->write(record_));
+    cgroup_ = TRY(ContainerCgroup::of_process(pid));
+    record_.cgroups = cgroup_.directories();
+    return set_limits();
+  }
 
   // What is to be so before there is a sandbox, in the supervisor.
   Outcome<> settle(pid_t pid) {
@@ -132,6 +149,11 @@ class Launch {
 
   Outcome<> make_cgroup(bool detached) {
     const oci::Linux& part = container_->config.linux_part;
+    if (globals_.systemd_cgroup) {
+      TRY(SystemdScope::check_host());
+      scope_ = TRY(SystemdScope::parse(part.cgroups_path, options_.id));
+      return {};
+    }
     if (!may_map_ids()) {
       if (part.resources.cpu_quota_us.value_or(0) > 0)
         return failure(
@@ -145,7 +167,11 @@ class Launch {
     if (!detached && !container_->wants_cgroup) return {};
     cgroup_ = TRY(ContainerCgroup::create(part.cgroups_path, options_.id));
     record_.cgroups = cgroup_.directories();
-    const Outcome<> set = cgroup_.set(part.resources, true);
+    return set_limits();
+  }
+
+  Outcome<> set_limits() const {
+    const Outcome<> set = cgroup_.set(container_->config.linux_part.resources, true);
     if (!set) return failure("config.json: {}", set.error().message);
     return {};
   }
@@ -241,14 +267,25 @@ class Launch {
       if (const Outcome<> done = run_hooks("poststop", record_.poststop, record_.state); !done)
         log_.warn(done.error().message);
     }
-    if (const Outcome<> removed = cgroup_.remove(); !removed) log_.warn(removed.error().message);
+    if (const Outcome<> removed = remove_cgroup(scope_made(), cgroup_); !removed)
+      log_.warn(removed.error().message);
   }
+
+  // The supervisor writes down that it has made one; before that, a unit of this name is somebody else's.
+  std::optional<SystemdScope> scope_made() const {
+    if (!scope_) return std::nullopt;
+    const std::string text = read_text_file(folder_->path() + "/state.json").value_or("");
+    const oci::Checked<oci::Record> written = oci::parse_record(text);
+    return written && !written->scope.empty() ? scope_ : std::nullopt;
+  }
+
   const GlobalOptions& globals_;
   const CommandLog& log_;
   const LaunchOptions& options_;
   std::optional<Container> container_;
   std::optional<ContainerFolder> folder_;
   ContainerCgroup cgroup_;
+  std::optional<SystemdScope> scope_;  // with --systemd-cgroup
   oci::Record record_;
   bool hooks_ran_ = false, left_ = false;
 };
@@ -273,7 +310,7 @@ Outcome<int> supervise_in_background(const GlobalOptions& globals, const Command
                                      const LaunchOptions& options, ReportPipe& report) {
   const ForwardedSignals signals = TRY(ForwardedSignals::take());
   // First of all: what is started from here is in the cgroup, too.
-  TRY(launch.cgroup().add(::getpid()));
+  TRY(launch.enter_cgroup(::getpid()));
   TRY(launch.settle(::getpid()));
   SandboxPlan& plan = launch.plan();
   plan.boot.held = true;
@@ -292,6 +329,7 @@ Outcome<int> supervise_in_background(const GlobalOptions& globals, const Command
   if (!may_map_ids()) supervision.memory_bytes = plan.boot.memory_limit_bytes;
   supervision.memory_limit_text = fmt::format("{} bytes", plan.boot.memory_limit_bytes);
   supervision.memory_option = kMemoryOption;
+  supervision.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
   supervision.commands = TRY(listen_for_commands(launch.folder().path()));
   Sandbox sandbox = TRY(start_sandbox(globals, launch));
   launch.record_sandbox(sandbox);
@@ -329,7 +367,6 @@ void wait_for_process(pid_t pid, std::string_view name) {
 
 // runtime.md, "Lifecycle": a container whose startContainer hook fails is stopped and destroyed.
 Outcome<> end_unstarted(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
-  supervision.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
   if (supervisor == Supervisor::kInBackground) return delete_container(container, true, log);
   Request request;
   request.kind = Request::Kind::kEnd;
@@ -384,6 +421,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
   foreground.stdio = options.stdio;
   foreground.memory_limit_text = fmt::format("{} bytes", launch.plan().boot.memory_limit_bytes);
   foreground.memory_option = kMemoryOption;
+  foreground.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
   if (launch.has_terminal()) {
     if (!same_terminal(options.stdio[0], options.stdio[1]))
       return failure(
@@ -394,7 +432,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
   SandboxPlan& plan = launch.plan();
   plan.boot.process.ignored_signals = ignored_signals();
   if (!may_map_ids()) plan.limits.memory_bytes = plan.boot.memory_limit_bytes;
-  plan.place = [&](pid_t pid) { return launch.cgroup().add(pid); };
+  plan.place = [&](pid_t pid) { return launch.enter_cgroup(pid); };
   // Hooks around the start need commands, which need this process to supervise: they come from another one.
   const bool separate_start = !launch.hooks().start_container.empty() || !launch.hooks().poststart.empty();
   plan.boot.held = separate_start;
@@ -421,7 +459,6 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
   if (starter > 0) TEMP_FAILURE_RETRY(::waitpid(starter, nullptr, 0));  // it may have something to report
   return status;
 }
-  foreground.out_of_memory = [&] { return launch.cgroup().out_of_memory(); };
 
 Outcome<> delete_container(const KnownContainer& container, bool force, const CommandLog& log) {
   const oci::State state = container.state();
@@ -435,7 +472,10 @@ Outcome<> delete_container(const KnownContainer& container, bool force, const Co
   }
   wait_for_process(container.record().sentry, "bulkhead-sentry");
   wait_for_process(container.record().gofer, "bulkhead-gofer");
-  if (const Outcome<> removed = ContainerCgroup(container.record().cgroups).remove(); !removed)
+  const oci::Record& record = container.record();
+  const std::optional<SystemdScope> scope =
+      record.scope.empty() ? std::nullopt : std::optional<SystemdScope>(record.scope);
+  if (const Outcome<> removed = remove_cgroup(scope, ContainerCgroup(record.cgroups)); !removed)
     log.warn(removed.error().message);
   if (!container.remove()) {
     if (force) return {};

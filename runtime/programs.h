@@ -1,4 +1,4 @@
-// Where the jailed programs are: beside the command, or in ../libexec/bulkhead from it.
+// Where the other programs are: beside the command, or in ../libexec/bulkhead from it.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ struct Program {
   sentry::Fd fd;  // O_PATH
 };
 
-// `name` is bulkhead-sentry or bulkhead-gofer.
+// `name` is bulkhead-sentry, bulkhead-gofer or bulkhead-systemd.
 Outcome<Program> find_program(const std::string& name);
 
 }  // namespace runtime

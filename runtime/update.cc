@@ -7,6 +7,7 @@
 #include "runtime/container_cgroup.h"
 #include "runtime/container_verb.h"
 #include "runtime/control_socket.h"
+#include "runtime/systemd_scope.h"
 #include "runtime/text_file.h"
 #include "runtime/verbs.h"
 
@@ -103,6 +104,8 @@ int update_verb(GlobalOptions globals, const std::vector<std::string>& arguments
       return failure("cannot update the container \"{}\": container not running", container.id());
     const ContainerCgroup cgroup(container.record().cgroups);
     if (!cgroup.any()) return failure("the container \"{}\" has no cgroups to update", container.id());
+    if (const std::string& scope = container.record().scope; !scope.empty())
+      TRY(SystemdScope(scope).set(resources));
     TRY(cgroup.set(resources, false));
     TRY(tell_sentry(container, resources));
     return 0;

@@ -89,17 +89,21 @@ def unpack_kernel(image):
 
 
 class VirtualMachine:
-    def __init__(self, cache, here):
+    """`here` has guest/initramfs-init.sh; `packages` are what the root is made of; `profile` says whether Docker's seccomp
+    profile is among the inputs."""
+
+    def __init__(self, cache, here, packages=PACKAGES, profile=True):
         self.cache = cache
         self.here = here
+        self.packages = packages
         self.kernel = os.path.join(cache, "vmlinux")
         self.initramfs = os.path.join(cache, "initramfs")
         self.image = os.path.join(cache, "root.ext4")
-        self.profile = os.path.join(cache, "docker-seccomp.json")
+        self.profile = os.path.join(cache, "docker-seccomp.json") if profile else None
 
     # What the image is made of: another list makes another image.
     def stamp(self):
-        return hashlib.sha256(json.dumps([SUITE, PACKAGES, MODULES, IMAGE_BYTES, "vmlinux"]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([SUITE, self.packages, MODULES, IMAGE_BYTES, "vmlinux"]).encode()).hexdigest()
 
     def ensure(self):
         """Makes what is missing; minutes the first time."""
@@ -114,7 +118,7 @@ class VirtualMachine:
             with open(stamp_path, "w") as file:
                 file.write(self.stamp())
         self.make_initramfs()
-        if not os.path.exists(self.profile):
+        if self.profile and not os.path.exists(self.profile):
             self.fetch_profile()
 
     def make_image(self):
@@ -125,7 +129,7 @@ class VirtualMachine:
                 made = os.path.join(scratch, "root.tar")
                 run(["nice", "mmdebstrap", "--variant=minbase", '--aptopt=APT::Install-Recommends "false"',
                      "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-                     "--dpkgopt=path-exclude=/usr/share/locale/*", "--include=" + ",".join(PACKAGES), SUITE, made,
+                     "--dpkgopt=path-exclude=/usr/share/locale/*", "--include=" + ",".join(self.packages), SUITE, made,
                      "http://deb.debian.org/debian"], env={**os.environ, "TMPDIR": scratch})
                 os.rename(made, tar)
         say("making the disk image")
@@ -225,7 +229,7 @@ class VirtualMachine:
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
             given = os.path.join(scratch, "input.tar")
             with tarfile.open(given, "w", dereference=True) as tar:
-                for path, content in {**inputs, "docker-seccomp.json": self.profile,
+                for path, content in {**inputs, **({"docker-seccomp.json": self.profile} if self.profile else {}),
                                       **(self.guest() if guests else {})}.items():
                     if isinstance(content, bytes):
                         info = tarfile.TarInfo(path)
@@ -266,7 +270,7 @@ class VirtualMachine:
                 "-drive", disk.format(brought, "cache=unsafe"),
                 # The same root once more, for the guests that the machine itself runs.
                 "-drive", disk.format(self.image, "snapshot=on")]
-        say("booting the measuring machine")
+        say("booting the machine")
         self.follow(argv, scratch, verbose, limit_s, enough_s)
 
     def follow(self, argv, scratch, verbose, limit_s, enough_s):

@@ -40,6 +40,7 @@ class Bundle:
         self.state = self.folder / "state"
         image.fill_root(self.rootfs)
         self.config = copy.deepcopy(CONFIG)
+        self.options = []  # more of bulkhead's own
 
     def remove(self):
         shutil.rmtree(self.folder)
@@ -54,7 +55,7 @@ class Bundle:
             options["stdin"] = subprocess.DEVNULL
         text = options.pop("text", True)
         return subprocess.run(
-            [BULKHEAD, "--root", str(self.state)] + [str(word) for word in words],
+            [BULKHEAD, "--root", str(self.state), *self.options] + [str(word) for word in words],
             capture_output=True,
             cwd=self.folder,
             text=text,
@@ -75,7 +76,7 @@ class Bundle:
         self.save()
         with open(self.folder / "out", "w") as out:
             done = subprocess.run(
-                [BULKHEAD, "--root", str(self.state), "--log", str(self.folder / "log.json"), "--log-format", "json"]
+                [BULKHEAD, "--root", str(self.state), "--log", str(self.folder / "log.json"), "--log-format", "json", *self.options]
                 + ["create", "--pid-file", str(self.folder / "pid"), *extra, id],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
