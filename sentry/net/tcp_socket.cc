@@ -489,14 +489,17 @@ Result<Received> TcpSocket::receive(mm::Sink& sink, const ReceiveRequest& reques
     auto want = static_cast<size_t>(size - received.length);
     if (self.urgent && self.urgent->distance > offset) want = std::min(want, self.urgent->distance - offset);
     ByteQueue::Run run = peek ? self.incoming.peek(offset, want) : self.incoming.take(want);
+    if (!peek) self.consumed(run.size());
     const Result<size_t> put = discard ? Result<size_t>(run.size()) : sink.put(run.data(), run.size());
     const size_t copied = put.value_or(0);
     received.length += copied;
     if (!peek) {
       const bool faulted = copied < run.size();
-      self.consumed(copied);
       run.begin += copied;
-      if (faulted) self.incoming.put_back(std::move(run));
+      if (faulted) {
+        if (self.urgent) self.urgent->distance += run.size();
+        self.incoming.put_back(std::move(run));
+      }
       if (self.peer != nullptr && self.peer->writable()) self.peer->queue.wake(kOut);
       if (!faulted) continue;
     } else if (copied == run.size()) {

@@ -35,7 +35,7 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   bool has_room() const { return accepted.size() <= backlog; }
   // The last byte of `incoming` is urgent; what was so before is no longer.
   void mark_urgent();
-  // Takes bytes out of `incoming`, or what of them the reader could have.
+  // Bytes have been taken out of `incoming`.
   void consumed(size_t count);
 
   State state = State::kClosed;

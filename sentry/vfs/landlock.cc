@@ -47,12 +47,38 @@ bool landlock_may_trace(const Credentials& tracer, const Credentials& target) {
   return target.landlock != nullptr && target.landlock->within(*tracer.landlock);
 }
 
+Result<> LandlockAccount::charge(size_t rules) {
+  if (rules > kMaximum - total_) return Errno(ENOMEM);
+  total_ += rules;
+  rules_ += rules;
+  return {};
+}
+
+Result<> LandlockRuleset::allow(const Path& place, uint64_t accesses) {
+  const InodeRef& inode = place.dentry->inode();
+  if (!rules_.contains(inode.get())) TRY(account_.charge(1));
+  Rule& rule = rules_[inode.get()];
+  rule.object = {place.mount->superblock, inode};
+  rule.allowed |= accesses;
+  return {};
+}
+
 Result<LandlockRef> LandlockDomain::create(const LandlockRef& below, const LandlockRuleset& ruleset) {
-  auto domain = below == nullptr ? std::make_shared<LandlockDomain>() : std::make_shared<LandlockDomain>(*below);
+  auto domain = std::make_shared<LandlockDomain>();
+  if (below != nullptr) {
+    if (below->handled_.size() == kMaxLayers) return Errno(E2BIG);
+    TRY(domain->account_.charge(below->account_.rules()));
+    domain->handled_ = below->handled_;
+    domain->rules_ = below->rules_;
+  }
+  TRY(domain->account_.charge(ruleset.rules_.size()));
   const size_t layer = domain->handled_.size();
-  if (layer == kMaxLayers) return Errno(E2BIG);
-  domain->handled_.push_back(std::make_shared<const uint64_t>(ruleset.handled));
-  for (const auto& [inode, allowed] : ruleset.allowed) domain->rules_[inode].push_back({layer, allowed});
+  domain->handled_.push_back(std::make_shared<const uint64_t>(ruleset.handled()));
+  for (const auto& [inode, rule] : ruleset.rules_) {
+    Rule& own = domain->rules_[inode];
+    own.object = rule.object;
+    own.grants.push_back({layer, rule.allowed});
+  }
   return LandlockRef(std::move(domain));
 }
 
@@ -78,10 +104,10 @@ LandlockDomain::Forbidden LandlockDomain::initial(uint64_t accesses) const {
   return forbidden;
 }
 
-void LandlockDomain::allow(Forbidden& forbidden, const InodeRef& inode) const {
+void LandlockDomain::allow(Forbidden& forbidden, const Inode* inode) const {
   const auto found = rules_.find(inode);
   if (found == rules_.end()) return;
-  for (const Grant& grant : found->second)
+  for (const Grant& grant : found->second.grants)
     for_each_access(grant.allowed, [&](size_t access) {
       forbidden.by[access] = static_cast<Layers>(forbidden.by[access] & ~(1u << grant.layer));
     });
@@ -93,7 +119,7 @@ LandlockDomain::Forbidden LandlockDomain::forbidden_at(const Path& place, uint64
   const Dentry* dentry = place.dentry.get();
   // To the very top, whatever the root of the process is.
   while (forbidden.any(accesses)) {
-    allow(forbidden, dentry->inode());
+    allow(forbidden, dentry->inode().get());
     while (dentry == mount->root.get() && mount->parent != nullptr) {
       dentry = mount->mountpoint.get();
       mount = mount->parent.get();
@@ -126,7 +152,7 @@ Result<> LandlockDomain::check_move(const Move& move) const {
   // must be forbidden where it goes.
   const auto gains = [&](const Forbidden& old_place, const Dentry& file, const Forbidden& new_place) {
     Forbidden itself = initial(kLandlockAccesses);
-    allow(itself, file.inode());
+    allow(itself, file.inode().get());
     Forbidden gained;
     for (size_t access = 0; access < kAccessCount; ++access)
       gained.by[access] =

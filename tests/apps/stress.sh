@@ -10,7 +10,7 @@ stressors=(cpu vm fork pipe futex epoll timer sock mmap sem switch)
 [[ ${APP_SIZE:-short} == short ]] || stressors+=(sem-sysv shm shm-sysv msg mq eventfd timerfd sigfd signal-dummy poll
   dup fstat dentry dir flock fcntl lockf hdd seek sendfile splice tee udp sockpair sockfd pthread clone vfork exec
   wait nanosleep clock itimer brk stack mremap madvise memfd malloc matrix qsort getrandom get set procfs yield
-  zombie inotify link symlink rename xattr kill sigsuspend sigq sigsegv tmpfs access utime chdir chmod fallocate)
+  zombie inotify link symlink rename xattr kill sigsuspend sigq sigsegv access utime chdir chmod fallocate)
 known=$(stress-ng --help)
 for stressor in "${stressors[@]}"; do
   [[ $known == *"--$stressor N "* ]] || continue  # not in this version

@@ -1,5 +1,6 @@
 // What a process forbids itself in the tree of files: landlock(7), with what Linux 6.1 has of it.
 #include <linux/landlock.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -95,7 +96,8 @@ TEST(rulesets) {
 TEST(rules) {
   need_landlock();
   touch("file");
-  const Fd directory(OK(open(".", O_PATH))), file(OK(open("file", O_PATH))), plain(OK(open("file", O_RDONLY)));
+  const Fd directory(OK(open(".", O_PATH))), file(OK(open("file", O_PATH))),
+      plain(OK(open("file", O_RDONLY)));
   const Fd ruleset(OK(create_ruleset(kRead | kList | kWrite)));
   OK(add_rule(ruleset, directory, kRead | kList));
   OK(add_rule(ruleset, directory, kWrite));
@@ -248,7 +250,8 @@ TEST(moving_elsewhere) {
   }));
   JOIN(check::fork_child([] {
     constexpr uint64_t kMove = kRefer | kMakeRegular | kRemoveFile;
-    restrict_to(kMove | kExecute | kMakeDirectory, {{"a", kMove}, {"b", kMove | kExecute}, {"c", kMakeRegular | kRemoveFile}});
+    restrict_to(kMove | kExecute | kMakeDirectory,
+                {{"a", kMove}, {"b", kMove | kExecute}, {"c", kMakeRegular | kRemoveFile}});
     FAILS(EXDEV, rename("a/one", "b/new"));  // more would be allowed with it there
     OK(rename("b/one", "a/new"));
     OK(rename("a/two", "a/below/two"));
@@ -360,6 +363,30 @@ TEST(mounts_stay) {
     FAILS(EPERM, mount("place", "place", nullptr, MS_BIND, nullptr));
     FAILS(EPERM, umount("/proc"));
     OK(chroot("place"));
+  }));
+}
+
+TEST(rules_outlive_a_mount) {
+  need_landlock();
+  if (!check::is_root()) SKIP("only root may mount");
+  OK(mkdir("place", 0777));
+  JOIN(check::fork_child([] {
+    (void)unshare(CLONE_NEWNS);  // natively: nobody else is to see it
+    (void)mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    if (mount("none", "place", "tmpfs", 0, nullptr) != 0) SKIP_OPTIONAL("no mounts here");
+    OK(mkdir("place/deep", 0777));
+    touch("place/deep/file");
+    const Fd ruleset(OK(create_ruleset(kRead)));
+    for (const char* path : {"place", "place/deep", "place/deep/file"}) {
+      const Fd place(OK(open(path, O_PATH)));
+      OK(add_rule(ruleset, place, kRead));
+    }
+    OK(umount("place"));
+    OK(mkdir("place/deep", 0777));
+    touch("place/deep/file");
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    OK(restrict_self(ruleset));
+    FAILS(EACCES, open("place/deep/file", O_RDONLY));  // another one
   }));
 }
 
