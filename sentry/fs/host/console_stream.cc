@@ -1,6 +1,7 @@
 #include "sentry/fs/host/console_stream.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -61,8 +62,12 @@ bool ConsoleStream::move_input() {
   char buffer[4096];
   const size_t room = std::min(peer_.input_room(), sizeof buffer);
   if (room == 0) return false;
-  const iovec piece{buffer, room};
-  const ssize_t count = ::preadv2(socket_.get(), &piece, 1, -1, RWF_NOWAIT);
+  // Not RWF_NOWAIT: sockets have known it since Linux 6.5 only.
+  iovec piece{buffer, room};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  const ssize_t count = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
   if (count > 0) {
     peer_.input({buffer, static_cast<size_t>(count)});
     return true;
@@ -81,8 +86,7 @@ bool ConsoleStream::move_output() {
   if (output_blocked_) return false;
   const std::string_view text = peer_.output();
   if (text.empty()) return false;
-  const iovec piece{const_cast<char*>(text.data()), text.size()};
-  const ssize_t count = ::pwritev2(socket_.get(), &piece, 1, -1, RWF_NOWAIT);
+  const ssize_t count = ::send(socket_.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (count > 0) {
     peer_.output_taken(static_cast<size_t>(count));
     return true;

@@ -21,9 +21,9 @@ TEST(Printable, IsUtf8) {
   EXPECT_EQ(printable("\xff"), "?");
   EXPECT_EQ(printable("\x80"), "?");
   EXPECT_EQ(printable("a\xc3"), "a?");
-  EXPECT_EQ(printable("\xc0\xaf"), "??");             // longer than needed
-  EXPECT_EQ(printable("\xed\xa0\x80"), "???");        // a surrogate
-  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "????");   // beyond the last
+  EXPECT_EQ(printable("\xc0\xaf"), "??");            // longer than needed
+  EXPECT_EQ(printable("\xed\xa0\x80"), "???");       // a surrogate
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "????");  // beyond the last
   EXPECT_EQ(printable("\xe2\x82x"), "??x");
 }
 

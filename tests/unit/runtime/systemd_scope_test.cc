@@ -16,7 +16,8 @@ TEST(SystemdScope, NamesItsUnit) {
 }
 
 TEST(SystemdScope, RefusesOtherPaths) {
-  for (const char* bad : {"/a/b", "a.slice:b", "a.slice:b:", "a.slice:b:c:d", "a:b:c", "/a.slice:b:c", ":b:c.slice"}) {
+  for (const char* bad :
+       {"/a/b", "a.slice:b", "a.slice:b:", "a.slice:b:c:d", "a:b:c", "/a.slice:b:c", ":b:c.slice"}) {
     const Outcome<SystemdScope> scope = SystemdScope::parse(bad, "id");
     ASSERT_FALSE(scope.ok()) << bad;
     EXPECT_THAT(scope.error().message, HasSubstr("config.json: linux.cgroupsPath: \"" + std::string(bad)));
