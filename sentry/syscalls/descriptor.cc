@@ -14,6 +14,7 @@
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/net/socket.h"
+#include "sentry/syscalls/directory_notice.h"
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/table.h"
 #include "sentry/vfs/lock.h"
@@ -79,15 +80,6 @@ Result<> sys_pipe2(Task& task, OutFdPair out, Flags<kPipeFlags> flags) { return 
 
 // SIGIO -------------------------------------------------------------------------------------------
 
-// Whether the owner's setter may signal the group: sigio_perm().
-bool may_send_sigio(const vfs::AsyncOwner& owner, const kernel::ThreadGroup& group) {
-  const kernel::Task* target = group.any_task();
-  if (target == nullptr) return false;
-  const vfs::Credentials& credentials = *target->credentials;
-  return owner.euid == 0 || owner.euid == credentials.suid || owner.euid == credentials.uid ||
-         owner.uid == credentials.suid || owner.uid == credentials.uid;
-}
-
 // Tells the owner of a description of urgent data, and with O_ASYNC of each change: fcntl(2) F_SETOWN,
 // F_SETSIG.
 class AsyncNotifier final : public Waiter {
@@ -99,7 +91,7 @@ class AsyncNotifier final : public Waiter {
     const vfs::AsyncOwner& owner = file_.async_owner;
     if (owner.id == 0) return;
     if ((events & EPOLLPRI) != 0 && dynamic_cast<const net::Socket*>(&file_) != nullptr)
-      send(owner, kernel::make_signal(SIGURG));
+      signal_owner(kernel_, owner, kernel::make_signal(SIGURG));
     if ((file_.flags() & O_ASYNC) == 0) return;
     siginfo_t info = kernel::make_signal(owner.signo == 0 ? SIGIO : owner.signo);
     if (owner.signo != 0) {
@@ -107,25 +99,10 @@ class AsyncNotifier final : public Waiter {
       info.si_band = (events & EPOLLIN) != 0 ? POLLIN | POLLRDNORM : POLLOUT | POLLWRNORM | POLLWRBAND;
       info.si_fd = fd_;
     }
-    send(owner, info);
+    signal_owner(kernel_, owner, info);
   }
 
  private:
-  void send(const vfs::AsyncOwner& owner, const siginfo_t& info) {
-    if (owner.type == F_OWNER_PGRP) {
-      const auto group = kernel_.find_process_group(owner.id);
-      if (group == nullptr) return;
-      for (kernel::ThreadGroup* member : group->members)
-        if (may_send_sigio(owner, *member)) member->send(info);
-    } else if (Task* target = kernel_.find_task(owner.id);
-               target != nullptr && may_send_sigio(owner, *target->group)) {
-      if (owner.type == F_OWNER_TID)
-        target->send(info);
-      else
-        target->group->send(info);
-    }
-  }
-
   kernel::Kernel& kernel_;
   vfs::File& file_;
   const int fd_;
@@ -372,6 +349,8 @@ Result<uint64_t> sys_fcntl(Task& task, FdNumber fd, Choice<kFcntlNames> command,
       return static_cast<uint64_t>(TRY(file->seals()));
     case F_ADD_SEALS:
       return done(file->add_seals(static_cast<int>(argument)));
+    case F_NOTIFY:
+      return done(notify_of_directory(task, file, fd.value, static_cast<uint32_t>(argument)));
     case F_GETLEASE:
       return uint64_t{F_UNLCK};  // nobody can have taken one
     case F_GET_RW_HINT:
@@ -447,7 +426,7 @@ constexpr Entry kEntries[] = {
     COMPLETE(dup3, sys_dup3),
     COMPLETE(pipe, sys_pipe),
     COMPLETE(pipe2, sys_pipe2),
-    PARTIAL(fcntl, sys_fcntl, "no leases, no directory notification (F_NOTIFY)"),
+    PARTIAL(fcntl, sys_fcntl, "no leases"),
     PARTIAL(ioctl, sys_ioctl, "the requests of files that exist here"),
     COMPLETE(poll, sys_poll),
     COMPLETE(ppoll, sys_ppoll),

@@ -167,4 +167,52 @@ TEST(errors) {
   FAILS(EFAULT, inotify_add_watch(fd, reinterpret_cast<char*>(1), IN_CREATE));
 }
 
+// ---- its older sister: signals for changes in a directory, fcntl(2) F_NOTIFY
+
+volatile sig_atomic_t notices = 0, notice_fd = -1, notice_code = 0;
+
+TEST(directory_notices) {
+  const Fd directory(OK(open(".", O_RDONLY))), file(OK(open("file", O_WRONLY | O_CREAT, 0600)));
+  struct sigaction action {};
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = [](int, siginfo_t* info, void*) {
+    notices = notices + 1;
+    notice_fd = info->si_fd;
+    notice_code = info->si_code;
+  };
+  OK(sigaction(SIGRTMIN, &action, nullptr));
+  OK(fcntl(directory, F_SETSIG, SIGRTMIN));
+  OK(fcntl(directory, F_NOTIFY, DN_CREATE | DN_DELETE));
+  CHECK_EQ(write(file, "x", 1), 1);
+  CHECK_EQ(notices, 0);
+  OK(mkdir("one", 0700));
+  WAIT_UNTIL(notices == 1);
+  CHECK_EQ(notice_fd, int{directory});
+  CHECK_EQ(notice_code, POLL_MSG);
+  OK(mkdir("two", 0700));  // once only
+  OK(fcntl(directory, F_NOTIFY, static_cast<int>(DN_MODIFY | DN_DELETE | DN_MULTISHOT)));
+  CHECK_EQ(notices, 1);
+  OK(rmdir("one"));
+  WAIT_UNTIL(notices == 2);
+  CHECK_EQ(write(file, "x", 1), 1);
+  WAIT_UNTIL(notices == 3);
+  OK(fcntl(directory, F_NOTIFY, 0));
+  OK(rmdir("two"));
+  CHECK_EQ(notices, 3);
+  FAILS(ENOTDIR, fcntl(file, F_NOTIFY, DN_CREATE));
+}
+
+TEST(directory_notices_end_with_the_descriptor) {
+  static volatile sig_atomic_t heard = 0;
+  signal(SIGIO, [](int) { heard = heard + 1; });
+  {
+    const Fd directory(OK(open(".", O_RDONLY)));
+    OK(fcntl(directory, F_NOTIFY, static_cast<int>(DN_CREATE | DN_MULTISHOT)));
+    OK(mkdir("one", 0700));
+    WAIT_UNTIL(heard == 1);
+  }
+  OK(mkdir("two", 0700));
+  CHECK_EQ(heard, 1);
+}
+
 }  // namespace

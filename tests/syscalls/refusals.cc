@@ -43,12 +43,11 @@ TEST(restartable_sequences) {
   FAILS(ENOSYS, syscall(SYS_rseq, area, sizeof area, 0, 0x53053053));
 }
 
-TEST(leases_and_directory_notification) {
+TEST(leases) {
   only_inside();
-  const Fd file(OK(open("file", O_RDONLY | O_CREAT, 0600))), directory(OK(open(".", O_RDONLY)));
+  const Fd file(OK(open("file", O_RDONLY | O_CREAT, 0600)));
   FAILS(EINVAL, fcntl(file, F_SETLEASE, F_RDLCK));
   CHECK_EQ(OK(fcntl(file, F_GETLEASE)), F_UNLCK);
-  FAILS(EINVAL, fcntl(directory, F_NOTIFY, DN_CREATE));
 }
 
 TEST(file_handles_and_quotas) {
