@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <unordered_set>
 
 #include "sentry/kernel/kernel.h"
 
@@ -195,7 +196,8 @@ void release_futexes(Task& task) {
     const Result<RobustListHead> head = task.memory().read(mm::GuestPtr<const RobustListHead>(list));
     if (head.ok()) {
       uint64_t entry = head->next & ~uint64_t{1};
-      for (int i = 0; i < kLimit && entry != list && entry != 0; ++i) {
+      std::unordered_set<uint64_t> seen;  // going round changes nothing more
+      for (int i = 0; i < kLimit && entry != list && entry != 0 && seen.insert(entry).second; ++i) {
         const Result<uint64_t> next = task.memory().read(mm::GuestPtr<const uint64_t>(entry));
         if (entry != (head->pending & ~uint64_t{1}))
           release_robust_word(task, entry + static_cast<uint64_t>(head->futex_offset), false);
