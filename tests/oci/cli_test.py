@@ -221,6 +221,41 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertEqual(done.returncode, 137, done.stderr)
         self.assertIn("reached its memory limit (33554432 bytes)", done.stderr)
 
+    def test_exec_with_a_terminal(self):
+        self.start("sleep", "1000")
+        path = str(self.box.folder / "console")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.addCleanup(listener.close)
+        listener.bind(path)
+        listener.listen()
+        words = ["exec", "--tty", "--detach", "--console-socket", path, "--pid-file", "exec.pid", "box", "sh", "-c"]
+        done = self.box.command(*words, "tty; read word; echo got $word")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        connection, _ = listener.accept()
+        self.addCleanup(connection.close)
+        _, (master,), _, _ = socket.recv_fds(connection, 4096, 1)
+        self.addCleanup(os.close, master)
+        os.write(master, b"word\n")
+        text = b""
+        while b"got word\r\n" not in text:
+            text += os.read(master, 4096)
+        self.assertIn(b"/dev/pts/0\r\n", text)
+
+    def test_ps_and_events(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.start("sleep", "1000")
+        table = self.box.command("ps", "box").stdout.splitlines()
+        self.assertIn("PID", table[0])
+        self.assertIn(str(self.box.pid()), table[1].split())
+        words = [BULKHEAD, "--root", str(self.box.state), "events", "--interval", "100ms", "box"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as events:
+            for _ in range(2):
+                event = json.loads(events.stdout.readline())
+                self.assertEqual((event["type"], event["id"]), ("stats", "box"))
+            self.assertEqual(self.box.command("kill", "box", "9").returncode, 0)
+            self.assertEqual(events.wait(60), 0)  # with the container
+
     def test_missing_program_fails_at_create(self):
         for args, status in ((["nosuch"], 127), (["/etc/passwd"], 126)):
             self.assertEqual(self.box.create(*args), status)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import socket
+import subprocess
 import sys
 import unittest
 
@@ -345,8 +346,17 @@ def _(p):
 def _(p):
     if not IS_ROOT:
         return
-    p.linux["namespaces"] = [{"type": "network", "path": "/proc/self/ns/net"}]
-    p.expect("echo yes", "yes")
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo made; exec sleep 100"], stdout=subprocess.PIPE) as holder:
+        try:
+            holder.stdout.readline()
+            path = f"/proc/{holder.pid}/ns/net"
+            p.linux["namespaces"] = [{"type": "network", "path": path}]
+            p.test.assertEqual(p.box.create("sleep", "100"), 0, p.box.output())
+            p.test.assertEqual(os.readlink(f"/proc/{p.box.pid()}/ns/net"), os.readlink(path))
+            p.test.assertEqual(p.box.command("exec", "box", "ls", "/sys/class/net").stdout.split(), ["lo"])
+            p.test.assertEqual(p.box.command("delete", "--force", "box").returncode, 0)
+        finally:
+            holder.kill()
     p.linux["namespaces"] = [{"type": "network", "path": "/no/such"}]
     p.refused("linux.namespaces[0].path")
 
