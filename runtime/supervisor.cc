@@ -487,6 +487,10 @@ Failure start_failure(const Ending& ending) {
 Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
                  SuperviseOptions options) {
   Ending ending = Supervision(sandbox, signals, terminal, options).run();
+  // While the cgroup is sure to be there: systemd removes an empty one.
+  const bool out_of_memory =
+      ending.status == kStatusSignal + SIGKILL &&
+      (sandbox.cgroup().out_of_memory() || (options.out_of_memory && options.out_of_memory()));
   sandbox.kill();
   for (Jailed* jailed : {&sandbox.sentry(), &sandbox.gofer()})
     if (jailed->running()) jailed->reap();
@@ -494,8 +498,7 @@ Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional
     terminal->drain();
     terminal->restore();
   }
-  if (ending.status == kStatusSignal + SIGKILL &&
-      (sandbox.cgroup().out_of_memory() || (options.out_of_memory && options.out_of_memory())))
+  if (out_of_memory)
     ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
                                  options.memory_limit_text, options.memory_option);
   return ending;
