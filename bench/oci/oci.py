@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import shutil
 import statistics
 import subprocess
@@ -53,15 +54,17 @@ class Runtime:
 
 
 def timed(action):
-    start = time.perf_counter()
+    """Milliseconds from start to end, and of processor time of all that the command has waited for."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     action()
-    return (time.perf_counter() - start) * 1000
+    spent, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent * 1000, (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
 
 
-def row(name, times):
+def row(name, times, processor):
     times = sorted(times)
     p90 = times[min(len(times) - 1, len(times) * 9 // 10)]
-    print(f"  {name:10} {times[0]:8.1f} {statistics.median(times):8.1f} {p90:8.1f}")
+    print(f"  {name:10} {times[0]:8.1f} {statistics.median(times):8.1f} {p90:8.1f} {statistics.median(processor):8.1f}")
 
 
 class Targets:
@@ -69,15 +72,18 @@ class Targets:
 
     def __init__(self):
         self.missed = self.unknown = 0
+        self.judged = []
 
     def judge(self, what, measured, wanted):
         """`wanted` is None if there is nothing to compare with."""
         if wanted is None:
             self.unknown += 1
+            self.judged.append((what, "–", "–", "not known"))
             print(f"  {what}: not known, the other does not run here")
             return
         met = measured <= wanted
         self.missed += not met
+        self.judged.append((what, f"{measured:.2f}", f"{wanted:.2f}", "met" if met else "**MISSED**"))
         print(f"  {what}: {measured:.2f}, wanted at most {wanted:.2f}: {'met' if met else 'MISSED'}")
 
     def judge_ratio(self, what, times, other, most):
@@ -88,15 +94,17 @@ class Targets:
 
 def interleaved(title, runtimes, rounds, action):
     """Prints the rows; the times of each runtime."""
-    print(f"\n{title}, ms\n  {'':10} {'least':>8} {'median':>8} {'p90':>8}")
+    print(f"\n{title}, ms\n  {'':10} {'least':>8} {'median':>8} {'p90':>8} {'CPU':>8}")
     times = {runtime.name: [] for runtime in runtimes}
+    processor = {runtime.name: [] for runtime in runtimes}
     for round_ in range(rounds + 1):
         for runtime in runtimes:
-            spent = timed(lambda: action(runtime))
+            spent, busy = timed(lambda: action(runtime))
             if round_ > 0:  # the first one warms caches
                 times[runtime.name].append(spent)
+                processor[runtime.name].append(busy)
     for name, each in times.items():
-        row(name, each)
+        row(name, each, processor[name])
     return times
 
 
@@ -120,12 +128,35 @@ def pss_kib(pids):
     return total
 
 
+def markdown(began, tables, sums, targets):
+    """The page's part: milliseconds, memory, and what was wanted."""
+    names = list(next(iter(tables.values())))
+    lines = [f"{os.cpu_count()} processors, Linux {os.uname().release}, load {began:.1f} at the start.", ""]
+    lines += ["| ms: median (least) | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for title, times in tables.items():
+        cells = [f"{statistics.median(times[name]):.1f} ({min(times[name]):.1f})" if name in times else "" for name in names]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    for count, title in ((1, "one idle container, KiB"), (20, "one of 20, KiB")):
+        lines.append(f"| {title} | " + " | ".join(f"{sums[name][count]:.0f}" for name in names) + " |")
+    lines += ["", "| | measured | wanted at most | |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(row) + " |" for row in targets.judged]
+    return "\n".join(lines) + "\n"
+
+
+def put_between(path, start, end, text):
+    """Replaces what stands between two lines of a page."""
+    page = pathlib.Path(path).read_text(encoding="utf-8")
+    before, rest = page.split(start + "\n", 1)
+    pathlib.Path(path).write_text(f"{before}{start}\n{text}{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
 def idle(runtimes, targets):
     print(f"\nidle containers, PSS of all their processes, KiB each\n  {'':10} {'one':>8} {'of 20':>8}")
+    found = {}
     for runtime in runtimes:
         runtime.config("/bin/sleep", "1000")
         try:
-            sums = {}
+            sums = found.setdefault(runtime.name, {})
             for count in (1, 20):
                 for i in range(0 if count == 1 else 1, count):
                     runtime("run", "--detach", "--pid-file", f"{runtime.folder}/pid{i}", f"idle{i}")
@@ -133,13 +164,12 @@ def idle(runtimes, targets):
                 pids = [pid for i in range(count) for pid in tree(int((runtime.folder / f"pid{i}").read_text()))]
                 sums[count] = pss_kib(pids) / count
             print(f"  {runtime.name:10} {sums[1]:8.0f} {sums[20]:8.0f}", flush=True)
-            if runtime.name == "bulkhead":
-                found = sums
         finally:
             for i in range(20):
                 runtime("delete", "--force", f"idle{i}", check=False)
-    targets.judge("one idle container, MiB", found[1] / 1024, 6)
-    targets.judge("one of 20, MiB", found[20] / 1024, 4)
+    targets.judge("one idle container, MiB", found["bulkhead"][1] / 1024, 6)
+    targets.judge("one of 20, MiB", found["bulkhead"][20] / 1024, 4)
+    return found
 
 
 def without_unified_hierarchy():
@@ -154,6 +184,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--no-ctr", action="store_true")
+    parser.add_argument("--markdown", metavar="FILE", help="put the tables into this page, between its marks")
     options = parser.parse_args()
     without_unified_hierarchy()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bulkhead-bench-oci-"))
@@ -163,6 +194,7 @@ def main():
         program = shutil.which(name)
         if program:
             runtimes.append(Runtime(name, program, folder, extra))
+    began, tables = os.getloadavg()[0], {}
     try:
         working = []
         for runtime in runtimes:
@@ -174,6 +206,7 @@ def main():
                 print(f"{runtime.name} does not run on this host")
         targets = Targets()
         times = interleaved("cold `run` of /bin/true", working, options.rounds, lambda runtime: runtime("run", "cold"))
+        tables["cold `run` of /bin/true"] = times
         targets.judge_ratio("cold `run`", times, "runc", 0.5)
         targets.judge_ratio("cold `run` (stretch)", times, "crun", 1)
         for runtime in working:
@@ -181,14 +214,18 @@ def main():
             runtime("run", "--detach", "box")
         try:
             times = interleaved("`exec` of true", working, options.rounds, lambda runtime: runtime("exec", "box", "/bin/true"))
+            tables["`exec` of true"] = times
             targets.judge_ratio("`exec`", times, "crun", 1)
         finally:
             for runtime in working:
                 runtime("delete", "--force", "box", check=False)
-        idle(working, targets)
+        sums = idle(working, targets)
         if shutil.which("containerd") and not options.no_ctr:
             times = ctr_runs(working, max(5, options.rounds // 3))
+            tables["`ctr run --rm` of true"] = times
             targets.judge_ratio("`ctr run --rm`", times, "runc", 1.2)
+        if options.markdown:
+            put_between(options.markdown, "<!-- oci -->", "<!-- /oci -->", markdown(began, tables, sums, targets))
         return 1 if targets.missed else 2 if targets.unknown else 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
