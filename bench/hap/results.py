@@ -276,8 +276,9 @@ def load(folder, labels):
         rows.append(row)
         if row.error:
             continue
-        row.add_calls(read_recording(text(f"{name}/syscalls.txt"), symbols))
-        row.processes = read_filters(text(f"{name}/filters.txt"))
+        if os.path.exists(os.path.join(folder, name, "syscalls.txt")):  # not for primitives
+            row.add_calls(read_recording(text(f"{name}/syscalls.txt"), symbols))
+            row.processes = read_filters(text(f"{name}/filters.txt"))
         numbers = sorted(int(found.group(1)) for found in map(re.compile(r"functions-(\d+)\.txt$").match,
                                                               os.listdir(os.path.join(folder, name))) if found)
         if os.path.exists(os.path.join(folder, name, "user-functions.txt")):

@@ -191,13 +191,13 @@ def main():
                            "run_options": tuple(r["run_options"])}) for r in job["runtimes"]]
     workloads = [Workload(**{**w, "argv": tuple(w["argv"])}) for w in job["workloads"]]
     pairs = [(r, w) for w in workloads for r in runtimes if r.network or not w.external]
-    # No row pays for the disk: what a workload reads is in the page cache before it is traced.
-    for workload in workloads:
+    # No row pays for the disk: what a workload reads is in the page cache before it is traced. Primitives read nothing.
+    for workload in workloads if job["syscalls"] else ():
         run_once(machine, RUNTIMES["native"], workload, "nothing", out, "warm")
     # Row by row, so that what there is when the time is over is whole rows; then the further repetitions.
     repetitions = [] if job["syscalls_only"] else [f"functions-{n}" for n in range(1, job["reps"] + 1)]
     last_of_row = repetitions[0] if repetitions else "syscalls"
-    plan = [(tag, r, w) for r, w in pairs for tag in ["syscalls", *repetitions[:1]]]
+    plan = [(tag, r, w) for r, w in pairs for tag in (["syscalls"] if job["syscalls"] else []) + repetitions[:1]]
     if not job["syscalls_only"]:
         plan += [("user", r, w) for r, w in pairs if r.above and w.name in UNION]
     plan += [(tag, r, w) for tag in repetitions[1:] for r, w in pairs]
