@@ -52,11 +52,13 @@ constexpr Manual kManual{
         "LANG and, on "
         "a terminal, TERM. PROGRAM is searched for in the sandbox's PATH. Standard input, output and error "
         "are passed "
-        "through. If input and output are one terminal the program gets a terminal of its own, connected to "
-        "it: Ctrl-C, "
-        "Ctrl-Z and the window's size work as ever. If only one of them is a terminal, as in a pipeline, the "
-        "program shares it with the others there: it is a terminal to isatty(3), whose settings cannot be "
-        "changed. Signals sent to bulkhead reach the program.",
+        "through. If its output is a terminal the program gets a terminal of its own, connected to it: "
+        "Ctrl-C, "
+        "Ctrl-Z and the window's size work as ever, also for the caller's script or pipeline. If its input "
+        "alone is a terminal, as at the start of a pipeline, it shares it with the other programs there: "
+        "reading, isatty(3) and signals work, but there is no /dev/tty and the settings cannot be changed "
+        "(a password shows). Signals sent to bulkhead reach the program. The sandbox ends with it, and what "
+        "it has left running.",
     .exit_status =
         "That of PROGRAM; 128+N if signal N ended it. Else:\n"
         "  124  the time of --timeout ran out\n"
@@ -66,7 +68,7 @@ constexpr Manual kManual{
         "  137  the sandbox was killed, also by its memory limit; a message says which",
     .notes =
         "As an ordinary user, --memory and --pids are enforced by the sandbox itself and by bulkhead "
-        "watching it (what files in the sandbox's memory take is ENOSPC beyond, not the end), --cpus is "
+        "watching it (which ends the whole sandbox; files in its memory are ENOSPC beyond), --cpus is "
         "refused, and files of other users appear as the user nobody's (user_namespaces(7)).",
     .examples =
         "Look around:\n"
@@ -325,6 +327,9 @@ class Planner {
   Outcome<> add_limits() {
     const bool as_root = may_map_ids();
     if (!options_.memory.empty()) plan_.limits.memory_bytes = TRY(parse_size("--memory", options_.memory));
+    constexpr uint64_t kLeastMemory = 4 << 20;  // the sandbox itself
+    if (!options_.memory.empty() && plan_.limits.memory_bytes < kLeastMemory)
+      return failure("--memory: {} is too little for any program: give 4M or more", options_.memory);
     if (!options_.pids.empty()) plan_.limits.tasks = TRY(parse_count("--pids", options_.pids));
     if (!options_.cpus.empty()) {
       plan_.limits.cpus = TRY(parse_cpus("--cpus", options_.cpus));
@@ -341,6 +346,7 @@ class Planner {
   Outcome<> add_process() {
     sentry::boot::Process& process = plan_.boot.process;
     process.args = options_.program;
+    if (process.args.front().empty()) return failure("the program's name is empty");
     process.env = TRY(guest_environment(account_, ::isatty(0) || ::isatty(1) || ::isatty(2), options_.env));
     take_caller(process);
     process.ignored_signals = ignored_signals();
@@ -382,7 +388,8 @@ void declare(CLI::App& parser, Options& options) {
   parser.add_option("--hostname", options.hostname, "The sandbox's host name; default: bulkhead.")
       ->type_name("NAME");
   parser
-      .add_option("--memory", options.memory, "Kill the sandbox when it takes more than SIZE (as in 512M).")
+      .add_option("--memory", options.memory,
+                  "At most SIZE (as in 512M) for the whole sandbox: what takes more is killed.")
       ->type_name("SIZE");
   parser
       .add_option("--pids", options.pids, "At most N processes and threads: beyond, fork fails with EAGAIN.")

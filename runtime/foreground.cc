@@ -1,7 +1,10 @@
 #include "runtime/foreground.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "runtime/supervisor.h"
 #include "runtime/terminal.h"
@@ -10,13 +13,28 @@
 namespace runtime {
 namespace {
 
-// A program has a terminal of its own when its input and output are one terminal. With only one of them a
-// terminal it is part of a pipeline: then the other programs may be reading the same terminal (less(1)), so
-// it is left alone and the descriptor is passed through like any other.
+// A program has a terminal of its own when its output is one, and its input the same or none: so has a pager
+// at the end of a pipeline. With a terminal as its input alone it is at the start of one: then the other
+// programs may be reading the same terminal (less(1)), so it is left alone and the descriptor is passed
+// through like any other.
 bool wants_console(const ForegroundOptions& options) {
   using enum ForegroundOptions::Console;
-  const bool possible = same_terminal(options.stdio[0], options.stdio[1]);
+  const bool possible =
+      ::isatty(options.stdio[1]) == 1 &&
+      (::isatty(options.stdio[0]) != 1 || same_terminal(options.stdio[0], options.stdio[1]));
   return possible && options.console != kNever;
+}
+
+// The terminal has sent a signal to the caller's job, which sees by our end that the program has died of it:
+// a shell goes on with its script otherwise.
+void die_of(int signal) {
+  ::prctl(PR_SET_DUMPABLE, 0);  // SIGQUIT: no core file of ours
+  std::signal(signal, SIG_DFL);
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, signal);
+  std::raise(signal);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
 
 }  // namespace
@@ -41,14 +59,19 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   sentry::Fd log_writer;
   if (console) {
     plan.boot.process.terminal = true;
-    const WindowSize size = window_size_of(options.stdio[0]);
+    const int tty = options.stdio[1];
+    const WindowSize size = window_size_of(tty);
     if (plan.boot.process.rows == 0) {
       plan.boot.process.rows = size.rows;
       plan.boot.process.columns = size.columns;
     }
-    plan.stdio[0] = plan.stdio[1] = -1;
-    if (same_terminal(options.stdio[0], options.stdio[2])) plan.stdio[2] = -1;
-    if (same_terminal(options.stdio[0], plan.log_fd)) {
+    plan.boot.process.console_streams = 0;
+    for (size_t i = 0; i < plan.stdio.size(); ++i) {
+      if (!same_terminal(tty, options.stdio[i])) continue;
+      plan.stdio[i] = -1;
+      plan.boot.process.console_streams |= 1U << i;
+    }
+    if (same_terminal(tty, plan.log_fd)) {
       int ends[2];
       if (::pipe2(ends, O_CLOEXEC) != 0) return system_failure(errno, "cannot make a pipe");
       supervision.raw_log = sentry::Fd(ends[0]);
@@ -63,9 +86,10 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   log_writer.reset();
   supervision.started = options.started;
   std::optional<Terminal> terminal;
-  if (console) terminal.emplace(TRY(Terminal::open(options.stdio[0], sandbox.take_console())));
+  if (console) terminal.emplace(TRY(Terminal::open(options.stdio[1], sandbox.take_console())));
   const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));
   if (!ending.message.empty()) sentry::log_line(ending.message);
+  if (ending.signal != 0) die_of(ending.signal);
   return ending.status;
 }
 

@@ -15,7 +15,7 @@ namespace runtime {
 
 struct ForegroundOptions {
   std::array<int, 3> stdio{0, 1, 2};  // the program's; -1: closed
-  // Whether the program gets a terminal: kAuto when its input and output are one and the same terminal.
+  // Whether the program gets a terminal: kAuto when its output is one, and its input no other.
   enum class Console { kAuto, kNever } console = Console::kAuto;
   std::optional<std::chrono::milliseconds> timeout;
   std::string memory_option = "--memory";  // where the limit is set

@@ -182,7 +182,7 @@ class Supervision {
   void handle(const Control& message, const std::string& text) {
     switch (message.kind) {
       case Control::Kind::kExited:
-        return program_ended({shell_status(message.value), ""});
+        return program_ended({shell_status(message.value), "", terminal_signal_of(message.value)});
       case Control::Kind::kStartFailed: {
         // A gofer that was not set up is why the sentry did not get on.
         if (const Outcome<> report = sandbox_.gofer().report_so_far(); !report)
@@ -195,9 +195,24 @@ class Supervision {
         return;
       case Control::Kind::kStopped:
         return stop_as_program(message.value);
+      case Control::Kind::kTyped:
+        return pass_on_typed(message.value);
       default:
         return;
     }
+  }
+
+  // Ctrl-C on the sandbox's terminal is for the caller's whole job, as on any: a shell script ends, too. Only
+  // what the user has typed counts, whatever the sentry says.
+  void pass_on_typed(int signal) {
+    if (!terminal_ || !terminal_->taken() || !terminal_->typed(signal)) return;
+    from_terminal_ = signal;
+    ::kill(0, signal);
+  }
+
+  int terminal_signal_of(int wait_status) const {
+    const bool died_of_it = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == from_terminal_;
+    return died_of_it ? from_terminal_ : 0;
   }
 
   void judge_ends() {
@@ -362,9 +377,15 @@ class Supervision {
     for (;;) {
       const ssize_t size = ::read(signals_.fd(), infos.data(), sizeof infos);
       if (size <= 0) return;
-      for (size_t i = 0; i < static_cast<size_t>(size) / sizeof infos[0]; ++i)
-        pass_signal(static_cast<int>(infos[i].ssi_signo));
+      for (size_t i = 0; i < static_cast<size_t>(size) / sizeof infos[0]; ++i) take_signal(infos[i]);
     }
+  }
+
+  void take_signal(const signalfd_siginfo& info) {
+    const auto signal = static_cast<int>(info.ssi_signo);
+    if (static_cast<pid_t>(info.ssi_pid) == ::getpid()) return;  // pass_on_typed()'s
+    if (info.ssi_code == SI_KERNEL) from_terminal_ = signal;
+    pass_signal(signal);
   }
 
   void pass_signal(int signal) {
@@ -461,6 +482,7 @@ class Supervision {
   bool over_ = false;
   bool control_open_ = true;
   bool hung_up_ = false;
+  int from_terminal_ = 0;  // the last signal that came from there
   bool gofer_left_ = false;
 };
 

@@ -50,6 +50,7 @@ struct SuperviseOptions {
 struct Ending {
   int status = 0;       // what to exit with
   std::string message;  // for the operator; empty if there is nothing to say
+  int signal = 0;       // SIGINT or SIGQUIT of the terminal's, if the program has died of it
 };
 
 // A program that did not start, in the words that engines look for to choose their own exit status: runc's.

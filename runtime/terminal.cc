@@ -48,7 +48,9 @@ Terminal::Terminal(Terminal&& other) noexcept
       to_guest_(std::move(other.to_guest_)),
       to_tty_(std::move(other.to_tty_)),
       tty_open_(other.tty_open_),
-      console_open_(other.console_open_) {}
+      console_open_(other.console_open_),
+      typed_interrupt_(other.typed_interrupt_),
+      typed_quit_(other.typed_quit_) {}
 
 Outcome<Terminal> Terminal::open(int tty_fd, sentry::Fd console) {
   Terminal terminal(tty_fd, std::move(console));
@@ -153,6 +155,12 @@ void Terminal::drain() {
   }
 }
 
+bool Terminal::typed(int signal) {
+  if (signal == SIGINT) return std::exchange(typed_interrupt_, false);
+  if (signal == SIGQUIT) return std::exchange(typed_quit_, false);
+  return false;
+}
+
 bool Terminal::read_tty() {
   if (!own_) {
     pollfd ready{tty_fd_, POLLIN, 0};
@@ -161,6 +169,8 @@ bool Terminal::read_tty() {
   std::array<char, kRelayBytes> bytes;
   const ssize_t size = ::read(io_fd(), bytes.data(), bytes.size());
   if (size > 0) to_guest_.assign(bytes.data(), static_cast<size_t>(size));
+  typed_interrupt_ = typed_interrupt_ || to_guest_.find('\x03') != std::string::npos;
+  typed_quit_ = typed_quit_ || to_guest_.find('\x1c') != std::string::npos;
   return size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR));
 }
 

@@ -48,6 +48,9 @@ class Terminal {
   // Gives the terminal back as it was found.
   void restore();
 
+  // Whether the character that usually sends SIGINT or SIGQUIT has been typed since this was last asked.
+  bool typed(int signal);
+
   WindowSize window_size() const { return window_size_of(tty_fd_); }
 
   int tty_fd() const { return io_fd(); }
@@ -76,6 +79,7 @@ class Terminal {
   std::optional<termios> saved_;  // set while the terminal is raw
   std::string to_guest_, to_tty_;
   bool tty_open_ = true, console_open_ = true;
+  bool typed_interrupt_ = false, typed_quit_ = false;
 };
 
 }  // namespace runtime

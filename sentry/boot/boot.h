@@ -15,7 +15,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 4;
+inline constexpr uint32_t kBootVersion = 5;
 
 // The ways of intercepting system calls that Boot::platform may name.
 inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
@@ -78,11 +78,13 @@ struct Process {
   std::vector<Rlimit> rlimits;
   bool no_new_privs = false;
   int32_t oom_score_adj = 0;
-  // A terminal: the guest's stdin, stdout and stderr are a pts of the sandbox whose master side is the stream
-  // socket `console_fd` (bytes both ways); window size comes over the control socket. Otherwise the three
-  // descriptors are the host's, passed through: their flags (O_NONBLOCK) are never changed.
+  // A terminal: a pts of the sandbox whose master side is the stream socket `console_fd` (bytes both ways);
+  // window size comes over the control socket. It is the guest's stdin, stdout and stderr, as far as
+  // `console_streams` (bit N: stream N) has them. The others are the host's descriptors, passed through:
+  // their flags (O_NONBLOCK) are never changed.
   bool terminal = false;
   int32_t console_fd = -1;
+  uint32_t console_streams = 7;
   uint16_t rows = 0, columns = 0;
   int32_t stdio_fds[3] = {-1, -1, -1};
   uint32_t host_terminals = 0;    // bit N: stdio_fds[N] is a terminal of the host's, of rows and columns
@@ -150,6 +152,7 @@ struct Control {
                    // `status`.
     kExited,       // value: wait status as wait(2) of the first process
     kStopped,      // the first process stopped (job control): value is the signal. The runtime stops itself.
+    kTyped,        // value: SIGINT or SIGQUIT, which the terminal has sent to the first process's group
     // runtime to sentry
     kSignal = 64,  // value: a signal number for the process
     kResize,       // rows, columns of the terminal

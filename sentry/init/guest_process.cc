@@ -35,6 +35,9 @@ std::optional<Failure> GuestProcess::open_console(const boot::Process& process,
                                           window_->rows, window_->columns);
   if (!console.ok()) return Failure{console.error().value(), "opening the terminal"};
   console_ = std::move(*console);
+  console_->on_typed_signal([this](int signo) {
+    if (signo == SIGINT || signo == SIGQUIT) link_.send({.kind = Control::Kind::kTyped, .value = signo});
+  });
   return std::nullopt;
 }
 

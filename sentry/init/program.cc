@@ -58,7 +58,8 @@ Result<> install_stdio(kernel::Task& task, const ProgramRequest& request) {
   }
   for (int number = 0; number < 3; ++number) {
     if (process.stdio_fds[number] < 0) {
-      if (terminal != nullptr) TRY(task.fds().install_at(number, terminal, false, 3));
+      if (terminal != nullptr && (process.console_streams >> number & 1) != 0)
+        TRY(task.fds().install_at(number, terminal, false, 3));
       continue;
     }
     fs::host::HostIoctl ioctl;

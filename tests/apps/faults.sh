@@ -98,6 +98,8 @@ part_status() {
   expect 125 'no-such-option' 'an unknown option' --no-such-option -- /bin/true
   expect 125 '' 'no program'
   expect 125 '--memory: "lots" is not a size' 'nonsense for --memory' --memory lots -- /bin/true
+  expect 125 '--memory: 1K is too little' 'a limit that nothing fits in' --memory 1K -- /bin/true
+  expect 125 'name is empty' 'an empty program' -- ''
   expect 125 '--memory: give a value, SIZE' 'an option without its value' --memory
   expect 125 '--pids: given more than once' 'an option twice' --pids 5 --pids 6 -- /bin/true
   expect 125 'no/such' 'a root that is not there' --root /no/such -- /bin/true

@@ -43,8 +43,12 @@ class OnTerminal:
         os.close(write_end)
         os.close(terminal)
         self.pipe = read_end
-        self.text = b""
+        self.came = b""
         self.sources = [self.master, self.pipe]
+
+    @property
+    def text(self):
+        return self.came.replace(b"\r", b"")
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -61,7 +65,7 @@ class OnTerminal:
                 got = os.read(fd, 65536)
             except OSError:  # EIO: nobody has the terminal any more
                 got = b""
-            self.text += got.replace(b"\r\n", b"\n")
+            self.came += got
             if not got:
                 self.sources.remove(fd)
         return bool(self.sources)
@@ -111,9 +115,10 @@ check("the shared terminal", ["got words", "ready", "stty: 'standard input': Inp
 # Changes of the window's size, and Ctrl-C from the terminal, reach a program in a pipeline.
 WINDOW = """
 import os, signal
-signal.signal(signal.SIGINT, lambda *_: (print("interrupted", flush=True), os._exit(7)))
-signal.signal(signal.SIGWINCH, lambda *_: print("size", *os.get_terminal_size(0), flush=True))
-print("ready", flush=True)
+def say(*words): os.write(1, (" ".join(map(str, words)) + chr(10)).encode())
+signal.signal(signal.SIGINT, lambda *_: (say("interrupted"), os._exit(7)))
+signal.signal(signal.SIGWINCH, lambda *_: say("size", *os.get_terminal_size(0)))
+say("ready")
 while True: signal.pause()
 """
 for streams in ((0,), (0, 1, 2)):
@@ -125,5 +130,48 @@ for streams in ((0,), (0, 1, 2)):
         os.write(program.master, b"\x03")
         check(f"{name} {streams} interrupted", True, program.shows(b"interrupted"))
         check(f"{name} {streams} status", 7, program.end()[0])
+
+# Ctrl-C is for the whole job: a shell's script or loop ends with the program, or runs its trap.
+SLEEP = "echo ready; exec sleep 100"
+LOOP = 'for i in 1 2 3; do {} /bin/sh -c "{}" {}; echo "status $?"; done; echo END'
+TRAPPED = """trap 'echo trapped; exit 4' INT; {} /usr/bin/python3 -c '
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: os._exit(9))
+os.write(1, b"ready" + bytes([10]))
+while True: signal.pause()'; echo "went on $?" """
+for rest in ("", "</dev/null", "| cat"):
+    results = []
+    for command in ("", " ".join(sandbox)):
+        script = OnTerminal(["/bin/bash", "-c", LOOP.format(command, SLEEP, rest)], (0, 1, 2))
+        check(f"loop {rest} ready", True, script.shows(b"ready"))
+        os.write(script.master, b"\x03")
+        results.append(script.end())
+    check(f"Ctrl-C in a loop {rest}", *results)
+results = []
+for command in ("", " ".join(sandbox)):
+    script = OnTerminal(["/bin/bash", "-c", TRAPPED.format(command)], (0, 1, 2))
+    check("trap ready", True, script.shows(b"ready"))
+    os.write(script.master, b"\x03")
+    results.append(script.end())
+check("Ctrl-C and a trap", *results)
+
+# A program that reads the keyboard at the end of a pipeline, as a pager does, and one that asks for a password.
+PAGER = """
+import sys, termios, tty
+lines = sys.stdin.read().split()
+with open("/dev/tty", "rb", buffering=0) as keys:
+    tty.setraw(keys)
+    print(len(lines), "lines", flush=True)
+    print("key", keys.read(1), flush=True)
+"""
+PASSWORD = "import getpass; print('got', getpass.getpass('Password: '))"
+for name, source, prompt, keys in (("pager", PAGER, b"lines", b"q"), ("password", PASSWORD, b"Password: ", b"secret\n")):
+    results = []
+    for command in ("", " ".join(sandbox)):
+        script = OnTerminal(["/bin/sh", "-c", f'seq 5 | {command} /usr/bin/python3 -c "$0"', source], (0, 1, 2))
+        check(f"{name} ready", True, script.shows(prompt))
+        os.write(script.master, keys)
+        results.append(script.end())
+    check(name, *results)
 
 sys.exit(1 if failures else 0)

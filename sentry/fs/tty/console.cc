@@ -9,6 +9,7 @@ Console::Console(const std::shared_ptr<Devpts>& devpts, std::shared_ptr<Terminal
 
 Console::~Console() {
   terminal_->set_master_listener(nullptr);
+  terminal_->set_signal_listener(nullptr);
   terminal_->hang_up();
 }
 
@@ -23,6 +24,10 @@ Result<std::shared_ptr<Console>> Console::create(EventLoop& loop, const std::sha
     self->stream_->update();
     if (self->terminal_->output().empty()) self->tell_drained();  // a signal may have dropped it
   });
+  console->terminal_->set_signal_listener([self](int signo) {
+    const auto group = self->terminal_->foreground.lock();
+    if (self->typed_ && group != nullptr && group == self->first_group_.lock()) self->typed_(signo);
+  });
   return console;
 }
 
@@ -36,6 +41,7 @@ Result<vfs::FileRef> Console::open(vfs::MountNamespace& space, vfs::CredentialsR
 }
 
 void Console::make_controlling(const std::shared_ptr<kernel::ProcessGroup>& group) {
+  first_group_ = group;
   terminal_->acquire(group->session, group);
 }
 

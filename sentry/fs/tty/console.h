@@ -27,6 +27,8 @@ class Console final : private host::ConsolePeer {
   // The first process leads its session: the terminal becomes that session's, with its group in the
   // foreground.
   void make_controlling(const std::shared_ptr<kernel::ProcessGroup>& group);
+  // Calls back when a typed character sends that group a signal: the caller's job is part of it, to a user.
+  void on_typed_signal(std::function<void(int signo)> typed) { typed_ = std::move(typed); }
 
   void resize(uint16_t rows, uint16_t columns);
   // The caller's terminal went away.
@@ -50,6 +52,8 @@ class Console final : private host::ConsolePeer {
   const std::shared_ptr<Terminal> terminal_;
   std::unique_ptr<host::ConsoleStream> stream_;
   std::function<void()> drained_;
+  std::function<void(int)> typed_;
+  std::weak_ptr<kernel::ProcessGroup> first_group_;
 };
 
 }  // namespace sentry::fs::tty

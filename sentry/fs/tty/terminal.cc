@@ -98,7 +98,10 @@ void Terminal::echo(std::string_view bytes) {
   append_output(bytes.substr(0, limit - std::min(limit, output_.size())));
 }
 
-void Terminal::signal(int signo) { signal_foreground(signo); }
+void Terminal::signal(int signo) {
+  signal_foreground(signo);
+  if (signal_listener_) signal_listener_(signo);
+}
 
 void Terminal::flush_output() {
   output_.clear();

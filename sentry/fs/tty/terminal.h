@@ -68,6 +68,10 @@ class Terminal final : public kernel::ControllingTerminal,
   Events master_poll() const;
   WaitQueue& master_queue() { return master_queue_; }
   // Called beside master_queue(): output() or input_room() may have changed.
+  // Called with each signal that a typed character has sent to the foreground.
+  void set_signal_listener(std::function<void(int signo)> listener) {
+    signal_listener_ = std::move(listener);
+  }
   void set_master_listener(std::function<void()> listener) { listener_ = std::move(listener); }
   // The master closes or is lost: SIGHUP and SIGCONT to the session's leader, end of file and EIO to whoever
   // has the terminal open.
@@ -128,6 +132,7 @@ class Terminal final : public kernel::ControllingTerminal,
   bool packet_mode_ = false;
   unsigned char packet_status_ = 0;
   WaitQueue slave_queue_, master_queue_;
+  std::function<void(int)> signal_listener_;
   std::function<void()> listener_;
 };
 
