@@ -5,6 +5,7 @@
 
 #include <boost/context/detail/fcontext.hpp>
 
+#include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 
 #ifdef BULKHEAD_SANITIZE
@@ -75,6 +76,8 @@ Fiber* Fiber::current() { return current_fiber; }
 void Fiber::park() {
   Fiber* self = current_fiber;
   BULKHEAD_CHECK(self != nullptr, "only a fiber can park");
+  if (self->sleeping_) ++self->sleeps_;
+  const uint64_t before = cycles();
 #ifdef BULKHEAD_SANITIZE
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, loop_stack, loop_stack_size);
@@ -84,6 +87,7 @@ void Fiber::park() {
   __sanitizer_finish_switch_fiber(fake_stack, &loop_stack, &loop_stack_size);
 #endif
   loop_context = back.fctx;
+  self->parked_cycles_ += cycles() - before;
 }
 
 void Fiber::yield() {

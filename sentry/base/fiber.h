@@ -38,6 +38,10 @@ class Fiber {
   bool sleeping() const { return sleeping_; }
   void set_sleeping(bool sleeping) { sleeping_ = sleeping; }
 
+  // How long it has been parked so far, and how often in a wait that a signal ends.
+  uint64_t parked_cycles() const { return parked_cycles_; }
+  long sleeps() const { return sleeps_; }
+
   FiberScheduler& scheduler() const { return scheduler_; }
 
   // Whatever its creator wants to find again from current(): the guest task.
@@ -59,6 +63,8 @@ class Fiber {
   Stack stack_;
   void* context_ = nullptr;  // Boost.Context's suspended state
   void* owner_ = nullptr;
+  uint64_t parked_cycles_ = 0;
+  long sleeps_ = 0;
   bool queued_ = false;
   bool done_ = false;
   bool sleeping_ = false;

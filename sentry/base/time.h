@@ -1,6 +1,8 @@
 // Times are signed nanoseconds. Deadlines are of the host's CLOCK_MONOTONIC.
 #pragma once
 
+#include <sys/time.h>
+
 #include <cstdint>
 #include <ctime>
 #include <optional>
@@ -25,6 +27,18 @@ inline timespec to_timespec(Nanoseconds value) {
   time.tv_sec = value / kSecond;
   time.tv_nsec = value % kSecond;
   return time;
+}
+inline timeval to_timeval(Nanoseconds value) {
+  timeval time{};
+  time.tv_sec = value / kSecond;
+  time.tv_usec = value % kSecond / 1000;
+  return time;
+}
+inline Nanoseconds to_nanoseconds(const timeval& time) {
+  return static_cast<Nanoseconds>(time.tv_sec) * kSecond + static_cast<Nanoseconds>(time.tv_usec) * 1000;
+}
+inline void add_time(timeval& sum, const timeval& more) {
+  sum = to_timeval(to_nanoseconds(sum) + to_nanoseconds(more));
 }
 
 }  // namespace sentry

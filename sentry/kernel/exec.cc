@@ -340,13 +340,7 @@ Result<> exec(Task& task, ExecRequest request) {
     task.vfork_gate->opened.wake();
     task.vfork_gate.reset();
   }
-  const Nanoseconds spent = task.cpu_time();
-  group.usage.ru_utime.tv_sec += spent / kSecond;
-  group.usage.ru_utime.tv_usec += spent % kSecond / 1000;
-  if (group.usage.ru_utime.tv_usec >= 1'000'000) {
-    group.usage.ru_utime.tv_usec -= 1'000'000;
-    ++group.usage.ru_utime.tv_sec;
-  }
+  add_time(group.usage.ru_utime, to_timeval(task.user_time()));  // of the stub that ends
   task.context = std::move(fresh.context);
   task.memory_map = std::move(fresh.memory);
   task.context->reset_fpstate();

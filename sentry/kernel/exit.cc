@@ -15,15 +15,6 @@
 namespace sentry::kernel {
 namespace {
 
-void add_time(timeval& sum, const timeval& more) {
-  sum.tv_sec += more.tv_sec;
-  sum.tv_usec += more.tv_usec;
-  if (sum.tv_usec >= 1'000'000) {
-    sum.tv_usec -= 1'000'000;
-    ++sum.tv_sec;
-  }
-}
-
 void add_usage(rusage& sum, const rusage& more) {
   add_time(sum.ru_utime, more.ru_utime);
   add_time(sum.ru_stime, more.ru_stime);
@@ -34,22 +25,7 @@ void add_usage(rusage& sum, const rusage& more) {
   sum.ru_nivcsw += more.ru_nivcsw;
 }
 
-timeval to_timeval(Nanoseconds value) {
-  timeval time{};
-  time.tv_sec = value / kSecond;
-  time.tv_usec = value % kSecond / 1000;
-  return time;
-}
-
-// The kernel's part of guest work is the sentry's, and not told apart by task: all CPU time counts as user
-// time.
-void account(ThreadGroup& group, const Task& task) {
-  rusage usage{};
-  usage.ru_utime = to_timeval(task.cpu_time());
-  usage.ru_maxrss =
-      static_cast<long>(task.memory_map != nullptr ? task.memory_map->mapped_bytes() / 1024 : 0);
-  add_usage(group.usage, usage);
-}
+void account(ThreadGroup& group, const Task& task) { add_usage(group.usage, task.usage()); }
 
 // The process that takes in a dead process's children: a living subreaper above it, or pid 1.
 ThreadGroup* find_reaper(ThreadGroup& group) {
@@ -246,13 +222,7 @@ Result<> end_other_tasks(Task& task) {
 
 rusage usage_of(const ThreadGroup& group) {
   rusage sum = group.usage;
-  for (const Task* task : group.tasks) {
-    rusage usage{};
-    usage.ru_utime = to_timeval(task->cpu_time());
-    if (task->memory_map != nullptr)
-      usage.ru_maxrss = static_cast<long>(task->memory_map->mapped_bytes() / 1024);
-    add_usage(sum, usage);
-  }
+  for (const Task* task : group.tasks) add_usage(sum, task->usage());
   return sum;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/futex.h"
@@ -159,7 +160,18 @@ Task& Task::current() {
 
 EventLoop& Task::loop() const { return kernel.loop; }
 
-Nanoseconds Task::cpu_time() const { return context == nullptr ? 0 : context->cpu_time(); }
+Nanoseconds Task::user_time() const { return context == nullptr ? 0 : context->cpu_time(); }
+
+Nanoseconds Task::system_time() const { return to_nanoseconds(call_cycles_); }
+
+rusage Task::usage() const {
+  rusage usage{};
+  usage.ru_utime = to_timeval(user_time());
+  usage.ru_stime = to_timeval(system_time());
+  usage.ru_maxrss = static_cast<long>(memory_map != nullptr ? memory_map->mapped_bytes() / 1024 : 0);
+  usage.ru_nvcsw = fiber != nullptr ? fiber->sleeps() : 0;
+  return usage;
+}
 
 Result<int> Task::install_fd(vfs::FileRef file, bool cloexec, int from) {
   return fd_table->install(std::move(file), cloexec, group->limit(RLIMIT_NOFILE), from);

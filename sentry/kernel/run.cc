@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/kernel.h"
@@ -198,7 +199,9 @@ void Task::perform(uint32_t number) {
   const vfs::CredentialsRef credentials_at_entry = credentials;
   const uint64_t args[6] = {registers_.rdi, registers_.rsi, registers_.rdx,
                             registers_.r10, registers_.r8,  registers_.r9};
+  const uint64_t start = cycles() - fiber->parked_cycles();
   const Result<uint64_t> result = kernel.dispatch(*this, number, args);
+  call_cycles_ += cycles() - fiber->parked_cycles() - start;
   in_syscall = false;
   if (exited || group->exiting) return;
   if (registers_replaced_) {

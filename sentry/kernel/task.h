@@ -194,8 +194,13 @@ class Task {
   bool wanted() const;
   // Waits in a call for something to happen.
   bool sleeping() const { return fiber != nullptr && fiber->sleeping(); }
-  // CPU time of the thread, as the host accounts its stub.
-  Nanoseconds cpu_time() const;
+  // User time: the CPU time of the thread as the host accounts its stub. System time: what the sentry has
+  // taken for its calls.
+  Nanoseconds user_time() const;
+  Nanoseconds system_time() const;
+  Nanoseconds cpu_time() const { return user_time() + system_time(); }
+  // The thread's part in getrusage(2). Page faults are the host's, and not counted.
+  rusage usage() const;
 
   // The life of the task's fiber: guest code, traps, signals, until it exits. kernel/run.cc.
   void run_loop();
@@ -228,9 +233,10 @@ class Task {
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
   platform::Registers registers_{};
-  bool partial_ = false;  // platform::Trap::partial
-  int64_t call_ = -1;     // the call that the registers are in, -1 once guest code runs again
-  int restart_code_ = 0;  // an ERESTART* that the last call answered, not yet settled
+  bool partial_ = false;      // platform::Trap::partial
+  int64_t call_ = -1;         // the call that the registers are in, -1 once guest code runs again
+  uint64_t call_cycles_ = 0;  // what the sentry has taken for its calls
+  int restart_code_ = 0;      // an ERESTART* that the last call answered, not yet settled
   bool in_stop_ = false;
 };
 

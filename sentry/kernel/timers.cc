@@ -20,8 +20,7 @@ Nanoseconds advance(Nanoseconds time, Nanoseconds duration) {
 }  // namespace
 
 Nanoseconds process_cpu_time(const ThreadGroup& group) {
-  Nanoseconds sum = static_cast<Nanoseconds>(group.usage.ru_utime.tv_sec) * kSecond +
-                    static_cast<Nanoseconds>(group.usage.ru_utime.tv_usec) * 1000;
+  Nanoseconds sum = to_nanoseconds(group.usage.ru_utime) + to_nanoseconds(group.usage.ru_stime);
   for (const Task* task : group.tasks) sum += task->cpu_time();
   return sum;
 }

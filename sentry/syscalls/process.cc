@@ -374,13 +374,9 @@ Result<> sys_getrusage(Task& task, Choice<kUsageNames> who, GuestPtr<rusage> out
     case RUSAGE_CHILDREN:
       usage = task.group->children_usage;
       break;
-    case RUSAGE_THREAD: {
-      const Nanoseconds time = task.cpu_time();
-      usage.ru_utime.tv_sec = time / kSecond;
-      usage.ru_utime.tv_usec = time % kSecond / 1000;
-      usage.ru_maxrss = static_cast<long>(task.memory().mapped_bytes() / 1024);
+    case RUSAGE_THREAD:
+      usage = task.usage();
       break;
-    }
     default:
       return Errno(EINVAL);
   }
@@ -605,8 +601,8 @@ constexpr Entry kCalls[] = {
     COMPLETE(getrlimit, sys_getrlimit),
     COMPLETE(setrlimit, sys_setrlimit),
     COMPLETE(prlimit64, sys_prlimit64),
-    PARTIAL(getrusage, sys_getrusage, "user time only; no fault and switch counts"),
-    PARTIAL(times, sys_times, "user time only"),
+    PARTIAL(getrusage, sys_getrusage, "no counts of page faults and involuntary switches"),
+    COMPLETE(times, sys_times),
     COMPLETE(set_tid_address, sys_set_tid_address),
     PARTIAL(arch_prctl, sys_arch_prctl, "FS and GS bases"),
     PARTIAL(prctl, sys_prctl, "no PR_SET_MM, speculation and other controls"),

@@ -10,6 +10,7 @@
 #include <sys/utsname.h>
 
 #include <thread>
+#include <vector>
 
 #include "tests/syscalls/check.h"
 
@@ -107,6 +108,25 @@ TEST(usage_grows_with_work) {
   OK(getrusage(RUSAGE_CHILDREN, &after));
   OK(getrusage(RUSAGE_THREAD, &after));
   FAILS(EINVAL, syscall(SYS_getrusage, 99, &after));
+}
+
+TEST(usage_tells_system_time_and_sleeps) {
+  rusage before, after;
+  OK(getrusage(RUSAGE_THREAD, &before));
+  const auto system = [](const rusage& usage) {
+    return usage.ru_stime.tv_sec * 1'000'000 + usage.ru_stime.tv_usec;
+  };
+  const int fd = OK(open("/proc/self/maps", O_RDONLY));
+  std::vector<char> text(64 << 10);
+  WAIT_UNTIL([&] {
+    for (int i = 0; i < 100; ++i) OK(pread(fd, text.data(), text.size(), 0));
+    OK(getrusage(RUSAGE_THREAD, &after));
+    return system(after) > system(before);
+  }());
+  OK(close(fd));
+  for (int i = 0; i < 5; ++i) usleep(1000);
+  OK(getrusage(RUSAGE_THREAD, &after));
+  CHECK(after.ru_nvcsw >= before.ru_nvcsw + 5);
 }
 
 TEST(children_usage_counts_the_reaped) {

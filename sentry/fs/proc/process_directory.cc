@@ -12,6 +12,7 @@
 #include "sentry/fs/proc/memory_text.h"
 #include "sentry/fs/proc/mounts_text.h"
 #include "sentry/fs/proc/process_text.h"
+#include "sentry/kernel/timers.h"
 #include "sentry/vfs/dentry.h"
 
 namespace sentry::fs::proc {
@@ -246,7 +247,8 @@ Result<std::string> timerslack_text(const Snapshot& snapshot) {
   return fmt::format("{}\n", snapshot.task != nullptr ? snapshot.task->timer_slack : 0);
 }
 Result<std::string> sched_text(const Snapshot& snapshot) {
-  const Nanoseconds used = snapshot.thread_only ? snapshot.task->cpu_time() : group_cpu_time(*snapshot.group);
+  const Nanoseconds used =
+      snapshot.thread_only ? snapshot.task->cpu_time() : kernel::process_cpu_time(*snapshot.group);
   std::string text =
       fmt::format("{} ({}, #threads: {})\n", snapshot.name(), snapshot.id(), snapshot.group->tasks.size());
   text += std::string(67, '-') + "\n";

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "sentry/fs/proc/memory_text.h"
+#include "sentry/kernel/exit.h"
 #include "sentry/kernel/process_group.h"
 #include "sentry/kernel/seccomp.h"
 #include "sentry/kernel/trace.h"
@@ -20,10 +21,6 @@ using kernel::Task;
 using kernel::ThreadGroup;
 
 constexpr Nanoseconds kTick = kSecond / 100;  // USER_HZ
-
-Nanoseconds nanoseconds(const timeval& time) {
-  return static_cast<Nanoseconds>(time.tv_sec) * kSecond + static_cast<Nanoseconds>(time.tv_usec) * 1000;
-}
 
 char state_letter(const Snapshot& snapshot) {
   if (snapshot.zombie() || (snapshot.task != nullptr && snapshot.task->exited)) return 'Z';
@@ -108,12 +105,6 @@ std::string limit_value(rlim_t value) {
 
 }  // namespace
 
-Nanoseconds group_cpu_time(const ThreadGroup& group) {
-  Nanoseconds total = nanoseconds(group.usage.ru_utime) + nanoseconds(group.usage.ru_stime);
-  for (const Task* task : group.tasks) total += task->cpu_time();
-  return total;
-}
-
 Result<std::string> stat_text(const Snapshot& snapshot) {
   const ThreadGroup& group = *snapshot.group;
   const Task* task = snapshot.task;
@@ -131,16 +122,17 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
     const auto foreground = terminal.foreground.lock();
     if (terminal_device != 0) terminal_group = foreground != nullptr ? foreground->id : 0;
   }
-  const Nanoseconds used = snapshot.thread_only ? task->cpu_time() : group_cpu_time(group);
+  const rusage usage = snapshot.thread_only ? task->usage() : kernel::usage_of(group);
   const int nice = task != nullptr ? task->scheduling.nice : 0;
   std::string text =
       fmt::format("{} ({}) {} {} {} {} {} {} ", snapshot.id(), snapshot.name(), state_letter(snapshot),
                   parent_id(group), group_id(group), session_id(group), terminal_device, terminal_group);
   text += fmt::format("{} {} {} {} {} ", 0x400000u /* PF_RANDOMIZE */, group.usage.ru_minflt,
                       group.children_usage.ru_minflt, group.usage.ru_majflt, group.children_usage.ru_majflt);
-  // The host accounts a thread's time as a whole; it is all called user time.
-  text += fmt::format("{} {} {} {} ", used / kTick, 0, nanoseconds(group.children_usage.ru_utime) / kTick,
-                      nanoseconds(group.children_usage.ru_stime) / kTick);
+  text += fmt::format("{} {} {} {} ", to_nanoseconds(usage.ru_utime) / kTick,
+                      to_nanoseconds(usage.ru_stime) / kTick,
+                      to_nanoseconds(group.children_usage.ru_utime) / kTick,
+                      to_nanoseconds(group.children_usage.ru_stime) / kTick);
   text +=
       fmt::format("{} {} {} 0 {} ", 20 + nice, nice, std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
                   std::max<Nanoseconds>(0, group.start_time - group.kernel.boot_time) / kTick);

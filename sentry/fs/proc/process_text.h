@@ -19,7 +19,5 @@ std::string cpu_mask(unsigned cpus);
 // The same of a set: bit n is CPU n.
 std::string cpu_list(const std::vector<uint64_t>& cpus);
 std::string cpu_mask(const std::vector<uint64_t>& cpus, unsigned count);
-// CPU time of a whole group, its dead threads with it.
-Nanoseconds group_cpu_time(const kernel::ThreadGroup& group);
 
 }  // namespace sentry::fs::proc

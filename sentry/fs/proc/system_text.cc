@@ -12,6 +12,7 @@
 
 #include "sentry/fs/proc/memory_text.h"
 #include "sentry/fs/proc/process_text.h"
+#include "sentry/kernel/timers.h"
 #include "sentry/kernel/version.h"
 
 namespace sentry::fs::proc {
@@ -33,7 +34,7 @@ size_t runnable(const Kernel& kernel) {
 
 Nanoseconds busy_time(const Kernel& kernel) {
   Nanoseconds total = 0;
-  for (const auto& [id, group] : kernel.groups()) total += group_cpu_time(*group);
+  for (const auto& [id, group] : kernel.groups()) total += kernel::process_cpu_time(*group);
   return total;
 }
 

@@ -7,6 +7,7 @@
 #include "sentry/fs/proc/process_text.h"
 #include "sentry/fs/proc/system_text.h"
 #include "sentry/fs/pseudo/node.h"
+#include "sentry/kernel/timers.h"
 
 namespace sentry::fs::sys {
 namespace {
@@ -23,7 +24,7 @@ uint64_t memory_used(const Kernel& kernel) {
 
 std::string cpu_stat_text(const Kernel& kernel) {
   Nanoseconds used = 0;
-  for (const auto& [id, group] : kernel.groups()) used += proc::group_cpu_time(*group);
+  for (const auto& [id, group] : kernel.groups()) used += kernel::process_cpu_time(*group);
   const Nanoseconds microseconds = used / 1000;
   return fmt::format(
       "usage_usec {}\nuser_usec {}\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\nnr_bursts "
