@@ -250,7 +250,7 @@ TEST(Config, RefusesWhatIsNotJson) {
     const Checked<Config> parsed = parse_config(text);
     return parsed.ok() ? "parsed" : parsed.error().text();
   };
-  EXPECT_EQ(message("{\n  \"a\": x}"), "not valid JSON at line 2, column 8");
+  EXPECT_EQ(message("{\n  \"a\": x}"), "not valid JSON at line 2, column 8: invalid literal");
   EXPECT_THAT(message(""), StartsWith("not valid JSON at line 1"));
   EXPECT_THAT(message("{\"a\": \"\xff\"}"), StartsWith("not valid JSON"));
   EXPECT_THAT(message("{\"a\": 1e999}"), StartsWith("not valid JSON"));
