@@ -230,7 +230,7 @@ class Results:
                   processes=[p for row in rows for p in row.processes])
         for part in ("functions", "always", "setup", "softirq", "syscalls", "setup_syscalls"):
             setattr(row, part, set().union(*(getattr(one, part) for one in rows)))
-        for one in rows:
+        for one in rows if all(one.userspace for one in rows) else ():  # else the sum would be too low
             for program, functions in one.userspace.items():
                 row.userspace.setdefault(program, {}).update(functions)
         return row

@@ -89,6 +89,11 @@ class ResultsTest(unittest.TestCase):
         union = self.results(*rows).union("a")
         self.assertEqual(union.functions, {"_text", "helper", "helper#2", "sys_read"})
         self.assertEqual(union.syscalls, {0, 1, 2, 3})
+        rows[0].userspace = {"sentry": {"main": 32}}
+        self.assertEqual(self.results(*rows).union("a").userspace, {})  # of one workload only
+        for row in rows[1:4]:
+            row.userspace = {"sentry": {"main": 32, row.workload: 8}}
+        self.assertEqual(len(self.results(*rows).union("a").userspace["sentry"]), 4)
         self.assertIsNone(self.results(*rows[1:]).union("a"))
         rows[0].error = "it broke"
         self.assertIsNone(self.results(*rows).union("a"))
