@@ -23,9 +23,9 @@ GROUPS = (
     Group("Handovers between guest and sentry", (
         ("futex", "futex wait/wake between processes"), ("sigsys", "SIGSYS by seccomp trap and sigreturn"),
         ("notify", "seccomp user notification, CONTINUE"), ("futex-timeout", "futex timeout")),
-          "A guest's call arrives as SIGSYS where its call site could not be rewritten, as a write to a shared ring and "
-          "a futex where it could; what the host has to do for the guest itself goes by notification. One processor in "
-          "kernel mode for the guest (KVM) is the design that needs none of the three."),
+          "A guest's call arrives as SIGSYS until its call site is rewritten; from then on it goes through shared memory, "
+          "with a notification to ring for the sentry and a futex to sleep on. What the host has to do for the guest "
+          "itself goes by notification, too. Only guest code that runs under KVM needs none of the three."),
     Group("Memory maps", (
         ("mmap", "mmap + munmap anonymous"), ("mprotect", "mprotect"), ("drop-memory", "madvise of memory in use"),
         ("huge-page", "a huge page, made and split")),
@@ -49,7 +49,8 @@ GROUPS = (
         ("streams", "standard streams, asked and never waited for"), ("heap", "the heap grows and shrinks"),
         ("random", "getrandom")),
           "The sentry sleeps in one place and talks to the tenant's streams. A heap that is reserved before the guest "
-          "starts, and random numbers from a generator of the sentry's own, would save the last two."),
+          "starts, and random numbers from a generator of the sentry's own, would save the last two; streams are asked by "
+          "poll first, as pipes refuse RWF_NOWAIT before Linux 6.5."),
     Group("The gofer's answers", (
         ("open-close", "open + close by path (ext4)"), ("look-up", "names met first: openat2, statx, readlinkat"),
         ("open-held", "a held file opened by /proc/self/fd"), ("list", "a directory listed"),

@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from workloads import UNION
+from workloads import RUNTIMES, UNION
 
 # Past the last symbol of a module nothing says where its text ends; no function is longer than this.
 LONGEST_FUNCTION = 1 << 16
@@ -210,7 +210,9 @@ class Results:
         self.labels = runtimes or {}  # {runtime: {"label", "model"}}
 
     def runtimes(self):
-        return list(dict.fromkeys(runtime for runtime, _ in self.rows))
+        known = list(RUNTIMES)
+        return sorted(dict.fromkeys(runtime for runtime, _ in self.rows),
+                      key=lambda name: known.index(name) if name in known else len(known))
 
     def workloads(self):
         return list(dict.fromkeys(workload for _, workload in self.rows))
@@ -253,8 +255,12 @@ class Results:
 
 
 def merge(first, second):
-    """Both runs' rows; where both have one, the second's."""
+    """Both runs' rows; where both have one, the second's. What runs above the kernel is a pass of its own: where the second
+    did not get to it, it stays the first's."""
     rows = {**first.rows, **second.rows}
+    for key, row in second.rows.items():
+        if key in first.rows and not row.userspace and not row.error:
+            row.userspace = first.rows[key].userspace
     # Rows of one runtime stay together, in the order in which the runtimes came.
     order = list(dict.fromkeys(runtime for runtime, _ in rows))
     return Results(sorted(rows.values(), key=lambda row: order.index(row.runtime)), {**first.sizes, **second.sizes},

@@ -288,6 +288,7 @@ class VirtualMachine:
                     say(f"{time.monotonic() - began:6.0f} s  " + line.split("hap> ")[-1].rstrip())
                 if enough_s and "hap> saved" in line and time.monotonic() - began > enough_s:
                     written = True
+                    machine.kill()
                     break
                 if time.monotonic() - began > limit_s:
                     raise VmError(f"the machine was not done after {limit_s} s")

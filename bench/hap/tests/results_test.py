@@ -134,7 +134,9 @@ class ResultsTest(unittest.TestCase):
                              self.row("b", "true", recording((0xffffffff81000100,))))
         second = self.results(self.row("a", "files", recording((0xffffffff81000200,))),
                               self.row("b", "true", recording((0xffffffff81000200,))))
+        first.rows["b", "true"].userspace = {"sentry": {"main": 32}}
         both = results.merge(first, second)
+        self.assertEqual(both.row("b", "true").userspace, {"sentry": {"main": 32}})
         self.assertEqual(list(both.rows), [("a", "true"), ("a", "files"), ("b", "true")])
         self.assertEqual(both.row("b", "true").functions, {"sys_read"})
 
