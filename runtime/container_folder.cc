@@ -161,6 +161,24 @@ oci::State KnownContainer::state() const {
   return state;
 }
 
+Outcome<Fd> KnownContainer::claim_start() const {
+  const auto not_created = [&](const std::string& status) {
+    return failure("cannot start the container \"{}\": it is {}, not created", id_, status);
+  };
+  if (state().status != "created") return not_created(state().status);
+  Fd folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!folder) return system_failure(errno, "cannot open {}", path_);
+  if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return not_created("being started");
+    return system_failure(errno, "cannot lock {}", path_);
+  }
+  // What was known may be from before another `start`.
+  const oci::Checked<oci::Record> record = oci::parse_record(read_text_file(path_ + kStateFile).value_or(""));
+  if (!record) return failure("{}{}: {}", path_, kStateFile, record.error().text());
+  if (record->state.status != "created") return not_created(record->state.status);
+  return folder;
+}
+
 void KnownContainer::wait_for_end() const {
   const Fd lock(::open((path_ + kLockFile).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (lock) TEMP_FAILURE_RETRY(::flock(lock.get(), LOCK_SH));

@@ -60,6 +60,8 @@ class KnownContainer {
   // The state now: a container whose supervisor is gone is stopped.
   oci::State state() const;
   bool stopped() const { return !alive_; }
+  // What one `start` holds until it is done; fails for another at the same time, or after one.
+  Outcome<sentry::Fd> claim_start() const;
   // Waits for the supervisor's end. For `delete`, which has killed it.
   void wait_for_end() const;
   // Removes the folder's files and the folder. One caller alone does the removing: false for the others.

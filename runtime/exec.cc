@@ -142,7 +142,8 @@ Outcome<sentry::boot::Process> process_of(const KnownContainer& container, const
 // The process that stands for the guest's on the host.
 Outcome<int> supervise_process(const KnownContainer& container, sentry::boot::Process process,
                                const std::array<int, 3>& stdio, const Options& options, ReportPipe* report) {
-  const ForwardedSignals signals = TRY(ForwardedSignals::take());
+  using enum ForwardedSignals::JobControl;
+  const ForwardedSignals signals = TRY(ForwardedSignals::take(report == nullptr ? kOn : kOff));
   if (report != nullptr) TRY(ContainerCgroup(container.record().cgroups).add(::getpid()));
   std::vector<int> more_fds;
   for (unsigned i = 0; i < options.preserve_fds; ++i) {
@@ -251,7 +252,7 @@ Outcome<int> run_guest_hook(const KnownContainer& container, const oci::Hook& ho
   const Fd state = TRY(document_file(oci::to_json(container.state())));
   const Fd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
   if (!null) return system_failure(errno, "cannot open /dev/null");
-  const ForwardedSignals signals = TRY(ForwardedSignals::take());
+  const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::JobControl::kOn));
   SuperviseOptions supervision;
   if (hook.timeout_seconds) supervision.timeout = std::chrono::seconds(*hook.timeout_seconds);
   GuestProcess guest =

@@ -40,7 +40,7 @@ void die_of(int signal) {
 }  // namespace
 
 Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
-  const ForwardedSignals signals = TRY(ForwardedSignals::take());
+  const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::JobControl::kOn));
   SuperviseOptions supervision;
   supervision.timeout = options.timeout;
   supervision.memory_limit_text = options.memory_limit_text;

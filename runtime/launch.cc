@@ -308,7 +308,7 @@ Outcome<Sandbox> start_sandbox(const GlobalOptions& globals, Launch& launch) {
 // The supervisor in the background: the container's pid as everybody else sees it.
 Outcome<int> supervise_in_background(const GlobalOptions& globals, const CommandLog& log, Launch& launch,
                                      const LaunchOptions& options, ReportPipe& report) {
-  const ForwardedSignals signals = TRY(ForwardedSignals::take());
+  const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::JobControl::kOff));
   // First of all: what is started from here is in the cgroup, too.
   TRY(launch.enter_cgroup(::getpid()));
   TRY(launch.settle(::getpid()));
@@ -391,8 +391,8 @@ Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
 
 Outcome<> start_container(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
   const oci::State state = container.state();
-  if (state.status != "created")
-    return failure("cannot start the container \"{}\": it is {}, not created", container.id(), state.status);
+  // Before the hooks, which are to run once whoever else starts it at the same time.
+  const Fd claim = TRY(container.claim_start());
   for (size_t i = 0; i < container.record().start_container.size(); ++i) {
     const oci::Hook& hook = container.record().start_container[i];
     const Outcome<int> status = run_guest_hook(container, hook);

@@ -30,15 +30,18 @@ using std::chrono::milliseconds;
 // How long a sentry may take to put its affairs in order after its program has ended: the rest of the output.
 constexpr milliseconds kEndGrace{5000};
 
-// What a user or a parent may send to a program to have it react. Not among them: SIGCHLD and SIGPIPE, which
-// are the runtime's own, SIGTTIN and SIGTTOU, which stop it as they would stop the program, and faults.
-sigset_t forwarded_signals() {
+// All that can be caught: whoever sends one to this process means the program. A fault of this process's own
+// ends it though it is blocked (signal(7)). With job control SIGTTIN and SIGTTOU stop this process as they
+// would stop the program: a terminal is not held back where they are blocked (termios(3)).
+sigset_t forwarded_signals(ForwardedSignals::JobControl job_control) {
   sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGCONT,
-                           SIGTSTP, SIGURG, SIGXCPU, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGPWR})
-    ::sigaddset(&set, signal);
-  for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) ::sigaddset(&set, signal);
+  ::sigfillset(&set);
+  ::sigdelset(&set, SIGKILL);
+  ::sigdelset(&set, SIGSTOP);
+  if (job_control == ForwardedSignals::JobControl::kOn) {
+    ::sigdelset(&set, SIGTTIN);
+    ::sigdelset(&set, SIGTTOU);
+  }
   return set;
 }
 
@@ -383,7 +386,9 @@ class Supervision {
 
   void take_signal(const signalfd_siginfo& info) {
     const auto signal = static_cast<int>(info.ssi_signo);
-    if (static_cast<pid_t>(info.ssi_pid) == ::getpid()) return;  // pass_on_typed()'s
+    // pass_on_typed()'s, and SIGPIPE for what this process writes.
+    if (static_cast<pid_t>(info.ssi_pid) == ::getpid()) return;
+    if (signal == SIGCHLD && info.ssi_code > 0) return;  // the kernel's, about a child of this process
     if (info.ssi_code == SI_KERNEL) from_terminal_ = signal;
     pass_signal(signal);
   }
@@ -488,8 +493,8 @@ class Supervision {
 
 }  // namespace
 
-Outcome<ForwardedSignals> ForwardedSignals::take() {
-  const sigset_t set = forwarded_signals();
+Outcome<ForwardedSignals> ForwardedSignals::take(JobControl job_control) {
+  const sigset_t set = forwarded_signals(job_control);
   ForwardedSignals signals;
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return system_failure(errno, "cannot block signals");
   signals.fd_ = sentry::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -17,8 +17,10 @@ namespace runtime {
 // the caller ignores (nohup) are among them: the program ignores them by itself, until it does not.
 class ForwardedSignals {
  public:
+  enum class JobControl { kOff, kOn };  // on: this process is a part of its caller's job
+
   // Blocks them and opens their signalfd(2).
-  static Outcome<ForwardedSignals> take();
+  static Outcome<ForwardedSignals> take(JobControl job_control);
   int fd() const { return fd_.get(); }
 
  private:

@@ -98,6 +98,47 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         wait_for(lambda: self.box.status() == "stopped", "the end")
         self.assertIn("got", self.box.output())
 
+    def test_every_signal_that_can_be_caught(self):
+        wanted = sorted(set(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33})  # 32 and 33 are glibc's own
+        os.mkfifo(self.box.rootfs / "fifo")  # both ends open: nothing comes
+        traps = "; ".join(f"trap 'echo got-{number}.' {number}" for number in wanted)
+        self.start("sh", "-c", f"{traps}; echo up; while :; do read line; done <>/fifo")
+        wait_for(lambda: "up" in self.box.output(), "the program")
+        for number in wanted:
+            os.kill(self.box.pid(), number)
+            wait_for(lambda: f"got-{number}." in self.box.output(), f"signal {number}")
+        # The same for a process that exec has left in the background.
+        with open(self.box.folder / "exec.out", "w+") as out:
+            done = subprocess.run(
+                [BULKHEAD, "--root", self.box.state, "exec", "--detach", "--pid-file", self.box.folder / "exec.pid", "box",
+                 "sh", "-c", f"{traps}; echo up; while :; do read line; done <>/fifo"],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60,
+            )
+            said = lambda: (self.box.folder / "exec.out").read_text()
+            self.assertEqual(done.returncode, 0, said())
+            wait_for(lambda: "up" in said(), "the second program")
+            for number in wanted:
+                os.kill(int((self.box.folder / "exec.pid").read_text()), number)
+                wait_for(lambda: f"got-{number}." in said(), f"signal {number}")
+
+    def test_two_starts_at_once(self):
+        tally = self.box.folder / "tally"
+        self.box.config["hooks"] = {
+            "poststart": [{"path": "/bin/sh", "args": ["sh", "-c", f"cat >/dev/null; echo started >>{tally}; sleep 0.3"]}]
+        }
+        self.assertEqual(self.box.create("sleep", "100"), 0, self.box.output())
+        command = [BULKHEAD, "--root", self.box.state, "start", "box"]
+        starts = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        said = [start.communicate(timeout=60)[1] for start in starts]
+        self.assertEqual(sorted(start.returncode for start in starts), [0, 125, 125, 125], said)
+        for start, text in zip(starts, said):
+            if start.returncode != 0:
+                self.assertRegex(text, "it is (being started|running), not created")
+        self.assertEqual(tally.read_text(), "started\n")
+
     def test_kill_by_name_and_number(self):
         for number in ("TERM", "SIGTERM", "15"):
             self.start("sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done")
