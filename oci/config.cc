@@ -262,6 +262,11 @@ Checked<Mount> read_mount(const Value& value) {
     return Error{value.path() + ".type", "required, unless an option is \"bind\" or \"rbind\""};
   if (mount.type == "bind" && mount.source.empty())
     return Error{value.path() + ".source", "a bind mount needs one"};
+  for (const char* name : {"uidMappings", "gidMappings"})
+    if (const std::optional<Value> mappings = TRY(value.member(name)))
+      if (!TRY(mappings->items()).empty())
+        return mappings->wrong("is not supported: ids are mapped for the whole container, by linux." +
+                               std::string(name));
   return mount;
 }
 
@@ -398,7 +403,11 @@ Checked<> read_memory(const Value& memory, Resources& out) {
     return Error{below(memory, "swappiness"), "expected a whole number from 0 to 100"};
   if (const std::optional<Value> off = TRY(memory.member("disableOOMKiller")))
     out.memory_disable_oom_killer = TRY(off->boolean());
-  // The kernel's own memory cannot be limited apart since Linux 5.16; useHierarchy is always so.
+  // Both say how it is anyway: limits hold for all that is below (config-linux.md), and the kernel refuses a
+  // limit that is in use already.
+  for (const char* name : {"useHierarchy", "checkBeforeUpdate"})
+    if (const std::optional<Value> flag = TRY(memory.member(name))) TRY(flag->boolean());
+  // The kernel's own memory cannot be limited apart since Linux 5.16.
   for (const char* name : {"kernel", "kernelTCP"})
     if (const std::optional<Value> limit = TRY(memory.member(name)))
       if (TRY(limit->integer<int64_t>(-1)) > 0) return limit->wrong("is not supported by Linux any more");
@@ -523,20 +532,47 @@ Checked<SeccompRule> read_seccomp_rule(const Value& value) {
   return rule;
 }
 
+// Those of config-linux.md. What is not x86-64 does not run here, and needs no rules.
+Checked<std::string> read_seccomp_architecture(const Value& value) {
+  constexpr auto kArchitectures = std::to_array<std::string_view>(
+      {"X86",    "X86_64",   "X32",         "ARM",         "AARCH64", "MIPS",    "MIPS64", "MIPS64N32",
+       "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC",         "PPC64",   "PPC64LE", "S390",   "S390X",
+       "PARISC", "PARISC64", "RISCV64",     "LOONGARCH64", "M68K",    "SH",      "SHEB"});
+  constexpr std::string_view kPrefix = "SCMP_ARCH_";
+  const std::string name = TRY(value.text());
+  const bool known = name.starts_with(kPrefix) &&
+                     std::find(kArchitectures.begin(), kArchitectures.end(),
+                               std::string_view(name).substr(kPrefix.size())) != kArchitectures.end();
+  if (!known) return value.expected("an architecture such as SCMP_ARCH_X86_64");
+  return name;
+}
+
+// seccomp(2)'s flags that say how the host's kernel installs, logs and mitigates: there is nothing of it
+// here.
+Checked<std::string> read_seccomp_flag(const Value& value) {
+  constexpr auto kFlags = std::to_array<std::string_view>(
+      {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"});
+  const std::string name = TRY(value.text());
+  if (name == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+    return value.wrong("is not supported: no listener gets a guest's calls");
+  if (std::find(kFlags.begin(), kFlags.end(), name) == kFlags.end())
+    return value.expected("one of SECCOMP_FILTER_FLAG_TSYNC, _LOG, _SPEC_ALLOW");
+  return name;
+}
+
 Checked<Seccomp> read_seccomp(const Value& value) {
   Seccomp seccomp;
   const Value action = TRY(value.required("defaultAction"));
   seccomp.default_action = TRY(read_seccomp_action(action));
   TRY(optional_number<uint32_t>(value, "defaultErrnoRet", seccomp.default_errno));
-  TRY(optional_texts(value, "architectures", seccomp.architectures));
+  TRY(optional_list(value, "architectures", seccomp.architectures, read_seccomp_architecture));
   TRY(optional_list(value, "syscalls", seccomp.rules, read_seccomp_rule));
   for (const char* name : {"listenerPath", "listenerMetadata"})
     if (const std::optional<Value> given = TRY(value.member(name)))
       if (!TRY(given->text()).empty())
         return given->wrong("is not supported: no listener gets a guest's calls");
-  // seccomp(2)'s flags say how the host's kernel logs and mitigates: there is nothing of it here.
   std::vector<std::string> flags;
-  TRY(optional_texts(value, "flags", flags));
+  TRY(optional_list(value, "flags", flags, read_seccomp_flag));
   return seccomp;
 }
 
@@ -575,6 +611,26 @@ Checked<uint32_t> read_personality(const Value& value) {
   return uint32_t{0};
 }
 
+// sysctl(8): names separated by dots, or by slashes. Which of them there are is the kernel's to say.
+Checked<> read_sysctl(const Value& value, Linux& out) {
+  const std::optional<Value> sysctl = TRY(value.member("sysctl"));
+  if (!sysctl) return {};
+  TRY(optional_text_map(value, "sysctl", out.sysctl));
+  for (const auto& [name, text] : out.sysctl) {
+    constexpr std::string_view kSeparators = "./";
+    bool empty_part = false, separated = false;
+    for (size_t from = 0; from != name.npos;) {
+      const size_t end = name.find_first_of(kSeparators, from);
+      empty_part |= std::min(end, name.size()) == from;
+      separated |= end != name.npos;
+      from = end == name.npos ? end : end + 1;
+    }
+    if (empty_part || !separated)
+      return Error{sysctl->path(), "\"" + name + "\" is not the name of a sysctl, as kernel.msgmax is"};
+  }
+  return {};
+}
+
 Checked<> read_linux(const Value& value, Linux& out) {
   TRY(read_namespaces(value, out.namespaces));
   TRY(read_mappings(value, "uidMappings", out, out.uid_mappings));
@@ -583,7 +639,7 @@ Checked<> read_linux(const Value& value, Linux& out) {
   TRY(optional_text(value, "cgroupsPath", out.cgroups_path));
   if (const std::optional<Value> resources = TRY(value.member("resources")))
     out.resources = TRY(read_resources(*resources));
-  TRY(optional_text_map(value, "sysctl", out.sysctl));
+  TRY(read_sysctl(value, out));
   const auto absolute = [](const Value& item) { return item.absolute_path(); };
   TRY(optional_list(value, "maskedPaths", out.masked_paths, absolute));
   TRY(optional_list(value, "readonlyPaths", out.readonly_paths, absolute));

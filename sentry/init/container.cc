@@ -9,7 +9,10 @@
 #include <csignal>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "sentry/base/log.h"
+#include "sentry/fs/proc/sysctl.h"
 #include "sentry/fs/tmpfs/quota.h"
 #include "sentry/vfs/special.h"
 
@@ -90,6 +93,9 @@ std::optional<Failure> GuestContainer::prepare() {
     const auto attach_points = gofer_->hello();
     if (!attach_points.ok()) return Failure{attach_points.error().value(), "greeting the gofer"};
   }
+  for (const auto& [name, value] : boot_.sysctl)
+    if (!fs::proc::has_sysctl(name))
+      return Failure{ENOENT, fmt::format("config.json: linux.sysctl.{}", name), 125};
   if (!boot_.seccomp.empty()) {
     const auto filter = make_filter(boot_.seccomp);
     if (!filter.ok()) return Failure{filter.error().value(), "reading the seccomp filter"};

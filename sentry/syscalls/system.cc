@@ -55,7 +55,7 @@ Result<> sys_setdomainname(Task& task, GuestPtr<const char> name, int length) {
 Result<> sys_sysinfo(Task& task, GuestPtr<struct sysinfo> out) {
   const fs::proc::SystemMemory memory = fs::proc::system_memory(task.kernel);
   struct sysinfo info {};
-  info.uptime = (monotonic_now() - task.kernel.boot_time) / kSecond;
+  info.uptime = read_clock(CLOCK_BOOTTIME) / kSecond;
   info.totalram = memory.total;
   info.freeram = memory.free;
   info.sharedram = memory.shared;

@@ -527,6 +527,8 @@ def _(p):
 def _(p):
     p.set("linux.sysctl", {"net.core.somaxconn": "77"})
     p.expect("cat /proc/sys/net/core/somaxconn", "77")
+    p.set("linux.sysctl", {"net.core.nothing": "1"})
+    p.refused("linux.sysctl.net.core.nothing")
 
 
 def _filter(*rules, default="SCMP_ACT_ALLOW"):
@@ -593,9 +595,16 @@ def _(p):
 @probe("linux.timeOffsets")
 def _(p):
     p.linux["namespaces"].append({"type": "time"})
-    p.set("linux.timeOffsets", {"monotonic": {"secs": 1000000}, "boottime": {"secs": 1000000}})
-    done = p.box.run("cut", "-d.", "-f1", "/proc/uptime")
-    p.test.assertGreater(int(done.stdout), 1000000, done.stderr)
+    p.set("linux.timeOffsets", {"monotonic": {"secs": 5000000}, "boottime": {"secs": 1000000}})
+    # /proc/uptime and the time since boot at which a process began (ps) follow the latter.
+    program = "cut -d. -f1 /proc/uptime; cut -d' ' -f22 /proc/self/stat; grep btime /proc/stat; date +%s"
+    done = p.box.run("sh", "-c", program)
+    with open("/proc/uptime") as file:
+        host = float(file.read().split()[0])
+    uptime, begin, booted, now = (int(line.split()[-1]) for line in done.stdout.splitlines())
+    p.test.assertAlmostEqual(uptime, host + 1000000, delta=100, msg=done.stderr)
+    p.test.assertAlmostEqual(begin / 100, uptime, delta=100)
+    p.test.assertAlmostEqual(now - booted, uptime, delta=100)
     p.linux["namespaces"].pop()
     p.refused("linux.timeOffsets")
 

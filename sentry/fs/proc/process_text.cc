@@ -103,6 +103,13 @@ std::string limit_value(rlim_t value) {
   return value == RLIM_INFINITY ? "unlimited" : fmt::format("{}", value);
 }
 
+// Linux counts a process's age on CLOCK_BOOTTIME, which linux.timeOffsets may set apart from CLOCK_MONOTONIC.
+// How far apart they are is asked once: a start that varied by a tick would be another process's to ps(1).
+Nanoseconds on_boot_clock(Nanoseconds monotonic) {
+  static const Nanoseconds ahead = read_clock(CLOCK_BOOTTIME) - monotonic_now();
+  return monotonic + ahead;
+}
+
 }  // namespace
 
 Result<std::string> stat_text(const Snapshot& snapshot) {
@@ -135,7 +142,7 @@ Result<std::string> stat_text(const Snapshot& snapshot) {
                       to_nanoseconds(group.children_usage.ru_stime) / kTick);
   text +=
       fmt::format("{} {} {} 0 {} ", 20 + nice, nice, std::max<size_t>(group.tasks.size(), group.dead ? 0 : 1),
-                  std::max<Nanoseconds>(0, group.start_time - group.kernel.boot_time) / kTick);
+                  std::max<Nanoseconds>(0, on_boot_clock(group.start_time)) / kTick);
   text += fmt::format("{} {} {} ", facts.size, facts.resident / mm::kPageSize, group.limit(RLIMIT_RSS));
   if (memory != nullptr && permitted) {
     const auto& layout = memory->layout;

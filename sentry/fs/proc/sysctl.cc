@@ -205,6 +205,16 @@ void register_sysctl(std::string_view path, Sysctl sysctl) {
   registry()[std::string(path)] = std::move(sysctl);
 }
 
+bool has_sysctl(std::string_view key) {
+  const std::string path = path_of(key);
+  constexpr auto kOfTheKernel = std::to_array<std::string_view>(
+      {"kernel/threads-max", "kernel/hostname", "kernel/domainname", "fs/nr_open"});
+  return registry().contains(path) ||
+         std::find(kOfTheKernel.begin(), kOfTheKernel.end(), path) != kOfTheKernel.end() ||
+         std::any_of(std::begin(kConstants), std::end(kConstants),
+                     [&](const Constant& constant) { return constant.path == path; });
+}
+
 std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, Kernel& kernel) {
   auto root = std::make_shared<pseudo::FixedDirectory>(superblock, superblock.allocate_inode(), 0555);
   pseudo::TreeBuilder tree(superblock, root);

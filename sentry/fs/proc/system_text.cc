@@ -129,7 +129,7 @@ std::string meminfo_text(const Kernel& kernel) {
 }
 
 std::string uptime_text(const Kernel& kernel) {
-  const Nanoseconds up = std::max<Nanoseconds>(0, monotonic_now() - kernel.boot_time);
+  const Nanoseconds up = std::max<Nanoseconds>(0, read_clock(CLOCK_BOOTTIME));
   const Nanoseconds idle = std::max<Nanoseconds>(0, up * kernel.cpus - busy_time(kernel));
   const auto hundredths = [](Nanoseconds time) {
     return fmt::format("{}.{:02}", time / kSecond, time % kSecond / (kSecond / 100));
@@ -166,7 +166,7 @@ std::string system_stat_text(const Kernel& kernel) {
   std::string text = line("cpu ", busy, up * kernel.cpus - busy);
   for (unsigned cpu = 0; cpu < kernel.cpus; ++cpu)
     text += line(fmt::format("cpu{}", cpu), busy / kernel.cpus, up - busy / kernel.cpus);
-  const Nanoseconds booted = read_clock(CLOCK_REALTIME) - up;
+  const Nanoseconds booted = read_clock(CLOCK_REALTIME) - read_clock(CLOCK_BOOTTIME);
   text += fmt::format("intr 0\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n",
                       booted / kSecond, kernel.forks, runnable(kernel));
   text += "softirq 0 0 0 0 0 0 0 0 0 0 0\n";
