@@ -55,7 +55,7 @@ constexpr Manual kManual{
 
 struct Options {
   std::string id, process, pid_file, console_socket, cwd, user, apparmor, label;
-  std::vector<std::string> args, env, caps, groups;
+  std::vector<std::string> args, env, caps, groups, cgroups;
   unsigned preserve_fds = 0;
   bool tty = false, detach = false, no_new_privs = false, ignore_paused = false, no_subreaper = false;
 };
@@ -186,6 +186,10 @@ Outcome<int> supervise_process(const KnownContainer& container, sentry::boot::Pr
 }
 
 Outcome<int> exec(const GlobalOptions& globals, const Options& options, const std::array<int, 3>& stdio) {
+  // A guest's tasks are the sentry's on the host: cgroups do not tell them apart.
+  for (const std::string& cgroup : options.cgroups)
+    if (cgroup.substr(cgroup.find(':') + 1) != "/")
+      return failure("--cgroup {}: a container's processes are all in its own cgroup, \"/\"", cgroup);
   const KnownContainer container = TRY(KnownContainer::find(globals.root, options.id));
   const oci::State state = container.state();
   if (container.stopped() || state.status == "creating")
@@ -291,6 +295,9 @@ int exec_verb(GlobalOptions globals, const std::vector<std::string>& arguments) 
       ->type_name("NAME")
       ->allow_extra_args(false);
   parser.add_flag("--no-new-privs", options.no_new_privs, "Set no_new_privs.");
+  parser.add_option("--cgroup", options.cgroups, "Its cgroup: only the container's own, \"/\".")
+      ->type_name("[CONTROLLER:]PATH")
+      ->allow_extra_args(false);
   parser.add_option("--preserve-fds", options.preserve_fds, "Pass on descriptors 3 to 2+N, too.")
       ->type_name("N");
   parser.add_flag("--ignore-paused", options.ignore_paused, "Even in a paused container, where it waits.");

@@ -19,7 +19,8 @@ constexpr Manual kManual{
     .synopsis = "bulkhead kill [--all] ID [SIGNAL]",
     .description =
         "Sends SIGNAL, a number or a name with or without SIG, to the container's first process; "
-        "default: SIGTERM. SIGKILL ends the whole container, whatever state it is in.",
+        "default: SIGTERM. 0 only asks whether it runs. SIGKILL ends the whole container, whatever state it "
+        "is in.",
     .exit_status = "0, or 125 if there is nobody to send it to.",
     .see_also = "bulkhead(1), bulkhead-delete(1)",
 };
@@ -30,7 +31,7 @@ Outcome<int> parse_signal(const std::string& given) {
   int number = 0;
   const char* const end = text.data() + text.size();
   if (!text.empty() && std::from_chars(text.data(), end, number).ptr == end) {
-    if (number >= 1 && number <= kMost) return number;
+    if (number >= 0 && number <= kMost) return number;
     return failure("there is no signal {}", given);
   }
   std::transform(text.begin(), text.end(), text.begin(),
@@ -59,6 +60,7 @@ Outcome<> send(const KnownContainer& container, int signal, bool all) {
     if (all) return {};  // nobody is left, as wanted
     return failure("cannot kill the container \"{}\": container not running", container.id());
   }
+  if (signal == 0) return {};  // kill(2): whether it is there
   if (signal == SIGKILL) {
     // Not by way of the sandbox, which may be paused, or mad.
     const sentry::Fd pidfd(pidfd_open(container.record().state.pid));

@@ -7,6 +7,7 @@
 #include "runtime/container_cgroup.h"
 #include "runtime/container_verb.h"
 #include "runtime/control_socket.h"
+#include "runtime/quantity.h"
 #include "runtime/systemd_scope.h"
 #include "runtime/text_file.h"
 #include "runtime/verbs.h"
@@ -27,11 +28,22 @@ constexpr Manual kManual{
 
 struct Options {
   std::string resources;
-  std::optional<int64_t> memory, swap, reservation, pids, quota;
-  std::optional<uint64_t> period, shares, burst, idle;
+  std::string memory, swap, reservation;
+  std::optional<int64_t> pids, quota, realtime_runtime;
+  std::optional<uint64_t> period, shares, burst, idle, realtime_period;
   std::optional<uint16_t> weight;
   std::string cpus, mems;
 };
+
+// Bytes, or with a unit; -1 is no limit, and 0 leaves it, as in config.json.
+Outcome<> take_size(const char* option, const std::string& text, std::optional<int64_t>& to) {
+  if (text.empty()) return {};
+  if (text == "-1" || text == "0")
+    to = text == "0" ? 0 : -1;
+  else
+    to = static_cast<int64_t>(TRY(parse_size(option, text)));
+  return {};
+}
 
 Outcome<oci::Resources> read_resources(const Options& options) {
   oci::Resources resources;
@@ -43,15 +55,17 @@ Outcome<oci::Resources> read_resources(const Options& options) {
     if (!parsed) return failure("--resources {}: {}", options.resources, parsed.error().text());
     resources = *parsed;
   }
-  if (options.memory) resources.memory_limit_bytes = options.memory;
-  if (options.swap) resources.memory_swap_bytes = options.swap;
-  if (options.reservation) resources.memory_reservation_bytes = options.reservation;
+  TRY(take_size("--memory", options.memory, resources.memory_limit_bytes));
+  TRY(take_size("--memory-swap", options.swap, resources.memory_swap_bytes));
+  TRY(take_size("--memory-reservation", options.reservation, resources.memory_reservation_bytes));
   if (options.pids) resources.pids_limit = options.pids;
   if (options.quota) resources.cpu_quota_us = options.quota;
   if (options.period) resources.cpu_period_us = options.period;
   if (options.shares) resources.cpu_shares = options.shares;
   if (options.burst) resources.cpu_burst_us = options.burst;
   if (options.idle) resources.cpu_idle = options.idle;
+  if (options.realtime_period) resources.cpu_realtime_period_us = options.realtime_period;
+  if (options.realtime_runtime) resources.cpu_realtime_runtime_us = options.realtime_runtime;
   if (options.weight) resources.blkio_weight = options.weight;
   if (!options.cpus.empty()) resources.cpus = options.cpus;
   if (!options.mems.empty()) resources.mems = options.mems;
@@ -84,10 +98,10 @@ int update_verb(GlobalOptions globals, const std::vector<std::string>& arguments
   Options options;
   CLI::App& parser = verb.parser;
   parser.add_option("-r,--resources", options.resources, "Read them from FILE.")->type_name("FILE");
-  parser.add_option("--memory", options.memory, "Memory in bytes; -1: no limit.")->type_name("N");
-  parser.add_option("--memory-swap", options.swap, "Memory and swap together, in bytes.")->type_name("N");
+  parser.add_option("--memory", options.memory, "Memory: bytes, or 64M; -1: no limit.")->type_name("SIZE");
+  parser.add_option("--memory-swap", options.swap, "Memory and swap together.")->type_name("SIZE");
   parser.add_option("--memory-reservation", options.reservation, "Memory that it is not pressed for.")
-      ->type_name("N");
+      ->type_name("SIZE");
   parser.add_option("--pids-limit", options.pids, "Tasks; -1: no limit.")->type_name("N");
   parser.add_option("--cpu-quota", options.quota, "Microseconds of processor time in a period.")
       ->type_name("N");
@@ -95,6 +109,10 @@ int update_verb(GlobalOptions globals, const std::vector<std::string>& arguments
   parser.add_option("--cpu-share", options.shares, "Its weight among others.")->type_name("N");
   parser.add_option("--cpu-burst", options.burst, "What it may save up, in microseconds.")->type_name("N");
   parser.add_option("--cpu-idle", options.idle, "1: only when nobody else wants to run.")->type_name("N");
+  parser.add_option("--cpu-rt-period", options.realtime_period, "The realtime period, in microseconds.")
+      ->type_name("N");
+  parser.add_option("--cpu-rt-runtime", options.realtime_runtime, "Realtime microseconds in such a period.")
+      ->type_name("N");
   parser.add_option("--cpuset-cpus", options.cpus, "Which processors.")->type_name("LIST");
   parser.add_option("--cpuset-mems", options.mems, "Which memory nodes.")->type_name("LIST");
   parser.add_option("--blkio-weight", options.weight, "Its weight among others, 10 to 1000.")->type_name("N");
