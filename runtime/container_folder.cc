@@ -45,6 +45,17 @@ Outcome<> make_root(const std::string& root) {
   return {};
 }
 
+// What is there was made by the caller, for this: the hooks and cgroups of anybody else's state are not to be
+// acted on, nor is what a link leads to.
+Outcome<> check_own(const std::string& path, const struct stat& status) {
+  if (S_ISLNK(status.st_mode))
+    return failure("the container's state {} is a symbolic link: nothing was done", path);
+  if (status.st_uid != ::geteuid())
+    return failure("the container's state {} belongs to user {}, not to the caller: nothing was done", path,
+                   status.st_uid);
+  return {};
+}
+
 bool same_file(int fd, const std::string& path) {
   struct stat held {
   }, named{};
@@ -89,6 +100,8 @@ Outcome<ContainerFolder> ContainerFolder::claim(const std::string& root, const s
       if (errno == ENOENT) continue;
       return system_failure(errno, "cannot make the state directory {}", path);
     }
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) == 0) TRY(check_own(path, status));
     Fd lock(::open((path + kLockFile).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!lock && errno == ENOENT) continue;
     if (!lock) {
@@ -140,6 +153,11 @@ Outcome<KnownContainer> KnownContainer::find(const std::string& root, const std:
   TRY(check_container_id(id));
   KnownContainer container(fmt::format("{}/{}", root, id), id);
   const std::string state_file = container.path_ + kStateFile;
+  // ROOT itself may be a link (/var/run is one), to a directory of the caller's.
+  struct stat status {};
+  if (::stat(root.c_str(), &status) == 0) TRY(check_own(root, status));
+  for (const std::string& path : {container.path_, state_file})
+    if (::lstat(path.c_str(), &status) == 0) TRY(check_own(path, status));
   const std::optional<std::string> text = read_text_file(state_file);
   if (!text && (errno == ENOENT || errno == ENOTDIR))
     return failure("the container \"{}\" does not exist", id);

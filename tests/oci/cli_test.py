@@ -147,6 +147,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             wait_for(lambda: self.box.status() == "stopped", "the end")
             self.assertEqual(self.box.command("delete", "box").returncode, 0)
         self.assertIn("there is no signal", self.box.command("kill", "box", "SIGNONE").stderr)
+        # kill(2): 0 asks whether it is there.
+        self.start("sleep", "1000")
+        self.assertEqual(self.box.command("kill", "box", "0").returncode, 0)
+        self.assertEqual(self.box.status(), "running")
+        self.assertEqual(self.box.command("kill", "box", "9").returncode, 0)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertIn("container not running", self.box.command("kill", "box", "0").stderr)
 
     def test_exec(self):
         self.start("sleep", "1000")
@@ -168,6 +175,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         words = [BULKHEAD, "--root", box.state, "exec", "--preserve-fds", "1", "box", "sh", "-c", "echo there >&3"]
         subprocess.run(["sh", "-c", f'exec "$@" 3>{box.folder}/more', "sh", *words], check=True)
         self.assertEqual((box.folder / "more").read_text(), "there\n")
+        for given in ("/", "memory:/"):
+            self.assertEqual(self.box.command("exec", "--cgroup", given, "box", "echo", "in").stdout, "in\n")
+        self.assertIn("--cgroup /sub: ", self.box.command("exec", "--cgroup", "/sub", "box", "true").stderr)
 
     def test_exec_in_the_background(self):
         self.start("sleep", "1000")
@@ -252,6 +262,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertGreater(stats["data"]["cpu"]["usage"]["total"], 0)
         done = self.box.command("update", "--resources", "-", "box", input='{"memory": {"limit": "x"}}')
         self.assertIn("memory.limit: expected a whole number", done.stderr)
+        for given, mib in (("96M", 96), ("100m", 100), (str(80 << 20), 80)):
+            self.assertEqual(self.box.command("update", "--memory", given, "--memory-swap", "256M", "box").returncode, 0)
+            self.assertIn(str(mib << 10), self.box.command("exec", "box", "head", "-1", "/proc/meminfo").stdout)
+        done = self.box.command("update", "--cpu-rt-period", "1000000", "--cpu-rt-runtime", "0", "box")
+        if done.returncode != 0:  # the host has none
+            self.assertIn("linux.resources.cpu.realtimePeriod", done.stderr)
+        self.assertIn("--memory: \"64X\" is not a size", self.box.command("update", "--memory", "64X", "box").stderr)
 
     def test_out_of_memory(self):
         if os.geteuid() != 0:
@@ -414,6 +431,35 @@ test -z "$(ls small)" || exit 96
         self.assertEqual(done.returncode, 125)
         self.assertIn("belongs to user 65534", done.stderr)
         self.assertEqual(list(other.iterdir()), [])
+
+    def test_state_that_others_made(self):
+        if os.geteuid() != 0:
+            self.skipTest("giving a directory away takes root")
+        ran = self.box.folder / "ran"
+        self.box.config["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", str(ran)]}]}
+        self.assertEqual(self.box.create("sleep", "100"), 0, self.box.output())
+        folder, file, moved = self.box.state / "box", self.box.state / "box/state.json", self.box.folder / "moved"
+
+        def refused(message):
+            for words in (["delete", "box"], ["delete", "--force", "box"], ["kill", "box", "9"], ["start", "box"], ["state", "box"]):
+                done = self.box.command(*words)
+                self.assertEqual(done.returncode, 125, words)
+                self.assertIn(message, done.stderr)
+
+        for path in (self.box.state, folder, file):
+            os.chown(path, 65534, 65534)
+            refused(f"{path} belongs to user 65534")
+            os.chown(path, 0, 0)
+        for path in (folder, file):
+            path.rename(moved)
+            path.symlink_to(moved)
+            refused(f"{path} is a symbolic link")
+            path.unlink()
+            moved.rename(path)
+        self.assertEqual(self.box.status(), "created")
+        self.assertFalse(ran.exists())
+        self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
+        self.assertTrue(ran.exists())
 
     def test_mount_over_a_symbolic_link(self):
         # It leads out of the root only in the eyes of the host.
