@@ -4,7 +4,8 @@ namespace runtime {
 
 int ContainerVerb::run(const std::vector<std::string>& arguments,
                        const std::function<Outcome<int>(const CommandLog& log)>& act) {
-  if (const std::optional<int> status = parse(parser, manual_, arguments)) return *status;
+  const auto refuse = [&](const Failure& failed) { return report_in_log(failed, globals); };
+  if (const std::optional<int> status = parse(parser, manual_, arguments, refuse)) return *status;
   const Outcome<CommandLog> log = CommandLog::open(globals);
   if (!log) return report(log.error());
   const Outcome<int> status = act(*log);

@@ -306,7 +306,8 @@ int exec_verb(GlobalOptions globals, const std::vector<std::string>& arguments) 
   parser.add_option("--process-label", options.label, "Accepted: redundant in a sandbox.")
       ->type_name("LABEL");
   parser.add_flag("--no-subreaper", options.no_subreaper, "Accepted: there is nothing to reap.");
-  if (const std::optional<int> status = parse(parser, kManual, arguments)) return *status;
+  const auto refuse = [&](const Failure& failed) { return report_in_log(failed, globals); };
+  if (const std::optional<int> status = parse(parser, kManual, arguments, refuse)) return *status;
   const Outcome<CommandLog> log = CommandLog::open(globals);
   if (!log) return report(log.error());
   // From the first word that is no option on everything belongs to the program.

@@ -8,7 +8,6 @@
 
 #include "runtime/supervisor.h"
 #include "runtime/terminal.h"
-#include "sentry/base/log.h"
 
 namespace runtime {
 namespace {
@@ -88,7 +87,7 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
   std::optional<Terminal> terminal;
   if (console) terminal.emplace(TRY(Terminal::open(options.stdio[1], sandbox.take_console())));
   const Ending ending = supervise(std::move(sandbox), signals, std::move(terminal), std::move(supervision));
-  if (!ending.message.empty()) sentry::log_line(ending.message);
+  if (!ending.message.empty()) options.report({ending.message, ending.status});
   if (ending.signal != 0) die_of(ending.signal);
   return ending.status;
 }

@@ -25,6 +25,8 @@ struct ForegroundOptions {
   sentry::Fd commands;
   std::function<void()> started;
   std::function<void(const char*)> status_changed;
+  // Says why the sandbox ended, if there is something to say.
+  std::function<void(const Failure&)> report = [](const Failure& failed) { runtime::report(failed); };
 };
 
 // The exit status, with a message printed if there is something to say; a failure if the sandbox did not

@@ -104,4 +104,10 @@ void CommandLog::note(const std::string& message) const {
   if (file_) write(file_.get(), json_, message, sentry::LogLevel::kInfo);
 }
 
+int report_in_log(const Failure& failed, const GlobalOptions& globals) {
+  const Outcome<CommandLog> log = CommandLog::open(globals);
+  if (!log) report(log.error());
+  return log ? log->report(failed) : report(failed);
+}
+
 }  // namespace runtime

@@ -45,4 +45,7 @@ class CommandLog {
   bool json_ = false;
 };
 
+// CommandLog::report() where the log is not open yet.
+int report_in_log(const Failure& failed, const GlobalOptions& globals);
+
 }  // namespace runtime

@@ -441,6 +441,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     if (const Outcome<> written = launch.record_status(status); !written) log.warn(written.error().message);
   };
   foreground.status_changed = status_changed;
+  foreground.report = [&](const Failure& failed) { log.report(failed); };
   TRY(launch.record_status("creating"));
   TRY(write_pid_file(options.pid_file, ::getpid()));
   pid_t starter = 0;

@@ -59,15 +59,14 @@ int print_help() {
 
 // What engines ask of a runtime and sandboxes do not do: any answer but success says so.
 int refuse_checkpoint(const GlobalOptions& globals, const std::string& verb) {
-  const Outcome<CommandLog> log = CommandLog::open(globals);
-  const Failure refusal = failure("{} is not supported: a sandbox cannot be saved", verb);
-  return log ? log->report(refusal) : report(log.error());
+  return report_in_log(failure("{} is not supported: a sandbox cannot be saved", verb), globals);
 }
 
 int dispatch(std::vector<std::string> arguments) {
   const Outcome<GlobalOptions> globals = take_global_options(arguments);
   if (!globals) return report(globals.error());
-  if (arguments.empty()) return report(failure("no verb given (`bulkhead --help` lists them)"));
+  if (arguments.empty())
+    return report_in_log(failure("no verb given (`bulkhead --help` lists them)"), *globals);
   const std::string& first = arguments[0];
   if (first == "--help" || first == "-h" || first == "help") return print_help();
   if (first == "--version" || first == "-v") {
@@ -78,7 +77,7 @@ int dispatch(std::vector<std::string> arguments) {
   const auto verb =
       std::find_if(kVerbs.begin(), kVerbs.end(), [&](const Verb& each) { return first == each.name; });
   if (verb == kVerbs.end())
-    return report(failure("there is no verb \"{}\" (`bulkhead --help` lists them)", first));
+    return report_in_log(failure("there is no verb \"{}\" (`bulkhead --help` lists them)", first), *globals);
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   return verb->run != nullptr ? verb->run(rest) : verb->run_container(*globals, rest);
 }

@@ -87,11 +87,10 @@ std::string manual_page(const Manual& manual, const CLI::App& parser) {
   return page;
 }
 
-std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vector<std::string>& arguments) {
-  if (const std::optional<std::string> option = empty_value(parser, arguments)) {
-    sentry::log("{}: give a value", *option);
-    return kStatusFailure;
-  }
+std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vector<std::string>& arguments,
+                         const std::function<int(const Failure&)>& refuse) {
+  if (const std::optional<std::string> option = empty_value(parser, arguments))
+    return refuse(failure("{}: give a value", *option));
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
   try {
     parser.parse(std::move(reversed));
@@ -101,8 +100,7 @@ std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vect
   } catch (const CLI::ParseError& error) {
     std::string verb(manual.name);
     std::replace(verb.begin(), verb.end(), '-', ' ');
-    sentry::log("{} (`{} --help` shows the options)", parse_failure(parser, error), verb);
-    return kStatusFailure;
+    return refuse(failure("{} (`{} --help` shows the options)", parse_failure(parser, error), verb));
   }
   return std::nullopt;
 }

@@ -6,9 +6,12 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "runtime/failure.h"
 
 namespace runtime {
 
@@ -28,9 +31,10 @@ struct Manual {
 // The page, with OPTIONS from the parser.
 std::string manual_page(const Manual& manual, const CLI::App& parser);
 
-// Parses. An exit status if that was all: 0 after --help or --version, kStatusFailure after a message about
+// Parses. An exit status if that was all: 0 after --help or --version, or what `refuse` returns, which says
 // what was wrong.
-std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vector<std::string>& arguments);
+std::optional<int> parse(CLI::App& parser, const Manual& manual, const std::vector<std::string>& arguments,
+                         const std::function<int(const Failure&)>& refuse = report);
 
 // Breaks text into lines of at most `width` columns, each led by `indent` spaces. Lines of the text that
 // start with a space are kept as they are.

@@ -148,6 +148,25 @@ class Refusals(unittest.TestCase):
     def test_programs(self):
         for args, status in ((["nosuch"], 127), (["/no/such"], 127), (["/etc/passwd"], 126), (["/etc"], 126)):
             self.refused_with(args[0], lambda config: config["process"].update(args=args), status)
+            self.box.config["process"]["args"] = args
+            self.box.save()
+            self.refused(args[0], "run", "box", status=status)
+            self.assert_nothing_left()
+
+    def test_usage(self):
+        self.refused("--bogus", "kill", "--bogus", "box")
+        self.refused("--bogus", "exec", "--bogus", "box", "true")
+        self.refused('there is no verb "nosuch"', "nosuch")
+        self.refused("no verb given")
+
+    def test_end_of_a_foreground_run(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        limits = {"memory": {"limit": 32 << 20, "swap": 32 << 20}}
+        self.box.config["linux"]["resources"] = limits
+        self.box.config["process"]["args"] = ["dd", "if=/dev/zero", "of=/dev/null", "bs=256M"]
+        self.box.save()
+        self.refused("the sandbox reached its memory limit", "run", "box", status=137)
 
     def test_hooks(self):
         for hook, message in (
