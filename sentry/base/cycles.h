@@ -1,5 +1,5 @@
-// The CPU's time stamp counter: what is measured twice for each call must cost next to nothing. It runs at one
-// rate on all processors of any x86-64 machine of today (constant_tsc, nonstop_tsc).
+// The CPU's time stamp counter: what is measured twice for each call must cost next to nothing. It runs at
+// one rate on all processors of any x86-64 machine of today (constant_tsc, nonstop_tsc).
 #pragma once
 
 #include <x86intrin.h>

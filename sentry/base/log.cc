@@ -3,7 +3,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <ctime>
+#include <chrono>
 #include <string>
 
 #include "sentry/base/utf8.h"
@@ -33,16 +33,23 @@ std::string json_string(std::string_view text) {
 
 std::string json_line(std::string_view message, LogLevel level) {
   constexpr const char* kNames[] = {"error", "warning", "info"};
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  ::gmtime_r(&now.tv_sec, &parts);
-  return fmt::format(R"({{"level":"{}","msg":{},"time":"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z"}})"
+  return fmt::format(R"({{"level":"{}","msg":{},"time":"{}"}})"
                      "\n",
-                     kNames[static_cast<size_t>(level)], json_string(message), parts.tm_year + 1900,
-                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+                     kNames[static_cast<size_t>(level)], json_string(message), utc_now());
 }
 }  // namespace
+
+// gmtime(3) would look for the host's time zone first, in a file: a jailed program that does so is killed.
+std::string utc_now() {
+  using namespace std::chrono;
+  const auto now = floor<seconds>(system_clock::now());
+  const auto day = floor<days>(now);
+  const year_month_day date(day);
+  const hh_mm_ss time(now - day);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                     time.hours().count(), time.minutes().count(), time.seconds().count());
+}
 
 void set_log_format(LogFormat format) { log_format = format; }
 

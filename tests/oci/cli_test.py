@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import termios
@@ -278,6 +279,22 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         done = self.box.run("sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=200M count=1")
         self.assertEqual(done.returncode, 137, done.stderr)
         self.assertIn("reached its memory limit (33554432 bytes)", done.stderr)
+
+    def test_unknown_call_is_logged_and_refused(self):
+        # The sentry's line of JSON has the time in it, for which it must not ask the host for a file.
+        code = bytes.fromhex("b8f4010000 0f05 4883f8da 0f95c0 0fb6f8 b83c000000 0f05")  # exit(syscall(500) != -ENOSYS)
+        start, size = 0x400000, 120
+        header = b"\x7fELF\2\1\1" + bytes(9) + struct.pack(
+            "<HHIQQQIHHHHHH", 2, 62, 1, start + size, 64, 0, 0, 64, 56, 1, 0, 0, 0
+        )
+        segment = struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size + len(code), size + len(code), 0x1000)
+        program = self.box.rootfs / "unknown"
+        program.write_bytes(header + segment + code)
+        program.chmod(0o755)
+        self.box.options = ["--log", str(self.box.folder / "log.json"), "--log-format", "json"]
+        done = self.box.run("/unknown")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("system call 500 is not known", " ".join(line["msg"] for line in self.box.log_lines()))
 
     def test_exec_with_a_terminal(self):
         self.start("sleep", "1000")
