@@ -33,6 +33,7 @@ Result<uint32_t> Client::hello() {
   protocol::Reader reader(reply.body);
   const auto answer = TRY(take<protocol::HelloReply>(reader));
   if (answer.version != protocol::kProtocolVersion) return Errno(EPROTO);
+  greeted_ = true;
   return answer.attach_count;
 }
 
@@ -118,7 +119,7 @@ void Client::readable() {
 void Client::fail(const char* why) {
   if (dead_) return;
   dead_ = true;
-  log("the gofer {}: files cannot be reached any more", why);
+  if (greeted_) log("the gofer {}: files cannot be reached any more", why);  // else hello() says so
   for (auto& [tag, pending] : pending_) {
     pending->done = true;
     pending->error = EIO;

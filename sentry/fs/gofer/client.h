@@ -83,6 +83,7 @@ class Client {
   std::vector<uint8_t> receive_;
   uint32_t next_tag_ = 1;
   bool dead_ = false;
+  bool greeted_ = false;
   bool flush_posted_ = false;
 };
 
