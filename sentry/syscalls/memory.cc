@@ -21,6 +21,8 @@ Result<Address> sys_mmap(Task& task, GuestPtr<void> hint, uint64_t length, Flags
   if (offset % kPageSize != 0) return Errno(EINVAL);
   if ((flags & MAP_ANONYMOUS) == 0) TRY(task.fds().get_io(fd.value));
   if (type != MAP_SHARED && type != MAP_PRIVATE && type != kSharedValidate) return Errno(EINVAL);
+  constexpr int kMapSync = 0x80000;  // MAP_SYNC: nothing here is persistent memory
+  if (type == kSharedValidate && (flags & kMapSync) != 0) return Errno(EOPNOTSUPP);
   if ((flags & MAP_HUGETLB) != 0)
     return Errno(length == 0 ? EINVAL : ENOMEM);  // no huge pages are reserved here
   const bool shared = type != MAP_PRIVATE;

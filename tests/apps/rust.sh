@@ -75,4 +75,4 @@ fn sums() {
 RUST
 cargo build --offline 2>&1 | grep -o -E 'Compiling hello|Finished' || true
 ./target/debug/hello
-[[ ${APP_SIZE:-short} == short ]] || cargo test --offline 2>/dev/null | grep '^test '
+[[ ${APP_SIZE:-short} == short ]] || cargo test --offline 2>/dev/null | grep '^test ' | sed 's|; finished in .*||'

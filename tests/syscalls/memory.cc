@@ -82,6 +82,13 @@ std::string protection_of(const void* at) {
 
 bool is_mapped(const void* at) { return !protection_of(at).empty(); }
 
+TEST(persistent_memory_is_not_promised) {
+  check::Fd fd(OK(open(".", O_TMPFILE | O_RDWR, 0600)));
+  OK(ftruncate(fd, 4096));
+  constexpr int kSharedValidate = 3, kSync = 0x80000;
+  FAILS(EOPNOTSUPP, (long)mmap(nullptr, 4096, PROT_READ, kSharedValidate | kSync, fd, 0));
+}
+
 TEST(anonymous_memory_is_zero_and_writable) {
   char* p = map(1 << 20);
   CHECK_EQ(reinterpret_cast<uintptr_t>(p) % kPage, 0u);

@@ -62,6 +62,8 @@ InodeRef Overlay::root() { return root_; }
 Result<struct statfs> Overlay::statfs() {
   struct statfs answer = TRY(upper_->statfs());
   answer.f_type = OVERLAYFS_SUPER_MAGIC;
+  // The root is there, too: a file system in use of which nothing is used misleads.
+  if (answer.f_blocks != 0 && answer.f_bfree == answer.f_blocks) --answer.f_bfree, --answer.f_bavail;
   return answer;
 }
 
