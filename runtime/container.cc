@@ -303,10 +303,12 @@ class ContainerPlanner {
     if (from.pids_limit.value_or(0) > 0)
       plan_.boot.max_tasks = static_cast<uint32_t>(std::min(*from.pids_limit, kMostTasks));
     constexpr uint64_t kDefaultPeriodUs = 100'000;
-    if (from.cpu_quota_us.value_or(0) > 0)
-      plan_.boot.cpus = static_cast<uint32_t>(std::ceil(
-          static_cast<double>(*from.cpu_quota_us) /
-          static_cast<double>(std::max<uint64_t>(from.cpu_period_us.value_or(kDefaultPeriodUs), 1))));
+    if (from.cpu_quota_us.value_or(0) > 0) {
+      plan_.boot.cpu_quota_us = static_cast<uint64_t>(*from.cpu_quota_us);
+      plan_.boot.cpu_period_us = std::max<uint64_t>(from.cpu_period_us.value_or(kDefaultPeriodUs), 1);
+      plan_.boot.cpus = static_cast<uint32_t>(std::ceil(static_cast<double>(plan_.boot.cpu_quota_us) /
+                                                        static_cast<double>(plan_.boot.cpu_period_us)));
+    }
     container_.wants_cgroup =
         !config_.linux_part.cgroups_path.empty() || from.memory_limit_bytes || from.memory_swap_bytes ||
         from.memory_reservation_bytes || from.memory_swappiness || from.memory_disable_oom_killer ||

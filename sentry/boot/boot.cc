@@ -105,8 +105,8 @@ template <typename A>
 void field(A& a, Boot& b) {
   all(a, b.version, b.id, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices,
       b.device_rules, b.uid_mappings, b.gid_mappings, b.sysctl, b.masked_paths, b.readonly_paths, b.seccomp,
-      b.memory_limit_bytes, b.max_tasks, b.cpus, b.own_init, b.held, b.job_control, b.log_json, b.strace,
-      b.gofer_fd, b.control_fd, b.log_fd);
+      b.memory_limit_bytes, b.max_tasks, b.cpus, b.cpu_quota_us, b.cpu_period_us, b.own_init, b.held,
+      b.job_control, b.log_json, b.strace, b.gofer_fd, b.control_fd, b.log_fd);
 }
 
 template <typename A, typename T>

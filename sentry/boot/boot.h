@@ -15,7 +15,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 5;
+inline constexpr uint32_t kBootVersion = 6;
 
 // The ways of intercepting system calls that Boot::platform may name.
 inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
@@ -119,9 +119,12 @@ struct Boot {
   std::vector<std::string> masked_paths, readonly_paths;
   std::string seccomp;  // struct sock_filter after sock_filter, as they stand in memory; empty: no filter
   uint64_t memory_limit_bytes =
-      0;                     // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
-  uint32_t max_tasks = 0;    // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
-  uint32_t cpus = 0;         // CPUs that the guest sees; 0: as many as the host lends
+      0;                   // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
+  uint32_t max_tasks = 0;  // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
+  uint32_t cpus = 0;       // CPUs that the guest sees; 0: as many as the host lends
+  // CPU time, as the guest's cpu.max tells it, in microseconds; quota 0: no limit. The host's cgroup enforces
+  // it.
+  uint64_t cpu_quota_us = 0, cpu_period_us = 100'000;
   bool own_init = false;     // pid 1 is the sentry's own (it reaps orphans); else the first process is
   bool held = false;         // the first process waits, loaded, for kStart
   bool job_control = false;  // the runtime is told of the first process's stops, and stops with it

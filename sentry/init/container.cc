@@ -138,7 +138,11 @@ void GuestContainer::signal_all(int signal) {
 
 void GuestContainer::set_limits(const Order& order) {
   if (order.control.value >= 0) kernel_.max_tasks = static_cast<uint32_t>(order.control.value);
-  if (order.control.status > 0) kernel_.cpus = static_cast<unsigned>(order.control.status);
+  if (order.control.status > 0) {
+    // The message has whole processors; how much of them the host's cgroup knows.
+    kernel_.cpus = static_cast<unsigned>(order.control.status);
+    kernel_.cpu_quota_us = kernel_.cpus * kernel_.cpu_period_us;
+  }
   uint64_t bytes = 0;
   const char* const end = order.text.data() + order.text.size();
   if (order.text.empty() || std::from_chars(order.text.data(), end, bytes).ptr != end) return;

@@ -42,6 +42,7 @@ class Kernel {
   uint64_t host_memory_bytes = 0;  // what the host has; shown where there is no limit
   std::vector<std::pair<std::string, std::string>> sysctl;  // boot's: "net.core.somaxconn", "4096"
   unsigned cpus = 1;
+  uint64_t cpu_quota_us = 0, cpu_period_us = 100'000;  // boot's
   std::vector<boot::IdMapping> uid_mappings, gid_mappings;
   // The sandbox's first container; the others live as long as their processes.
   const std::shared_ptr<Container> container = std::make_shared<Container>();

@@ -107,6 +107,11 @@ void RootDirectory::fill(pseudo::Superblock& superblock) {
   system("vmstat", vmstat_text);
   tree.constant("version", version_text());
   tree.constant("cmdline", "console=tty0\n");
+  // cgroups(7): hierarchy 0 is that of version 2. Runtimes look here for what may limit them.
+  tree.constant(
+      "cgroups",
+      "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\ncpuacct\t0\t1\t1\n"
+      "memory\t0\t1\t1\npids\t0\t1\t1\n");
   tree.constant("devices", kDevices);
   tree.constant("diskstats", "");
   tree.constant("filesystems", kFilesystems);

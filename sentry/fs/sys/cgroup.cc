@@ -73,7 +73,10 @@ std::shared_ptr<vfs::Superblock> make_cgroup(Kernel& kernel) {
       for (const kernel::Task* task : group->tasks) text += fmt::format("{}\n", task->tid);
     return text;
   });
-  tree.constant("cpu.max", "max 100000\n");  // what limits CPU time is the number of CPUs
+  live("cpu.max", [&kernel] {
+    return kernel.cpu_quota_us == 0 ? fmt::format("max {}\n", kernel.cpu_period_us)
+                                    : fmt::format("{} {}\n", kernel.cpu_quota_us, kernel.cpu_period_us);
+  });
   tree.constant("cpu.max.burst", "0\n");
   tree.constant("cpu.weight", "100\n");
   tree.constant("cpu.weight.nice", "0\n");
