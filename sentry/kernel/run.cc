@@ -53,7 +53,11 @@ void Task::run_loop() {
     context->set_identity(identity());
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);
+    context->set_signals({mask.bits(), (pending.pending() | group->pending.pending()).bits()});
+    in_guest_ = true;
     platform::Trap trap = context->run(registers_);
+    in_guest_ = false;
+    mask = SignalSet(context->signal_mask(mask.bits())) & ~kUnblockable;
     partial_ = trap.partial;
     if (step && own_trap_flag == 0) registers().eflags &= ~kTrapFlag;
     if (trap.kind == platform::Trap::Kind::kFault || trap.kind == platform::Trap::Kind::kInterrupted) {

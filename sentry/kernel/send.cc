@@ -55,7 +55,7 @@ void prepare(ThreadGroup& group, int signo) {
 }
 
 bool blocked_or_awaited(const Task& task, int signo) {
-  return task.mask.contains(signo) || (task.saved_mask && task.saved_mask->contains(signo));
+  return task.current_mask().contains(signo) || (task.saved_mask && task.saved_mask->contains(signo));
 }
 
 // pid_namespaces(7): a pid 1 is safe from what its own container sends. The runtime's signals have no sender.
@@ -94,12 +94,13 @@ void ThreadGroup::send(const SignalInfo& info) {
   if (pending.size() >= kQueueLimit) return;
   if (!pending.push(info)) return;
   signal_watchers.wake();
+  for (Task* task : tasks) task->hold_pending();
   // One thread that wants it is enough; prefer the leader, as Linux does.
   Task* chosen = nullptr;
-  if (leader != nullptr && !leader->exited && !leader->mask.contains(signo)) chosen = leader;
+  if (leader != nullptr && !leader->exited && !leader->current_mask().contains(signo)) chosen = leader;
   for (Task* task : tasks) {
     if (chosen != nullptr) break;
-    if (!task->exited && !task->mask.contains(signo)) chosen = task;
+    if (!task->exited && !task->current_mask().contains(signo)) chosen = task;
   }
   if (chosen != nullptr) chosen->kick();
 }
@@ -116,7 +117,8 @@ void Task::send(const SignalInfo& info) {
   if (!blocked_or_awaited(*this, signo) && ignored(*group, this, signo)) return;
   if (pending.size() >= kQueueLimit || !pending.push(info)) return;
   group->signal_watchers.wake();
-  if (!mask.contains(signo)) kick();
+  hold_pending();
+  if (!current_mask().contains(signo)) kick();
 }
 
 void Task::force(const SignalInfo& info) {
@@ -142,6 +144,14 @@ bool Task::wanted() const {
   return exited || group->exiting || stop || (traced != nullptr && traced->interrupt) || signal_pending();
 }
 
+SignalSet Task::current_mask() const {
+  return in_guest_ ? SignalSet(context->signal_mask(mask.bits())) & ~kUnblockable : mask;
+}
+
+void Task::hold_pending() {
+  if (in_guest_) context->hold_signals((pending.pending() | group->pending.pending()).bits());
+}
+
 bool Task::signal_pending() const {
   const SignalSet ready = (pending.pending() | group->pending.pending()) & ~mask;
   return !ready.empty();
@@ -153,7 +163,7 @@ void Task::set_mask(SignalSet wanted) {
   const SignalSet left = group->pending.pending() & mask;
   if (left.empty()) return;
   for (Task* task : group->tasks)
-    if (task != this && !(left & ~task->mask).empty()) task->kick();
+    if (task != this && !(left & ~task->current_mask()).empty()) task->kick();
 }
 
 bool may_signal(const Task& sender, const ThreadGroup& target, int signo) {

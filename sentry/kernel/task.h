@@ -142,7 +142,7 @@ class Task {
   vfs::CredentialsRef credentials;
   std::string comm;
 
-  SignalSet mask;
+  SignalSet mask;                       // as of the last trap: see current_mask()
   std::optional<SignalSet> saved_mask;  // sigsuspend, ppoll...: put back after the handler's frame is built
   SignalQueue pending;
   AltStack alt_stack;
@@ -184,6 +184,10 @@ class Task {
   void send(const SignalInfo& info);  // thread-directed, tgkill(2)
   bool signal_pending() const;        // something unblocked that is not ignored waits
   void set_mask(SignalSet mask);
+  // While guest code runs it may change its mask by itself.
+  SignalSet current_mask() const;
+  // What waits is not to be unblocked without a trap: to be called when a signal has come.
+  void hold_pending();
   void force(const SignalInfo& info);  // a fault: unblocks, and resets an ignored action
   void wake() {
     if (fiber != nullptr) fiber->wake();
@@ -233,8 +237,9 @@ class Task {
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
   platform::Registers registers_{};
-  bool partial_ = false;      // platform::Trap::partial
-  int64_t call_ = -1;         // the call that the registers are in, -1 once guest code runs again
+  bool partial_ = false;  // platform::Trap::partial
+  int64_t call_ = -1;     // the call that the registers are in, -1 once guest code runs again
+  bool in_guest_ = false;
   uint64_t call_cycles_ = 0;  // what the sentry has taken for its calls
   int restart_code_ = 0;      // an ERESTART* that the last call answered, not yet settled
   bool in_stop_ = false;

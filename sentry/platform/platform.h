@@ -141,6 +141,18 @@ class Context {
     bool may_answer = false;  // nobody watches or filters the thread's calls
   };
   virtual void set_identity(const Identity&) {}
+  // The thread's signal mask (bit N-1 for signal N), for platforms that answer rt_sigprocmask(2) in the
+  // guest, and the signals that wait: they must not be unblocked without the sentry. Takes effect at the next
+  // run().
+  struct Signals {
+    uint64_t mask = 0, pending = 0;
+  };
+  virtual void set_signals(const Signals&) {}
+  // These wait now: at once, while the thread runs.
+  virtual void hold_signals(uint64_t /*pending*/) {}
+  // The mask as it is: what was given to set_signals(), unless the guest has changed it since. While the
+  // thread runs it may change any time, but not to take in what is held without a trap.
+  virtual uint64_t signal_mask(uint64_t given) const { return given; }
   // Whom to tell, on the event loop's own stack, when the host thread has ended though nobody asked it to. It
   // must not park.
   using DeathNotice = void (*)(void* owner);

@@ -647,4 +647,133 @@ TEST(filters_for_all_threads_while_they_walk_paths) {
   }
 }
 
+// ---- signals and masks
+
+std::atomic<int> arrived;
+volatile sig_atomic_t masked, arrived_masked;
+
+void count_arrival(int) {
+  if (masked != 0) arrived_masked = 1;
+  ++arrived;
+}
+
+// A signal that comes while its thread changes its mask is neither lost nor early: real-time ones queue, so
+// each is counted.
+void signals_meet_masks(int (*send)(pthread_t)) {
+  constexpr int kSignals = 4000;
+  arrived = 0;
+  arrived_masked = 0;
+  struct sigaction action {};
+  action.sa_handler = count_arrival;
+  OK(sigaction(SIGRTMIN, &action, nullptr));
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGRTMIN);
+  std::atomic<bool> ready = false;
+  std::thread target([&] {
+    ready = true;
+    while (arrived < kSignals) {
+      pthread_sigmask(SIG_BLOCK, &set, nullptr);
+      masked = 1;
+      for (int i = 0; i < 50; ++i) asm volatile("");
+      masked = 0;
+      pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    }
+  });
+  while (!ready) sched_yield();
+  OK(pthread_sigmask(SIG_BLOCK, &set, nullptr));  // the process's are for the other thread
+  for (int sent = 0; sent < kSignals;) {
+    const int error = send(target.native_handle());
+    CHECK(error == 0 || error == EAGAIN);  // EAGAIN: too many wait (RLIMIT_SIGPENDING)
+    if (error == 0) ++sent;
+  }
+  target.join();
+  CHECK_EQ(arrived.load(), kSignals);
+  CHECK_EQ(arrived_masked, 0);
+}
+
+TEST(signals_to_a_thread_that_changes_its_mask) {
+  signals_meet_masks([](pthread_t thread) { return pthread_kill(thread, SIGRTMIN); });
+}
+
+TEST(signals_to_a_process_whose_thread_changes_its_mask) {
+  signals_meet_masks([](pthread_t) {
+    sigval value{};
+    return sigqueue(getpid(), SIGRTMIN, value) == 0 ? 0 : errno;
+  });
+}
+
+// Without a call in between that the kernel must see.
+TEST(a_signal_that_waits_comes_when_it_is_unblocked) {
+  arrived = 0;
+  struct sigaction action {};
+  action.sa_handler = count_arrival;
+  OK(sigaction(SIGRTMIN, &action, nullptr));
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGRTMIN);
+  for (int round = 1; round <= 20; ++round) {
+    std::atomic<int> phase = 0;
+    std::thread target([&] {
+      for (int i = 0; i < 5; ++i) {
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+      }
+      pthread_sigmask(SIG_BLOCK, &set, nullptr);
+      phase = 1;
+      while (phase != 2) asm volatile("");
+      CHECK_EQ(arrived.load(), round - 1);
+      pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+      CHECK_EQ(arrived.load(), round);
+    });
+    while (phase != 1) sched_yield();
+    OK(pthread_kill(target.native_handle(), SIGRTMIN));
+    phase = 2;
+    target.join();
+  }
+}
+
+TEST(changed_masks_are_inherited_and_shown) {
+  sigset_t set, seen;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR2);
+  sigaddset(&set, SIGKILL);
+  for (int i = 0; i < 5; ++i) OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+  OK(sigprocmask(SIG_SETMASK, nullptr, &seen));
+  CHECK_EQ(sigismember(&seen, SIGUSR2), 1);
+  CHECK_EQ(sigismember(&seen, SIGKILL), 0);
+  JOIN(check::fork_child([] {
+    sigset_t inherited;
+    OK(sigprocmask(SIG_BLOCK, nullptr, &inherited));
+    CHECK_EQ(sigismember(&inherited, SIGUSR2), 1);
+  }));
+  std::thread([] {
+    sigset_t inherited;
+    OK(pthread_sigmask(SIG_BLOCK, nullptr, &inherited));
+    CHECK_EQ(sigismember(&inherited, SIGUSR2), 1);
+  }).join();
+  CHECK(READ_FILE("/proc/self/status").find("SigBlk:\t0000000000000800") != std::string::npos);
+  OK(raise(SIGUSR2));
+  sigset_t pending;
+  OK(sigpending(&pending));
+  CHECK_EQ(sigismember(&pending, SIGUSR2), 1);
+  // In place, at the end of memory, and with a bad address: only then nothing is changed before the error.
+  FAILS(EFAULT, syscall(SYS_rt_sigprocmask, SIG_BLOCK, 8, nullptr, 8));
+  FAILS(EINVAL, syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, nullptr, 16));
+  FAILS(EINVAL, syscall(SYS_rt_sigprocmask, 99, &set, nullptr, 8));
+  OK(syscall(SYS_rt_sigprocmask, 99, nullptr, &seen, 8));
+  sigset_t swapped = seen;
+  sigdelset(&swapped, SIGUSR2);
+  sigaddset(&swapped, SIGUSR1);
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  OK(sigaction(SIGUSR2, &ignore, nullptr));
+  OK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &swapped, &swapped, 8));
+  CHECK_EQ(sigismember(&swapped, SIGUSR2), 1);
+  CHECK_EQ(sigismember(&swapped, SIGUSR1), 0);
+  OK(sigprocmask(SIG_SETMASK, nullptr, &seen));
+  CHECK_EQ(sigismember(&seen, SIGUSR2), 0);
+  CHECK_EQ(sigismember(&seen, SIGUSR1), 1);
+}
+
 }  // namespace

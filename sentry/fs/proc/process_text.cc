@@ -58,7 +58,7 @@ SignalFacts signal_facts(const Snapshot& snapshot) {
   SignalFacts facts;
   if (snapshot.task != nullptr) {
     facts.thread_pending = snapshot.task->pending.pending();
-    facts.blocked = snapshot.task->mask;
+    facts.blocked = snapshot.task->current_mask();
     facts.queued += snapshot.task->pending.size();
   }
   const ThreadGroup& group = *snapshot.group;

@@ -91,6 +91,9 @@ class TrapContext final : public Context {
   Trap run(Registers& registers) override;
   void complete(Registers& registers) override;
   void set_identity(const Identity& identity) override;
+  void set_signals(const Signals& signals) override;
+  void hold_signals(uint64_t pending) override;
+  uint64_t signal_mask(uint64_t given) const override;
   Nanoseconds cpu_time() const override;
   void interrupt() override;
   bool alive() override;
@@ -107,6 +110,8 @@ class TrapContext final : public Context {
   TrapPlatform& platform_;
   std::shared_ptr<Thread> thread_;
   LocalAnswers told_{};
+  uint64_t held_ = ~uint64_t{0};  // as told; an area may have had another owner
+  bool mask_told_ = false;
 };
 
 }  // namespace sentry::platform::trap

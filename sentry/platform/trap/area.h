@@ -64,6 +64,7 @@ inline constexpr uint32_t kReportJump = 0x100;   // Mode::kJump
 inline constexpr uint32_t kReportAlong = 0x200;  // `along_address` and `along_length` are of this call
 inline constexpr uint32_t kReportWhole =
     0x400;  // all registers matter, not the number and the arguments alone
+inline constexpr uint32_t kReportSignals = 0x800;  // `signals.mask` has been changed since the last report
 
 // What the sentry answers a report with.
 enum class Command : uint32_t {
@@ -83,6 +84,13 @@ struct LocalAnswers {
   uint32_t enabled;
   int32_t pid, tid, parent;
   uint32_t uid, euid, gid, egid;
+};
+
+// Both sides write, then look at the other's: either the shim sees that a signal waits, or the sentry that it
+// is unblocked.
+struct LocalSignals {
+  uint64_t mask;  // by the sentry with an answer, by the shim while guest code runs
+  uint64_t held;  // by the sentry: the signals that wait
 };
 
 struct FaultInfo {
@@ -126,10 +134,12 @@ struct Area {
 
   // By the sentry, rarely.
   alignas(64) LocalAnswers local;
+  alignas(64) LocalSignals signals;
 
   // Of the shim alone.
   alignas(64) uint32_t interrupted;  // by the signal handler: kKick came while the shim ran
   uint32_t stepping;                 // by the signal handler: the guest's trap flag was set when it came in
+  uint32_t mask_changed;             // since the last report
 
   // By the shim with a report, and by the sentry with the answer if it changes any but rax.
   alignas(64) Registers registers;

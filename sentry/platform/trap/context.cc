@@ -142,6 +142,27 @@ void TrapContext::set_identity(const Identity& identity) {
   thread_->area->local = told_ = answers;
 }
 
+void TrapContext::set_signals(const Signals& signals) {
+  Thread& thread = *thread_;
+  if (!std::exchange(mask_told_, true) || signals.mask != thread.mask)
+    __atomic_store_n(&thread.area->signals.mask, signals.mask, __ATOMIC_RELAXED);
+  thread.mask = signals.mask;
+  if (held_ != signals.pending) hold_signals(signals.pending);
+}
+
+void TrapContext::hold_signals(uint64_t pending) {
+  held_ = pending;
+  if (thread_->state == Thread::State::kDead) return;  // its area may be another's
+  __atomic_store_n(&thread_->area->signals.held, pending, __ATOMIC_SEQ_CST);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+uint64_t TrapContext::signal_mask(uint64_t) const {
+  const Thread& thread = *thread_;
+  if (thread.state != Thread::State::kRunning) return thread.mask;
+  return __atomic_load_n(&thread.area->signals.mask, __ATOMIC_SEQ_CST);
+}
+
 bool TrapContext::alive() {
   if (thread_->state != Thread::State::kDead) platform_.reap();
   return thread_->state != Thread::State::kDead;

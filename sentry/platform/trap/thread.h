@@ -50,6 +50,7 @@ struct Thread {
   uint64_t frame = 0;
   uint64_t along_address = 0, along_length = 0;  // guest memory that came with the call, in the area
   FaultInfo fault{};
+  uint64_t mask = 0;  // of signals: as it was told to the thread, or reported by it since
   Registers registers{};
   bool partial = false;  // they hold no more than the call's number and arguments; the others are in the area
 

@@ -188,6 +188,7 @@ void TrapPlatform::took(Thread& thread) {
   thread.failed = report == Report::kFailed;
   if (thread.state == Thread::State::kRunning) {
     thread.report = report;
+    if ((said & kReportSignals) != 0) thread.mask = area.signals.mask;
     thread.mode = (said & kReportJump) != 0 ? Mode::kJump : Mode::kFrame;
     const bool jumped_call = report == Report::kCall && thread.mode == Mode::kJump;
     thread.partial = jumped_call && (said & kReportWhole) == 0;

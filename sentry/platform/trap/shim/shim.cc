@@ -75,6 +75,8 @@ void futex_wake(uint32_t& word, uint64_t scope) {
 
 // Reports to the sentry and waits for its answer.
 void hand_over(Area& area, Report report, uint32_t flags = 0) {
+  if (area.mask_changed != 0) flags |= kReportSignals;
+  area.mask_changed = 0;
   area.report = static_cast<uint32_t>(report) | flags;
   area.interrupted = 0;
   const uint32_t mine = area.reported + 1;
@@ -199,6 +201,49 @@ bool read_clock(uint64_t clock, uint64_t place) {
   return shim_copy(reinterpret_cast<void*>(place), &time, sizeof time) == 0;
 }
 
+// rt_sigprocmask(2). False: the sentry shall answer, since something waits for its signal to be unblocked, or
+// the arguments are wrong.
+bool change_mask(Area& area) {
+  constexpr uint64_t kSize = sizeof(uint64_t),
+                     kUnblockable = 1 << (9 - 1) | 1 << (19 - 1);  // SIGKILL, SIGSTOP
+  constexpr uint32_t kBlock = 0, kUnblock = 1, kSetMask = 2;
+  const Registers& registers = area.registers;
+  const uint64_t set = registers.rsi, old_set = registers.rdx;
+  // What is written must not be what the sentry would read then.
+  if (registers.r10 != kSize || (set != 0 && old_set - set + kSize < 2 * kSize)) return false;
+  LocalSignals& signals = area.signals;
+  const uint64_t old = signals.mask;
+  uint64_t next = old;
+  if (set != 0) {
+    uint64_t wanted = 0;
+    if (shim_copy(&wanted, reinterpret_cast<const void*>(set), kSize) != 0) return false;
+    switch (static_cast<uint32_t>(registers.rdi)) {
+      case kBlock:
+        next = old | wanted;
+        break;
+      case kUnblock:
+        next = old & ~wanted;
+        break;
+      case kSetMask:
+        next = wanted;
+        break;
+      default:
+        return false;
+    }
+    next &= ~kUnblockable;
+  }
+  if (old_set != 0 && shim_copy(reinterpret_cast<void*>(old_set), &old, kSize) != 0) return false;
+  if (next == old) return true;
+  __atomic_store_n(&signals.mask, next, __ATOMIC_SEQ_CST);
+  fence();
+  if ((__atomic_load_n(&signals.held, __ATOMIC_SEQ_CST) & ~next) != 0) {
+    __atomic_store_n(&signals.mask, old, __ATOMIC_SEQ_CST);
+    return false;
+  }
+  area.mask_changed = 1;
+  return true;
+}
+
 uint64_t read_fs() {
   uint64_t base;
   asm volatile("rdfsbase %0" : "=r"(base));
@@ -263,6 +308,9 @@ bool answer(Area& area) {
       break;
     case __NR_clock_gettime:
       if (!read_clock(registers.rdi, registers.rsi)) return false;
+      break;
+    case __NR_rt_sigprocmask:
+      if (!change_mask(area)) return false;
       break;
     default:
       return false;
