@@ -62,8 +62,9 @@ InodeRef Overlay::root() { return root_; }
 Result<struct statfs> Overlay::statfs() {
   struct statfs answer = TRY(upper_->statfs());
   answer.f_type = OVERLAYFS_SUPER_MAGIC;
-  // The root is there, too: a file system in use of which nothing is used misleads.
-  if (answer.f_blocks != 0 && answer.f_bfree == answer.f_blocks) --answer.f_bfree, --answer.f_bavail;
+  // The root takes its block: of a file system that is in use something is used.
+  if (answer.f_bfree != 0) --answer.f_bfree;
+  if (answer.f_bavail != 0) --answer.f_bavail;
   return answer;
 }
 
