@@ -101,10 +101,11 @@ def peers(bulkhead, bundle):
 
 def timed(command):
     """Wall time in ns of one run; a failure names what went wrong."""
-    with tempfile.TemporaryFile() as errors:
+    # Not /dev/null: runsc gives its standard streams to another user, and so takes it from the host.
+    with tempfile.TemporaryFile() as nothing, tempfile.TemporaryFile() as errors:
         start = time.perf_counter_ns()
         child = os.posix_spawnp(command[0], command, os.environ,
-                                file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                                file_actions=[(os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                                               (os.POSIX_SPAWN_DUP2, errors.fileno(), 1),
                                               (os.POSIX_SPAWN_DUP2, errors.fileno(), 2)])
         _, status = os.waitpid(child, 0)
