@@ -10,12 +10,12 @@
 namespace sentry::fs::tty {
 
 Result<uint64_t> HostTerminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument) const {
+  if (gets_settings(request)) {
+    TRY(write_settings(memory, request, argument, default_settings()));
+    return uint64_t{0};
+  }
+  if (sets_settings(request)) return Errno(EIO);
   switch (request) {
-    case TCGETS:
-    case TCGETS2:
-    case TCGETA:
-      TRY(write_settings(memory, request, argument, default_settings()));
-      return uint64_t{0};
     case TIOCGWINSZ: {
       winsize window{};
       window.ws_row = rows;
@@ -23,15 +23,6 @@ Result<uint64_t> HostTerminal::ioctl(mm::AddressSpaceMap& memory, unsigned reque
       TRY(memory.write(argument, &window, sizeof window));
       return uint64_t{0};
     }
-    case TCSETS:
-    case TCSETSW:
-    case TCSETSF:
-    case TCSETS2:
-    case TCSETSW2:
-    case TCSETSF2:
-    case TCSETA:
-    case TCSETAW:
-    case TCSETAF:
     case TIOCSWINSZ:
     case TCFLSH:
     case TCXONC:

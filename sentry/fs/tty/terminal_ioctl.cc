@@ -38,16 +38,9 @@ Result<> Terminal::change_settings(mm::AddressSpaceMap& memory, unsigned request
   switch (request) {
     case TCSETS:
     case TCSETSW:
-    case TCSETSF: {
-      const auto given = TRY(fetch<struct termios>(memory, argument));
-      settings.c_iflag = given.c_iflag;
-      settings.c_oflag = given.c_oflag;
-      settings.c_cflag = given.c_cflag;
-      settings.c_lflag = given.c_lflag;
-      settings.c_line = given.c_line;
-      std::memcpy(settings.c_cc, given.c_cc, sizeof given.c_cc);
+    case TCSETSF:
+      TRY(memory.read(argument, &settings, sizeof(struct termios)));
       break;
-    }
     case TCSETS2:
     case TCSETSW2:
     case TCSETSF2:
@@ -229,24 +222,16 @@ std::optional<Result<uint64_t>> Terminal::master_ioctl(mm::AddressSpaceMap& memo
 
 Result<uint64_t> Terminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
                                  const vfs::File& file, bool master) {
+  if (gets_settings(request)) {
+    TRY(write_settings(memory, request, argument, discipline_.settings()));
+    return uint64_t{0};
+  }
+  if (sets_settings(request)) {
+    TRY(change_settings(memory, request, argument));
+    return uint64_t{0};
+  }
   Task* task = Task::current_or_null();
   switch (request) {
-    case TCGETS:
-    case TCGETS2:
-    case TCGETA:
-      TRY(write_settings(memory, request, argument, discipline_.settings()));
-      return uint64_t{0};
-    case TCSETS:
-    case TCSETSW:
-    case TCSETSF:
-    case TCSETS2:
-    case TCSETSW2:
-    case TCSETSF2:
-    case TCSETA:
-    case TCSETAW:
-    case TCSETAF:
-      TRY(change_settings(memory, request, argument));
-      return uint64_t{0};
     case TIOCGWINSZ:
       return put(memory, argument, window_);
     case TIOCSWINSZ:

@@ -29,19 +29,30 @@ Settings default_settings() {
   return settings;
 }
 
+bool gets_settings(unsigned request) { return request == TCGETS || request == TCGETS2 || request == TCGETA; }
+
+bool sets_settings(unsigned request) {
+  switch (request) {
+    case TCSETS:
+    case TCSETSW:
+    case TCSETSF:
+    case TCSETS2:
+    case TCSETSW2:
+    case TCSETSF2:
+    case TCSETA:
+    case TCSETAW:
+    case TCSETAF:
+      return true;
+    default:
+      return false;
+  }
+}
+
 Result<> write_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
                         const Settings& now) {
   switch (request) {
-    case TCGETS: {
-      struct termios settings {};
-      settings.c_iflag = now.c_iflag;
-      settings.c_oflag = now.c_oflag;
-      settings.c_cflag = now.c_cflag;
-      settings.c_lflag = now.c_lflag;
-      settings.c_line = now.c_line;
-      std::memcpy(settings.c_cc, now.c_cc, sizeof settings.c_cc);
-      return memory.write(argument, &settings, sizeof settings);
-    }
+    case TCGETS:
+      return memory.write(argument, &now, sizeof(struct termios));
     case TCGETS2: {
       static_assert(sizeof(struct termios2) == sizeof(Settings));
       return memory.write(argument, &now, sizeof now);

@@ -3,6 +3,8 @@
 
 #include <asm/termbits.h>
 
+#include <cstddef>
+
 #include "sentry/mm/address_space_map.h"
 
 namespace sentry::fs::tty {
@@ -20,7 +22,15 @@ struct OldSettings {
 // What a new terminal starts with: tty_std_termios of Linux, as a pty's slave.
 Settings default_settings();
 
-// Answers TCGETS, TCGETS2 and TCGETA with `settings`.
+// Requests of tty_ioctl(2): TCGETS, TCGETS2 and TCGETA; TCSETS, TCSETS2, TCSETA, and those that wait or
+// flush.
+bool gets_settings(unsigned request);
+bool sets_settings(unsigned request);
+// Struct termios is what Settings begin with.
+static_assert(offsetof(struct termios, c_cc) == offsetof(Settings, c_cc) &&
+              sizeof(struct termios) <= offsetof(Settings, c_ispeed));
+
+// Answers what gets_settings() names with `settings`.
 Result<> write_settings(mm::AddressSpaceMap& memory, unsigned request, uint64_t argument,
                         const Settings& settings);
 
