@@ -35,15 +35,6 @@ using sentry::Fd;
 
 constexpr const char* kMemoryOption = "linux.resources.memory.limit in config.json";
 
-std::string now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  tm parts{};
-  ::gmtime_r(&time.tv_sec, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, time.tv_nsec);
-}
-
 // What systemd made it removes.
 Outcome<> remove_cgroup(const std::optional<SystemdScope>& scope, const ContainerCgroup& cgroup) {
   if (scope) return scope->stop();
@@ -73,7 +64,7 @@ class Launch {
     state.status = "creating";
     state.bundle = container_->bundle;
     state.rootfs = container_->rootfs;
-    state.created = now();
+    state.created = sentry::utc_now(true);
     state.annotations = container_->config.annotations;
     record_.poststart = container_->config.hooks.poststart;
     record_.poststop = container_->config.hooks.poststop;

@@ -40,15 +40,17 @@ std::string json_line(std::string_view message, LogLevel level) {
 }  // namespace
 
 // gmtime(3) would look for the host's time zone first, in a file: a jailed program that does so is killed.
-std::string utc_now() {
+std::string utc_now(bool fraction) {
   using namespace std::chrono;
-  const auto now = floor<seconds>(system_clock::now());
+  const time_point<system_clock, nanoseconds> now = system_clock::now();
   const auto day = floor<days>(now);
   const year_month_day date(day);
   const hh_mm_ss time(now - day);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()),
-                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                     time.hours().count(), time.minutes().count(), time.seconds().count());
+  std::string text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                                 time.hours().count(), time.minutes().count(), time.seconds().count());
+  if (fraction) text += fmt::format(".{:09}", time.subseconds().count());
+  return text + "Z";
 }
 
 void set_log_format(LogFormat format) { log_format = format; }

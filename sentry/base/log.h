@@ -23,8 +23,8 @@ void log_line(std::string_view message, LogLevel level = LogLevel::kError);
 // The same without the program's name in front: text that is lines already (--strace).
 void log_raw(std::string_view lines);
 
-// The time as log lines have it, RFC 3339: 2026-02-03T04:05:06Z.
-std::string utc_now();
+// The time as RFC 3339 has it: 2026-02-03T04:05:06Z, or with nine digits of a fraction.
+std::string utc_now(bool fraction = false);
 
 template <typename... Args>
 void log(fmt::format_string<Args...> format, Args&&... args) {
