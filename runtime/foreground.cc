@@ -77,9 +77,9 @@ Outcome<int> run_in_foreground(SandboxPlan plan, ForegroundOptions options) {
       log_writer = sentry::Fd(ends[1]);
       plan.log_fd = log_writer.get();
     }
+  } else {
+    supervision.shared_terminal = first_terminal(options.stdio);
   }
-
-  if (!console) supervision.shared_terminal = first_terminal(options.stdio);
 
   Sandbox sandbox = TRY(Sandbox::start(std::move(plan)));
   log_writer.reset();

@@ -657,10 +657,8 @@ void count_arrival(int) {
   ++arrived;
 }
 
-// A signal that comes while its thread changes its mask is neither lost nor early: real-time ones queue, so
-// each is counted.
-void signals_meet_masks(int (*send)(pthread_t)) {
-  constexpr int kSignals = 4000;
+// From now on, of the signal in the set.
+sigset_t count_arrivals() {
   arrived = 0;
   arrived_masked = 0;
   struct sigaction action {};
@@ -669,6 +667,14 @@ void signals_meet_masks(int (*send)(pthread_t)) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGRTMIN);
+  return set;
+}
+
+// A signal that comes while its thread changes its mask is neither lost nor early: real-time ones queue, so
+// each is counted.
+void signals_meet_masks(int (*send)(pthread_t)) {
+  constexpr int kSignals = 4000;
+  const sigset_t set = count_arrivals();
   std::atomic<bool> ready = false;
   std::thread target([&] {
     ready = true;
@@ -705,13 +711,7 @@ TEST(signals_to_a_process_whose_thread_changes_its_mask) {
 
 // Without a call in between that the kernel must see.
 TEST(a_signal_that_waits_comes_when_it_is_unblocked) {
-  arrived = 0;
-  struct sigaction action {};
-  action.sa_handler = count_arrival;
-  OK(sigaction(SIGRTMIN, &action, nullptr));
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGRTMIN);
+  const sigset_t set = count_arrivals();
   for (int round = 1; round <= 20; ++round) {
     std::atomic<int> phase = 0;
     std::thread target([&] {
