@@ -28,13 +28,14 @@ namespace {
 constexpr uint64_t kSaRestorer = 0x04000000;
 
 // How the child tells why it could not get ready: statuses of _exit(2).
-enum class Step : int { kOrphan = 1, kText, kNotice, kArea, kProcess, kStack, kSignal, kVdso };
+enum class Step : int { kOrphan = 1, kOwnStack, kVdso, kText, kNotice, kArea, kProcess, kStack, kSignal };
 
 [[noreturn]] void give_up(Step step) { ::_exit(static_cast<int>(step)); }
 
+// In place of the sentry's stack, if that happens to lie there.
 void map_or_give_up(uint64_t address, uint64_t length, int prot, int flags, int fd, Step step) {
   void* const wanted = reinterpret_cast<void*>(address);
-  if (::mmap(wanted, length, prot, flags | MAP_FIXED_NOREPLACE, fd, 0) != wanted) give_up(step);
+  if (::mmap(wanted, length, prot, flags | MAP_FIXED, fd, 0) != wanted) give_up(step);
 }
 
 // struct sigaction as rt_sigaction(2) wants it.
@@ -57,12 +58,11 @@ void install_handlers() {
   }
 }
 
-// Runs in the child, on a copy of the sentry's stack. Leaves for the shim, and never returns.
+// Runs in the child, on a stack of its own. Leaves for the shim, and never returns.
 [[noreturn]] void become_zygote(const ZygoteSpec& spec, pid_t parent) {
   if (!forget_the_sentry(parent)) give_up(Step::kOrphan);
   ::prctl(PR_SET_DUMPABLE, 0);
-  // What lies there can only be the sentry's stack and vDSO: the child needs neither any more once it is in
-  // the shim. They are in the way of nothing but the guest's range, which the shim clears.
+  if (spec.vdso != 0 && !move_vdso(spec.vdso, kVdso + kVdsoRoom / 2)) give_up(Step::kVdso);
   const auto image = shim_image();
   map_or_give_up(kShimText, kShimTextSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                  Step::kText);
@@ -78,8 +78,6 @@ void install_handlers() {
   stack.ss_size = Area::kAltStackSize;
   if (::sigaltstack(&stack, nullptr) != 0) give_up(Step::kStack);
   install_handlers();
-
-  if (spec.with_vdso && !move_vdso(kVdso + kVdsoRoom / 2)) give_up(Step::kVdso);
 
   // Memory goes by the shim's own munmap calls, which the filter allows it.
   auto& area = *reinterpret_cast<Area*>(kAreas);
@@ -113,11 +111,37 @@ void install_handlers() {
   __builtin_unreachable();
 }
 
+// Of all that the host places at random, the stack and the vDSO alone come to lie above the guest's range,
+// where the shim's pages go: in one start of some ten thousands just there. So the child leaves the stack
+// first.
+[[noreturn]] void leave_stack(const ZygoteSpec& given, pid_t sentry) {
+  constexpr size_t kSize = 0x40000;
+  static ZygoteSpec spec;
+  static pid_t parent;
+  spec = given;
+  parent = sentry;
+  void* const memory = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const uint64_t top = reinterpret_cast<uint64_t>(memory) + kSize;
+  if (memory == MAP_FAILED || top > kGuestEnd) give_up(Step::kOwnStack);
+  void (*const go_on)() = [] { become_zygote(spec, parent); };
+  asm volatile(
+      "mov %0, %%rsp\n"
+      "xor %%ebp, %%ebp\n"
+      "call *%1\n"
+      "ud2\n"
+      :
+      : "r"(top), "r"(go_on)
+      : "memory");
+  __builtin_unreachable();
+}
+
 const char* describe(int status) {
   if (!WIFEXITED(status)) return "it was killed";
   switch (static_cast<Step>(WEXITSTATUS(status))) {
     case Step::kOrphan:
       return "the sentry has gone";
+    case Step::kOwnStack:
+      return "no memory for its stack within the guest's range";
     case Step::kText:
     case Step::kNotice:
     case Step::kArea:
@@ -154,7 +178,7 @@ Zygote start_zygote(const ZygoteSpec& spec) {
     refuse("the trap platform needs FSGSBASE (Linux 5.9) and BMI2 of the processor: use --platform=ptrace");
   const pid_t sentry = ::getpid();
   const pid_t child = fork_stub();
-  if (child == 0) become_zygote(spec, sentry);
+  if (child == 0) leave_stack(spec, sentry);
   // It has either come to wait in its shim, or has ended.
   uint32_t* const reported = &spec.area->reported;
   while (__atomic_load_n(reported, __ATOMIC_ACQUIRE) == 0) {

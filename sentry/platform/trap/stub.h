@@ -17,10 +17,10 @@ namespace sentry::platform::trap {
 // no call that takes a descriptor is within reach of guest code, and mappings name the sentry's descriptors
 // in registers that the sentry compares.
 struct ZygoteSpec {
-  int areas;   // the memfd of the areas; the zygote's is the first
-  int notice;  // the page of kNoticePage
-  Area* area;  // the zygote's, as the sentry sees it
-  bool with_vdso;
+  int areas;      // the memfd of the areas; the zygote's is the first
+  int notice;     // the page of kNoticePage
+  Area* area;     // the zygote's, as the sentry sees it
+  uint64_t vdso;  // where the host has put the vDSO; 0 for none
 };
 struct Zygote {
   pid_t pid;

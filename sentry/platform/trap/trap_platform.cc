@@ -82,9 +82,10 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   zygote_thread_ = std::make_shared<Thread>();
   zygote_thread_->slot = *take_slot(0);
   zygote_thread_->area = area_of(zygote_thread_->slot);
-  const uint64_t clock = find_vdso_clock();
+  const uint64_t vdso = find_vdso(), clock = find_vdso_clock(vdso);
   if (clock != 0) told_->clock_gettime = kVdso + kVdsoRoom / 2 + clock;
-  const Zygote zygote = start_zygote({areas_.get(), notice_.get(), zygote_thread_->area, clock != 0});
+  const Zygote zygote =
+      start_zygote({areas_.get(), notice_.get(), zygote_thread_->area, clock != 0 ? vdso : 0});
   listener_ = Fd(zygote.listener);
   zygote_thread_->tid = zygote_thread_->process = zygote.pid;
   zygote_thread_->state = Thread::State::kStopped;

@@ -53,23 +53,35 @@ uint64_t move_part(uint64_t start, uint64_t end, uint64_t to, uint64_t to_end) {
 // The vDSO's data pages are device memory to the host, which cannot be cold.
 bool is_data(uint64_t page) { return ::madvise(pointer(page), kPageSize, MADV_COLD) != 0 && errno == EINVAL; }
 
-}  // namespace
-
-uint64_t find_vdso_clock() {
-  const uint64_t image = ::getauxval(AT_SYSINFO_EHDR);
-  return image == 0 ? 0 : find_symbol(reinterpret_cast<const unsigned char*>(image), "__vdso_clock_gettime");
-}
-
-bool move_vdso(uint64_t to) {
-  uint64_t end = ::getauxval(AT_SYSINFO_EHDR);
-  if (move_part(end, 0, to, 0) == 0) return false;
-  while (is_data(end - kPageSize)) {
-    const uint64_t length = move_part(0, end, 0, to);
+bool move_parts(uint64_t from, uint64_t to) {
+  if (move_part(from, 0, to, 0) == 0) return false;
+  while (is_data(from - kPageSize)) {
+    const uint64_t length = move_part(0, from, 0, to);
     if (length == 0) return false;
-    end -= length;
+    from -= length;
     to -= length;
   }
   return true;
+}
+
+}  // namespace
+
+uint64_t find_vdso() { return ::getauxval(AT_SYSINFO_EHDR); }
+
+uint64_t find_vdso_clock(uint64_t vdso) {
+  return vdso == 0 ? 0 : find_symbol(reinterpret_cast<const unsigned char*>(vdso), "__vdso_clock_gettime");
+}
+
+bool move_vdso(uint64_t from, uint64_t to) {
+  // A mapping cannot be moved to where it lies in part.
+  constexpr uint64_t kRoom = 4 * kMostPages * kPageSize;
+  if ((from < to ? to - from : from - to) < kRoom) {
+    void* const aside = ::mmap(nullptr, 2 * kRoom, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (aside == MAP_FAILED) return false;
+    const uint64_t middle = reinterpret_cast<uint64_t>(aside) + kRoom;
+    return move_parts(from, middle) && move_parts(middle, to);
+  }
+  return move_parts(from, to);
 }
 
 }  // namespace sentry::platform::trap

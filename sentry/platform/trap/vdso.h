@@ -5,11 +5,13 @@
 
 namespace sentry::platform::trap {
 
+// Where the host has put this process's; 0 for nowhere.
+uint64_t find_vdso();
 // Offset of its clock_gettime function from its start; 0 where there is none.
-uint64_t find_vdso_clock();
+uint64_t find_vdso_clock(uint64_t vdso);
 
-// Moves this process's vDSO to `to` and its data pages to the same distances below. False if the host does
-// not let them be moved; then the process can no longer use them.
-bool move_vdso(uint64_t to);
+// Moves this process's vDSO from `from` to `to`, and its data pages to the same distances below, over what
+// lies there. False if the host does not let them be moved; then the process can no longer use them.
+bool move_vdso(uint64_t from, uint64_t to);
 
 }  // namespace sentry::platform::trap
