@@ -39,6 +39,9 @@ class Ip {
   }
   bool is_any() const { return *this == Ip() || (is_v4() && to_v4() == INADDR_ANY); }
   bool is_loopback() const { return is_v4() ? to_v4() >> 24 == 127 : *this == Ip(in6addr_loopback); }
+  // That of lo's network, and that of any.
+  bool is_broadcast() const { return is_v4() && (to_v4() == 0x7fff'ffff || to_v4() == INADDR_BROADCAST); }
+  bool is_multicast() const { return is_v4() ? IN_MULTICAST(to_v4()) : bytes_[0] == 0xff; }
   friend auto operator<=>(const Ip&, const Ip&) = default;
 
  private:

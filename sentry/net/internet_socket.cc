@@ -1,87 +1,30 @@
 #include "sentry/net/internet_socket.h"
 
 #include <linux/capability.h>
-#include <netinet/tcp.h>
-#include <netinet/udp.h>
-
-#include <climits>
 
 #include "sentry/net/interface.h"
+#include "sentry/net/internet_options.h"
 
 namespace sentry::net {
 namespace {
 
-// Options that are numbers which are kept and answered, and mostly matter to hardware networks only: [least,
-// most].
-struct NumberOption {
-  int level, option;
-  int initial, least, most;
-};
-constexpr NumberOption kNumberOptions[] = {
-    {IPPROTO_IP, IP_TOS, 0, 0, 255},
-    {IPPROTO_IP, IP_TTL, 64, -1, 255},
-    {IPPROTO_IP, IP_HDRINCL, 0, 0, 0},
-    {IPPROTO_IP, IP_PKTINFO, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RECVTTL, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RECVTOS, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RECVOPTS, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RETOPTS, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RECVERR, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_RECVORIGDSTADDR, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_FREEBIND, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT, IP_PMTUDISC_DONT, IP_PMTUDISC_OMIT},
-    {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_MINTTL, 0, 0, 255},
-    {IPPROTO_IP, IP_NODEFRAG, 0, 0, 1},
-    {IPPROTO_IP, IP_MULTICAST_TTL, 1, -1, 255},
-    {IPPROTO_IP, IP_MULTICAST_LOOP, 1, INT_MIN, INT_MAX},
-    {IPPROTO_IP, IP_MULTICAST_ALL, 1, 0, 1},
-    {IPPROTO_IPV6, IPV6_V6ONLY, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, -1, 255},
-    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, -1, 255},
-    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1, 0, 1},
-    {IPPROTO_IPV6, IPV6_MULTICAST_IF, 0, 0, kLoopbackIndex},
-    {IPPROTO_IPV6, IPV6_RECVPKTINFO, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_RECVTCLASS, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_RECVERR, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_TCLASS, 0, -1, 255},
-    {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT, IPV6_PMTUDISC_DONT, IPV6_PMTUDISC_OMIT},
-    {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_FREEBIND, 0, INT_MIN, INT_MAX},
-    {IPPROTO_IPV6, IPV6_DONTFRAG, 0, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_NODELAY, 0, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_CORK, 0, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_MAXSEG, 32768, 0, 65535},
-    {IPPROTO_TCP, TCP_KEEPIDLE, 7200, 1, 32767},
-    {IPPROTO_TCP, TCP_KEEPINTVL, 75, 1, 32767},
-    {IPPROTO_TCP, TCP_KEEPCNT, 9, 1, 127},
-    {IPPROTO_TCP, TCP_SYNCNT, 6, 1, 127},
-    {IPPROTO_TCP, TCP_LINGER2, 60, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_DEFER_ACCEPT, 0, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_WINDOW_CLAMP, 0, 0, INT_MAX},
-    {IPPROTO_TCP, TCP_QUICKACK, 1, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, 0, 0, INT_MAX},
-    {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 0, 0, 1},
-    {IPPROTO_TCP, TCP_THIN_DUPACK, 0, 0, 1},
-    {IPPROTO_TCP, TCP_FASTOPEN, 0, 0, INT_MAX},
-    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 0, 0, 1},
-    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, -1, INT_MIN, INT_MAX},
-    {IPPROTO_TCP, TCP_INQ, 0, 0, 1},
-    {IPPROTO_UDP, UDP_CORK, 0, INT_MIN, INT_MAX},
-};
+constexpr int kFirstUnprivileged = 1024;  // net.ipv4.ip_unprivileged_port_start
 
-const NumberOption* find_option(int level, int option) {
-  for (const NumberOption& known : kNumberOptions)
-    if (known.level == level && known.option == option) return &known;
-  return nullptr;
+bool is_loopback(in_addr address) { return ntohl(address.s_addr) >> 24 == 127; }
+
+bool changes_membership(int level, int option) {
+  if (level == IPPROTO_IP)
+    return option == IP_ADD_MEMBERSHIP || option == IP_DROP_MEMBERSHIP || option == MCAST_JOIN_GROUP ||
+           option == MCAST_LEAVE_GROUP;
+  return level == IPPROTO_IPV6 && (option == IPV6_JOIN_GROUP || option == IPV6_LEAVE_GROUP ||
+                                   option == MCAST_JOIN_GROUP || option == MCAST_LEAVE_GROUP);
 }
 
 }  // namespace
 
 int InternetSocket::option_number(int level, int option) const {
   if (const auto found = numbers_.find({level, option}); found != numbers_.end()) return found->second;
-  const NumberOption* known = find_option(level, option);
+  const NumberOption* const known = find_number_option(level, option);
   return known != nullptr ? known->initial : 0;
 }
 
@@ -96,17 +39,24 @@ Result<> InternetSocket::set_option(int level, int option, std::span<const std::
   if (level == IPPROTO_IPV6 && family() != AF_INET6) return Errno(ENOPROTOOPT);
   if ((level == IPPROTO_TCP && type() != SOCK_STREAM) || (level == IPPROTO_UDP && type() != SOCK_DGRAM))
     return Errno(ENOPROTOOPT);
-  // Groups live on interfaces that can multicast, and lo cannot.
-  if ((level == IPPROTO_IP && (option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP)) ||
-      (level == IPPROTO_IPV6 && option == IPV6_JOIN_GROUP))
-    return Errno(ENODEV);
-  if ((level == IPPROTO_IP && option == IP_DROP_MEMBERSHIP) ||
-      (level == IPPROTO_IPV6 && option == IPV6_LEAVE_GROUP))
-    return Errno(EADDRNOTAVAIL);
-  if (level == IPPROTO_IP && option == IP_MULTICAST_IF)
-    return value.size() < sizeof(in_addr) ? Result<>(Errno(EINVAL)) : Result<>();
-  const NumberOption* known = find_option(level, option);
+  if (changes_membership(level, option)) return change_membership(level, option, value);
+  if ((level == IPPROTO_IP && option == IP_MULTICAST_IF) ||
+      (level == IPPROTO_IPV6 && option == IPV6_MULTICAST_IF))
+    return set_group_interface(level, value);
+  if (level == IPPROTO_IP && option == IP_TRANSPARENT) {
+    const bool on = TRY(option_argument<int>(value)) != 0;
+    const vfs::Credentials& who = *caller.files.credentials;
+    if (on && !who.capable(CAP_NET_ADMIN) && !who.capable(CAP_NET_RAW)) return Errno(EPERM);
+    return on ? Errno(ENOPROTOOPT) : Result<>();  // there are no packets of others to take
+  }
+  if ((level == IPPROTO_TCP || level == IPPROTO_UDP) && value.size() < sizeof(int)) return Errno(EINVAL);
+  const NumberOption* const known = find_number_option(level, option);
   if (known == nullptr) return Errno(ENOPROTOOPT);
+  using Sockets = NumberOption::Sockets;
+  const bool stream = type() == SOCK_STREAM;
+  if (known->settable == Sockets::kNone || (known->settable == Sockets::kDatagrams && stream) ||
+      (known->settable == Sockets::kStreams && !stream))
+    return Errno(known->elsewhere);
   // ip(7)'s options take a byte too.
   int number = 0;
   if (value.size() >= sizeof number)
@@ -116,7 +66,8 @@ Result<> InternetSocket::set_option(int level, int option, std::span<const std::
   else
     return Errno(EINVAL);
   if (number < known->least || number > known->most) return Errno(EINVAL);
-  if (number == -1 && known->least == -1) number = known->initial;
+  if (level == IPPROTO_IP && option == IP_TTL && number == 0) return Errno(EINVAL);
+  if (known->kept != nullptr) number = known->kept(number, stream);
   if (level == IPPROTO_IPV6 && option == IPV6_V6ONLY) {
     if (user().local.port != 0) return Errno(EINVAL);
     user().v6_only = number != 0;
@@ -125,16 +76,84 @@ Result<> InternetSocket::set_option(int level, int option, std::span<const std::
   return {};
 }
 
+// IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP and their kin: the group, and the interface by address or index. No
+// route leads to any group, so an interface that is not named is not found.
+Result<> InternetSocket::change_membership(int level, int option, std::span<const std::byte> value) {
+  if (type() == SOCK_STREAM) return Errno(EPROTO);
+  Ip group;
+  bool on_loopback = false;
+  const bool joins = option == IP_ADD_MEMBERSHIP || option == MCAST_JOIN_GROUP || option == IPV6_JOIN_GROUP;
+  if (option == MCAST_JOIN_GROUP || option == MCAST_LEAVE_GROUP) {
+    const auto request = TRY(option_argument<group_req>(value));
+    const sa_family_t wanted = level == IPPROTO_IP ? AF_INET : AF_INET6;
+    if (request.gr_group.ss_family != wanted) return Errno(EINVAL);
+    const Address address(&request.gr_group, sizeof request.gr_group);
+    group = TRY(parse_internet_address(address, wanted)).ip;
+    on_loopback = request.gr_interface == kLoopbackIndex;
+  } else if (level == IPPROTO_IPV6) {
+    const auto request = TRY(option_argument<ipv6_mreq>(value));
+    group = Ip(request.ipv6mr_multiaddr);
+    on_loopback = request.ipv6mr_interface == kLoopbackIndex;
+  } else {
+    ip_mreqn request{};
+    if (value.size() < sizeof(ip_mreq)) return Errno(EINVAL);
+    std::memcpy(&request, value.data(), std::min(value.size(), sizeof request));
+    group = Ip::v4(ntohl(request.imr_multiaddr.s_addr));
+    on_loopback = request.imr_ifindex == kLoopbackIndex ||
+                  (request.imr_ifindex == 0 && is_loopback(request.imr_address));
+  }
+  if (level == IPPROTO_IPV6 && group.is_v4()) return Errno(EINVAL);
+  if (!joins && on_loopback) return memberships_.leave(group);
+  if (!group.is_multicast()) return Errno(joins ? EINVAL : EADDRNOTAVAIL);
+  if (!on_loopback) return Errno(ENODEV);
+  return memberships_.join(group);
+}
+
+// IP_MULTICAST_IF, IPV6_MULTICAST_IF.
+Result<> InternetSocket::set_group_interface(int level, std::span<const std::byte> value) {
+  if (type() == SOCK_STREAM) return Errno(level == IPPROTO_IP ? EINVAL : ENOPROTOOPT);
+  int index = 0;
+  if (level == IPPROTO_IPV6) {
+    index = TRY(option_argument<int>(value));
+    if (index != 0 && index != kLoopbackIndex) return Errno(ENODEV);
+  } else {
+    // in_addr, ip_mreq or ip_mreqn.
+    ip_mreqn request{};
+    if (value.size() < sizeof(in_addr)) return Errno(EINVAL);
+    if (value.size() < sizeof(ip_mreq))
+      std::memcpy(&request.imr_address, value.data(), sizeof request.imr_address);
+    else
+      std::memcpy(&request, value.data(), std::min(value.size(), sizeof request));
+    index = request.imr_ifindex;
+    group_interface_.s_addr = request.imr_address.s_addr;
+    if (index == 0 && request.imr_address.s_addr != INADDR_ANY) {
+      if (!is_loopback(request.imr_address)) {
+        group_interface_.s_addr = INADDR_ANY;
+        return Errno(EADDRNOTAVAIL);
+      }
+      index = kLoopbackIndex;
+    }
+    if (index != 0 && index != kLoopbackIndex) return Errno(EADDRNOTAVAIL);
+  }
+  group_index_ = index;
+  return {};
+}
+
 Result<std::vector<std::byte>> InternetSocket::get_option(int level, int option, size_t room) {
   if (level == SOL_SOCKET) return Socket::get_option(level, option, room);
   if (level == IPPROTO_IPV6 && family() != AF_INET6) return Errno(ENOPROTOOPT);
-  if ((level == IPPROTO_TCP && type() != SOCK_STREAM) || (level == IPPROTO_UDP && type() != SOCK_DGRAM))
-    return Errno(ENOPROTOOPT);
+  const int own_level = type() == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+  if (level != IPPROTO_IP && level != IPPROTO_IPV6 && level != own_level)
+    return Errno(family() == AF_INET ? EOPNOTSUPP : ENOPROTOOPT);
+  if (level == IPPROTO_IP && option == IP_MULTICAST_IF) return option_value(group_interface_);
+  if (level == IPPROTO_IPV6 && option == IPV6_MULTICAST_IF) return option_value(group_index_);
+  if (level == IPPROTO_IP && option == IP_OPTIONS) return std::vector<std::byte>{};
+  if (level == IPPROTO_IP && option == IP_TRANSPARENT) return option_value(int{0});
   if ((level == IPPROTO_IP && option == IP_MTU) || (level == IPPROTO_IPV6 && option == IPV6_MTU)) {
     if (!peer_name().ok()) return Errno(ENOTCONN);
     return option_value(kLoopbackMtu);
   }
-  if (find_option(level, option) == nullptr) return Errno(ENOPROTOOPT);
+  if (find_number_option(level, option) == nullptr) return Errno(ENOPROTOOPT);
   const int number = option_number(level, option);
   // A caller with room for one byte only gets one where the value fits, ip(7).
   if (level == IPPROTO_IP && room > 0 && room < sizeof number && number >= 0 && number <= 255)
@@ -151,9 +170,10 @@ Result<> InternetSocket::bind(const Address& address, const Caller& caller) {
   } else {
     wanted = TRY(parse_internet_address(address, family()));
   }
-  if (!wanted.ip.is_any() && !wanted.ip.is_loopback()) return Errno(EADDRNOTAVAIL);
+  if (!wanted.ip.is_any() && !wanted.ip.is_loopback() && !wanted.ip.is_broadcast() &&
+      !(wanted.ip.is_multicast() && (wanted.ip.is_v4() || type() == SOCK_DGRAM)))
+    return Errno(EADDRNOTAVAIL);
   if (family() == AF_INET6 && wanted.ip.is_v4() && user().v6_only) return Errno(EINVAL);
-  constexpr uint16_t kFirstUnprivileged = 1024;  // net.ipv4.ip_unprivileged_port_start
   if (wanted.port != 0 && wanted.port < kFirstUnprivileged &&
       !caller.files.credentials->capable(CAP_NET_BIND_SERVICE))
     return Errno(EACCES);

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "sentry/net/groups.h"
 #include "sentry/net/port_table.h"
 #include "sentry/net/socket.h"
 
@@ -33,9 +34,17 @@ class InternetSocket : public Socket {
   int option_number(int level, int option) const;
 
   bool bound_by_caller_ = false;  // and not automatically
+  Memberships memberships_;
+  // Where what is for groups goes: lo once it has been named, else nowhere, for there is no default route.
+  bool sends_to_groups() const { return group_index_ != 0; }
 
  private:
+  Result<> change_membership(int level, int option, std::span<const std::byte> value);
+  Result<> set_group_interface(int level, std::span<const std::byte> value);
+
   std::map<std::pair<int, int>, int> numbers_;
+  int group_index_ = 0;
+  in_addr group_interface_{};  // as IP_MULTICAST_IF was given it
 };
 
 }  // namespace sentry::net

@@ -305,7 +305,8 @@ Events NetlinkSocket::poll() {
 
 Result<> NetlinkSocket::set_option(int level, int option, std::span<const std::byte> value,
                                    const Caller& caller) {
-  if (level != SOL_NETLINK) return Socket::set_option(level, option, value, caller);
+  if (level != SOL_SOCKET && level != SOL_NETLINK) return Errno(ENOPROTOOPT);
+  if (level == SOL_SOCKET) return Socket::set_option(level, option, value, caller);
   if (option < NETLINK_ADD_MEMBERSHIP || option > NETLINK_GET_STRICT_CHK) return Errno(ENOPROTOOPT);
   const bool on = TRY(option_argument<int>(value)) != 0;
   option_bits_ = on ? option_bits_ | 1u << option : option_bits_ & ~(1u << option);
@@ -313,7 +314,8 @@ Result<> NetlinkSocket::set_option(int level, int option, std::span<const std::b
 }
 
 Result<std::vector<std::byte>> NetlinkSocket::get_option(int level, int option, size_t room) {
-  if (level != SOL_NETLINK) return Socket::get_option(level, option, room);
+  if (level != SOL_SOCKET && level != SOL_NETLINK) return Errno(ENOPROTOOPT);
+  if (level == SOL_SOCKET) return Socket::get_option(level, option, room);
   if (option < NETLINK_PKTINFO || option > NETLINK_GET_STRICT_CHK) return Errno(ENOPROTOOPT);
   return option_value(static_cast<int>(option_bits_ >> option & 1));
 }

@@ -81,8 +81,19 @@ void Socket::add_timestamp(Received& received, Nanoseconds arrival) const {
         {SOL_SOCKET, SCM_TIMESTAMP, option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
 }
 
+void Socket::peeked(size_t count) {
+  if (options_.peek_offset >= 0)
+    options_.peek_offset =
+        static_cast<int>(std::min<size_t>(static_cast<size_t>(options_.peek_offset) + count, INT_MAX));
+}
+
+void Socket::taken(size_t count) {
+  if (options_.peek_offset > 0)
+    options_.peek_offset -= static_cast<int>(std::min(static_cast<size_t>(options_.peek_offset), count));
+}
+
 Result<> Socket::set_option(int level, int option, std::span<const std::byte> value, const Caller& caller) {
-  if (level != SOL_SOCKET) return Errno(ENOPROTOOPT);
+  if (level != SOL_SOCKET) return Errno(EOPNOTSUPP);  // sock_no_setsockopt()
   const vfs::Credentials& credentials_now = *caller.files.credentials;
   // The options that are not ints.
   switch (option) {
@@ -179,19 +190,51 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       options_.timestamp_ns = on;
       options_.timestamp = false;
       return {};
-    case SO_BUSY_POLL:
+    case SO_PEEK_OFF:
+      if (!has_peek_offset()) return Errno(EOPNOTSUPP);
+      options_.peek_offset = number;
+      return {};
+    case SO_RXQ_OVFL:
+      options_.count_drops = on;
+      return {};
     case SO_INCOMING_CPU:
-      return {};  // hints about hardware queues, of which there are none
+      options_.incoming_cpu = number;
+      return {};
+    case SO_MAX_PACING_RATE:
+      options_.pacing_rate = static_cast<unsigned>(number);
+      if (value.size() >= sizeof(uint64_t))
+        options_.pacing_rate = TRY(option_argument<uint64_t>(value));
+      else if (number == -1)
+        options_.pacing_rate = ~uint64_t{0};
+      return {};
+    case SO_BSDCOMPAT:
+      return {};  // it has been without effect for long
+    case SO_BUSY_POLL:
+      if (number < 0) return Errno(EINVAL);
+      if (on && !credentials_now.capable(CAP_NET_ADMIN)) return Errno(EPERM);
+      return {};  // a hint about hardware queues, of which there are none
+    case SO_DETACH_FILTER:
+      return Errno(ENOENT);
     default:
       return Errno(ENOPROTOOPT);
   }
 }
 
 Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t room) {
-  if (level != SOL_SOCKET) return Errno(ENOPROTOOPT);
+  if (level != SOL_SOCKET) return Errno(EOPNOTSUPP);  // sock_no_getsockopt()
   switch (option) {
     case SO_LINGER:
       return option_value(options_.linger_option);
+    case SO_PEERNAME: {
+      const Address peer = TRY(peer_name());
+      if (peer.length() < room) return Errno(EINVAL);
+      const auto* bytes = static_cast<const std::byte*>(static_cast<const void*>(peer.data()));
+      return std::vector<std::byte>(bytes, bytes + peer.length());
+    }
+    case SO_MAX_PACING_RATE:
+      if (room < sizeof(uint64_t))
+        return option_value(static_cast<uint32_t>(std::min<uint64_t>(options_.pacing_rate, UINT32_MAX)));
+      return option_value(options_.pacing_rate);
     case SO_RCVTIMEO_OLD:
     case SO_RCVTIMEO_NEW:
       return from_timeout(options_.receive_timeout);
@@ -262,7 +305,14 @@ Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t 
     case SO_BUSY_POLL:
       return number(0);
     case SO_INCOMING_CPU:
-      return number(-1);
+      return number(options_.incoming_cpu);
+    case SO_PEEK_OFF:
+      if (!has_peek_offset()) return Errno(EOPNOTSUPP);
+      return number(options_.peek_offset);
+    case SO_RXQ_OVFL:
+      return number(options_.count_drops);
+    case SO_BSDCOMPAT:
+      return number(0);
     default:
       return Errno(ENOPROTOOPT);
   }

@@ -23,10 +23,17 @@ struct Caller {
   uint64_t rights_limit = 0;  // descriptors that its user may have in flight: RLIMIT_NOFILE
 };
 
+// A control message that carries nothing but bytes: SCM_TIMESTAMP, IP_PKTINFO.
+struct ControlMessage {
+  int level, type;
+  std::vector<std::byte> data;
+};
+
 // Ancillary data, cmsg(3).
 struct Control {
-  std::vector<vfs::FileRef> files;   // SCM_RIGHTS
-  std::optional<ucred> credentials;  // SCM_CREDENTIALS
+  std::vector<vfs::FileRef> files;    // SCM_RIGHTS
+  std::optional<ucred> credentials;   // SCM_CREDENTIALS
+  std::vector<ControlMessage> other;  // IP_TOS, UDP_SEGMENT and their kin, to send
 };
 
 struct SendRequest {
@@ -41,12 +48,6 @@ struct SendRequest {
 struct ReceiveRequest {
   int flags = 0;  // MSG_*
   bool nonblocking = false;
-};
-
-// A control message that carries nothing but bytes: SCM_TIMESTAMP, IP_PKTINFO.
-struct ControlMessage {
-  int level, type;
-  std::vector<std::byte> data;
 };
 
 // What came. `length` is what recvmsg(2) answers: with MSG_TRUNC the real length of a datagram.
@@ -103,7 +104,9 @@ class Socket : public vfs::File {
     int priority = 0, mark = 0, receive_low_water = 1, peek_offset = -1;
     bool reuse_address = false, reuse_port = false, keep_alive = false, broadcast = false, passcred = false,
          oob_inline = false, dont_route = false, debug = false, timestamp = false, timestamp_ns = false,
-         no_check = false, passsec = false;
+         no_check = false, passsec = false, count_drops = false;
+    int incoming_cpu = -1;
+    uint64_t pacing_rate = ~uint64_t{0};
   };
 
   // Where poll() changes are told.
@@ -112,6 +115,15 @@ class Socket : public vfs::File {
   virtual int take_error() { return 0; }
   virtual bool listening() const { return false; }
   virtual Result<std::vector<std::byte>> peer_credentials();
+  // socket(7) SO_PEEK_OFF. Whether the family does it, where MSG_PEEK starts, and what moves that on and
+  // back.
+  virtual bool has_peek_offset() const { return false; }
+  size_t peek_start(int flags) const {
+    return (flags & MSG_PEEK) != 0 && options_.peek_offset > 0 ? static_cast<size_t>(options_.peek_offset)
+                                                               : 0;
+  }
+  void peeked(size_t count);
+  void taken(size_t count);
   // Bytes for FIONREAD and SIOCOUTQ.
   virtual Result<size_t> unread() { return Errno(ENOTTY); }
   virtual Result<size_t> unsent() { return Errno(ENOTTY); }

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "sentry/net/groups.h"
 #include "sentry/net/port_table.h"
 
 namespace sentry::net {
@@ -24,6 +25,7 @@ class Stack {
                         const UnixEndpoint& holder);  // if it is the holder's
   PortTable& tcp_ports() { return tcp_ports_; }
   PortTable& udp_ports() { return udp_ports_; }
+  GroupCounts& groups() { return groups_; }
   std::set<UnixEndpoint*>& unix_endpoints() { return unix_endpoints_; }
   std::set<uint32_t>& netlink_ports() { return netlink_ports_; }
   uint32_t next_netlink_port() { return --next_netlink_port_; }
@@ -32,6 +34,7 @@ class Stack {
  private:
   std::map<std::pair<int, std::string>, std::weak_ptr<UnixEndpoint>> abstract_;
   PortTable tcp_ports_{false}, udp_ports_{true};
+  GroupCounts groups_;
   std::set<UnixEndpoint*> unix_endpoints_;  // those with a description
   std::set<uint32_t> netlink_ports_;
   uint32_t next_netlink_port_ = 0xffff'f000;

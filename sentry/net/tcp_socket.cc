@@ -253,6 +253,7 @@ Result<> TcpSocket::connect(const Address& address, const Caller& caller, bool n
   }
   const InternetAddress given = TRY(parse_internet_address(address, family()));
   if (family() == AF_INET6 && given.ip.is_v4() && self.v6_only) return Errno(ENETUNREACH);
+  if (given.ip.is_broadcast()) return Errno(ENETUNREACH);
   const InternetAddress to = TRY(route(given));
   if (self.local.port != 0 && !self.local.ip.is_any() && self.local.ip.is_v4() != to.ip.is_v4())
     return Errno(EINVAL);
@@ -263,7 +264,13 @@ Result<> TcpSocket::connect(const Address& address, const Caller& caller, bool n
   self.remote = to;
   self.state = TcpEndpoint::State::kConnecting;
   TcpEndpoint* listener = find_listener(to);
-  if (listener == nullptr) {
+  if (listener == nullptr && to == self.local) {
+    // Its own SYN reaches it while it waits for an answer: a simultaneous open, RFC 9293 3.5.
+    self.connect_unanswered = true;
+    self.state = TcpEndpoint::State::kConnected;
+    self.peer = endpoint_;
+    self.queue.wake(kOut);
+  } else if (listener == nullptr) {
     self.connect_unanswered = true;
     self.reset(ECONNREFUSED);
   } else if (listener->has_room() && listener->waiting.empty()) {
@@ -518,8 +525,15 @@ Result<> TcpSocket::set_option(int level, int option, std::span<const std::byte>
   if (level == IPPROTO_TCP && option == TCP_CONGESTION) {
     std::string_view name(reinterpret_cast<const char*>(value.data()), value.size());
     name = name.substr(0, name.find('\0'));
-    if (name.empty()) return Errno(EINVAL);
+    if (value.empty()) return Errno(EINVAL);
     return name == "cubic" || name == "reno" ? Result<>() : Errno(ENOENT);
+  }
+  if (level == IPPROTO_TCP && option == TCP_MAXSEG) {
+    constexpr int kLeast = 88, kMost = 32767;  // TCP_MIN_MSS, MAX_TCP_WINDOW
+    const int size = TRY(option_argument<int>(value));
+    if (size != 0 && (size < kLeast || size > kMost)) return Errno(EINVAL);
+    maximum_segment_ = size;
+    return {};
   }
   TRY(InternetSocket::set_option(level, option, value, caller));
   if (level == SOL_SOCKET && (option == SO_SNDBUF || option == SO_SNDBUFFORCE))
@@ -538,6 +552,12 @@ Result<uint64_t> TcpSocket::ioctl(mm::AddressSpaceMap& memory, unsigned request,
 
 Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size_t room) {
   if (level == IPPROTO_TCP && option == TCP_INFO) return info();
+  if (level == IPPROTO_TCP && option == TCP_MAXSEG) {
+    // Until there is a connection: what was asked for, or TCP_MSS_DEFAULT.
+    const bool connected = endpoint_->state == TcpEndpoint::State::kConnected;
+    if (connected) return option_value(int{32768});
+    return option_value(maximum_segment_ != 0 ? maximum_segment_ : int{TCP_MSS_DEFAULT});
+  }
   if (level == IPPROTO_TCP && option == TCP_CONGESTION) {
     std::vector<std::byte> name(16);  // TCP_CA_NAME_MAX
     std::memcpy(name.data(), "cubic", 5);

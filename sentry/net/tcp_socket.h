@@ -105,6 +105,7 @@ class TcpSocket final : public InternetSocket {
   void start_over();
   std::vector<std::byte> info() const;
 
+  int maximum_segment_ = 0;  // TCP_MAXSEG; 0: not set
   const std::shared_ptr<TcpEndpoint> endpoint_;
 };
 

@@ -509,6 +509,7 @@ Result<Received> UnixSocket::receive_stream(mm::Sink& sink, const ReceiveRequest
   Received received;
   bool first = true;
   size_t index = 0;  // of the next message to look at, when peeking
+  size_t skipped = peek_start(request.flags);
 
   while (first || sink.remaining() != 0) {
     if (index >= self.inbox.size()) {
@@ -528,6 +529,11 @@ Result<Received> UnixSocket::receive_stream(mm::Sink& sink, const ReceiveRequest
       continue;
     }
     const UnixEndpoint::MessageRef message = self.inbox[index];
+    if (skipped != 0 && skipped >= message->end - message->begin) {
+      skipped -= message->end - message->begin;
+      ++index;
+      continue;
+    }
     // Bytes of different senders are not mixed where the receiver asks who they are.
     if (options_.passcred && !first && received.control.credentials &&
         std::memcmp(&*received.control.credentials, &message->credentials, sizeof(ucred)) != 0)
@@ -537,13 +543,15 @@ Result<Received> UnixSocket::receive_stream(mm::Sink& sink, const ReceiveRequest
     first = false;
 
     // Taken out before it is copied, which may park; what a fault keeps back returns.
-    const size_t begin = message->begin;
+    const size_t begin = message->begin + std::exchange(skipped, 0);
     const auto count = static_cast<size_t>(std::min<uint64_t>(message->end - begin, sink.remaining()));
     const bool has_rights = !message->rights.empty();
     if (peek) {
       received.control.files = message->rights.files();
+      peeked(count);
       ++index;
     } else {
+      taken(count);
       received.control.files = message->rights.take();
       message->begin += count;
       if (message->begin == message->end) {
@@ -572,29 +580,42 @@ Result<Received> UnixSocket::receive_packet(mm::Sink& sink, const ReceiveRequest
   UnixEndpoint& self = *endpoint_;
   if (type() == SOCK_SEQPACKET && self.state != UnixEndpoint::State::kConnected) return Errno(ENOTCONN);
   const bool peek = (request.flags & MSG_PEEK) != 0;
+  // SO_PEEK_OFF counts on through the messages.
+  size_t index = 0, skipped = 0;
+  const auto find_next = [&] {
+    index = 0;
+    skipped = peek_start(request.flags);
+    while (index < self.inbox.size() && skipped != 0 && skipped >= self.inbox[index]->end)
+      skipped -= self.inbox[index++]->end;
+    return index < self.inbox.size();
+  };
   const Result<> waited = receive_patience(request.nonblocking).wait(self.queue, kAll, [&] {
-    return !self.inbox.empty() || self.error != 0 ||
+    return find_next() || self.error != 0 ||
            ((self.shutdown & UnixEndpoint::kReceive) != 0 &&
             (type() == SOCK_SEQPACKET || !request.nonblocking));
   });
   if (!waited.ok()) return waited.error();
   Received received;
   if (self.error != 0) return Errno(take_error());
-  if (self.inbox.empty()) return received;  // shut down
+  if (!find_next()) return received;  // shut down
 
-  const UnixEndpoint::MessageRef message = self.inbox.front();
-  if (!peek) {
+  const UnixEndpoint::MessageRef message = self.inbox[index];
+  const size_t size = message->end - skipped;
+  const auto count = static_cast<size_t>(std::min<uint64_t>(size, sink.remaining()));
+  if (peek) {
+    peeked(count);
+  } else {
     self.inbox.pop_front();
     self.made_room();
+    taken(size);
   }
   received.from = message->from;
   received.control.credentials = message->credentials;
   received.control.files = peek ? message->rights.files() : message->rights.take();
   add_timestamp(received, message->sent);
-  const auto count = static_cast<size_t>(std::min<uint64_t>(message->end, sink.remaining()));
-  if (count != 0 && TRY(sink.put(message->data.get(), count)) < count) return Errno(EFAULT);
-  if (count < message->end) received.flags |= MSG_TRUNC;
-  received.length = (request.flags & MSG_TRUNC) != 0 ? message->end : count;
+  if (count != 0 && TRY(sink.put(message->data.get() + skipped, count)) < count) return Errno(EFAULT);
+  if (count < size) received.flags |= MSG_TRUNC;
+  received.length = (request.flags & MSG_TRUNC) != 0 ? size : count;
   return received;
 }
 

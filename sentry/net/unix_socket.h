@@ -97,6 +97,7 @@ class UnixSocket final : public Socket {
   int take_error() override { return std::exchange(endpoint_->error, 0); }
   bool listening() const override { return endpoint_->state == UnixEndpoint::State::kListening; }
   Result<std::vector<std::byte>> peer_credentials() override { return option_value(endpoint_->peer_ids); }
+  bool has_peek_offset() const override { return true; }
   Result<size_t> unread() override;
   Result<size_t> unsent() override { return endpoint_->in_use; }
 

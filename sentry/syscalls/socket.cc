@@ -215,6 +215,8 @@ Result<net::Control> parse_control(Task& task, const Socket& socket, std::span<c
       } else {
         return Errno(EINVAL);
       }
+    } else if (socket.family() == AF_INET || socket.family() == AF_INET6) {
+      control.other.push_back({header.cmsg_level, header.cmsg_type, {data.begin(), data.end()}});
     }
     bytes = bytes.subspan(std::min(bytes.size(), CMSG_ALIGN(header.cmsg_len)));
   }

@@ -130,6 +130,95 @@ TEST(refused) {
   FAILS(ECONNREFUSED, connect(client, address.get(), address.length));
 }
 
+// A simultaneous open with itself.
+TEST(connected_to_itself) {
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  Address own;
+  OK(bind(fd, own.get(), own.length));
+  Address to(port_of(fd));
+  OK(connect(fd, to.get(), to.length));
+  CHECK_EQ(OK(send(fd, "echo", 4, 0)), 4);
+  char buffer[8];
+  CHECK_EQ(OK(recv(fd, buffer, sizeof buffer, 0)), 4);
+  CHECK_EQ(std::string(buffer, 4), "echo");
+  OK(shutdown(fd, SHUT_WR));
+  CHECK_EQ(OK(recv(fd, buffer, sizeof buffer, 0)), 0);
+}
+
+TEST(numbers_that_options_keep) {
+  struct Row {
+    int type, level, option, given, kept;
+  };
+  const int any = -1;
+  const Row rows[] = {
+      {any, IPPROTO_IP, IP_PKTINFO, 5, 1},
+      {any, IPPROTO_IP, IP_RECVTTL, -3, 1},
+      {any, IPPROTO_IP, IP_RECVTOS, 64, 1},
+      {any, IPPROTO_IP, IP_RECVERR, 2, 1},
+      {any, IPPROTO_IP, IP_FREEBIND, 7, 1},
+      {any, IPPROTO_IP, IP_TTL, 77, 77},
+      {any, IPPROTO_IP, IP_TTL, -1, 64},
+      {any, IPPROTO_IP, IP_MULTICAST_LOOP, 9, 1},
+      {SOCK_DGRAM, IPPROTO_IP, IP_TOS, 1000, 232},
+      {SOCK_STREAM, IPPROTO_IP, IP_TOS, 255, 252},
+      {SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_TTL, -1, 1},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY, 5, 1},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_CORK, 5, 1},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_QUICKACK, 0, 0},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_LINGER2, 1000, 120},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_LINGER2, -5, -1},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_DEFER_ACCEPT, 5, 7},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1000, 1087},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_WINDOW_CLAMP, 100, 1152},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_MAXSEG, 1000, 1000},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_MAXSEG, 0, 536},
+      {any, SOL_SOCKET, SO_KEEPALIVE, 5, 1},
+      {any, SOL_SOCKET, SO_REUSEADDR, -2, 1},
+      {any, SOL_SOCKET, SO_INCOMING_CPU, 1, 1},
+  };
+  for (const Row& row : rows) {
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+      if (row.type != any && row.type != type) continue;
+      Fd fd(OK(socket(AF_INET, type, 0)));
+      set_option(fd, row.level, row.option, row.given);
+      CHECK_EQ(get_option(fd, row.level, row.option), row.kept);
+    }
+  }
+}
+
+TEST(numbers_that_options_refuse) {
+  struct Row {
+    int type, level, option, given;
+  };
+  const Row rows[] = {
+      {SOCK_DGRAM, IPPROTO_IP, IP_TTL, 0},           {SOCK_DGRAM, IPPROTO_IP, IP_TTL, 256},
+      {SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_ALL, 2}, {SOCK_STREAM, IPPROTO_IP, IP_MULTICAST_TTL, 1},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_MAXSEG, 87},    {SOCK_STREAM, IPPROTO_TCP, TCP_MAXSEG, 32768},
+      {SOCK_STREAM, IPPROTO_TCP, TCP_KEEPCNT, 128},  {SOCK_STREAM, IPPROTO_TCP, TCP_KEEPIDLE, 0},
+  };
+  for (const Row& row : rows) {
+    Fd fd(OK(socket(AF_INET, row.type, 0)));
+    FAILS(EINVAL, setsockopt(fd, row.level, row.option, &row.given, sizeof row.given));
+  }
+  Fd fd(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  int value = 1;
+  socklen_t length = sizeof value;
+  FAILS(ENOPROTOOPT, setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value));
+  FAILS(EOPNOTSUPP, getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &length));
+}
+
+TEST(peer_name_as_an_option) {
+  const Fd listener = tcp_listener();
+  Fd fd(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  sockaddr_in peer = {};
+  socklen_t length = sizeof peer;
+  FAILS(ENOTCONN, getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &peer, &length));
+  Address to(port_of(listener));
+  OK(connect(fd, to.get(), to.length));
+  OK(getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &peer, &length));
+  CHECK_EQ(ntohs(peer.sin_port), port_of(listener));
+}
+
 TEST(half_close) {
   Connection c;
   OK(write(c.client, "request", 7));

@@ -787,6 +787,41 @@ TEST(many_clients) {
   for (pid_t pid : children) JOIN(pid);
 }
 
+TEST(peek_offset_in_a_stream) {
+  Pair pair(SOCK_STREAM);
+  CHECK_EQ(get_option(pair.b, SO_PEEK_OFF), -1);
+  OK(write(pair.a, "abcd", 4));
+  OK(write(pair.a, "efgh", 4));
+  set_option(pair.b, SO_PEEK_OFF, 2);
+  char buffer[4];
+  CHECK_EQ(OK(recv(pair.b, buffer, 4, MSG_PEEK)), 4);
+  CHECK_EQ(std::string(buffer, 4), "cdef");
+  CHECK_EQ(get_option(pair.b, SO_PEEK_OFF), 6);
+  CHECK_EQ(OK(recv(pair.b, buffer, 4, 0)), 4);
+  CHECK_EQ(std::string(buffer, 4), "abcd");
+  CHECK_EQ(get_option(pair.b, SO_PEEK_OFF), 2);
+  CHECK_EQ(OK(recv(pair.b, buffer, 4, MSG_PEEK)), 2);
+  CHECK_EQ(std::string(buffer, 2), "gh");
+  FAILS(EAGAIN, recv(pair.b, buffer, 4, MSG_PEEK | MSG_DONTWAIT));
+  set_option(pair.b, SO_PEEK_OFF, -1);
+  CHECK_EQ(OK(recv(pair.b, buffer, 4, MSG_PEEK)), 4);
+  CHECK_EQ(std::string(buffer, 4), "efgh");
+}
+
+TEST(peek_offset_in_messages) {
+  Pair pair(SOCK_SEQPACKET);
+  OK(send(pair.a, "abcd", 4, 0));
+  OK(send(pair.a, "ef", 2, 0));
+  set_option(pair.b, SO_PEEK_OFF, 1);
+  char buffer[8];
+  CHECK_EQ(OK(recv(pair.b, buffer, 8, MSG_PEEK)), 3);
+  CHECK_EQ(std::string(buffer, 3), "bcd");
+  CHECK_EQ(OK(recv(pair.b, buffer, 8, MSG_PEEK)), 2);
+  CHECK_EQ(std::string(buffer, 2), "ef");
+  CHECK_EQ(OK(recv(pair.b, buffer, 8, 0)), 4);
+  CHECK_EQ(get_option(pair.b, SO_PEEK_OFF), 2);
+}
+
 TEST(connect_permission) {
   Fd server = listener_at("s");
   OK(chmod("s", 0600));

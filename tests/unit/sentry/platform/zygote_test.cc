@@ -48,8 +48,9 @@ void start() {
   }
   spec = {areas, notice, static_cast<Area*>(area), vdso};
   if (placement.stack_top == 0) start();
-  void* const stack = ::mmap(reinterpret_cast<void*>(placement.stack_top - kStackSize), kStackSize,
-                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* const stack =
+      ::mmap(reinterpret_cast<void*>(placement.stack_top - kStackSize), kStackSize, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (stack == MAP_FAILED) ::_exit(4);
   static ucontext_t context;
   ::getcontext(&context);
