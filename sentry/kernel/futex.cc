@@ -39,14 +39,20 @@ Result<FutexKey> FutexTable::key(Task& task, uint64_t address, bool is_private) 
   return FutexKey{vma.file.get(), vma.offset + (address - next->first), true};
 }
 
+void FutexTable::insert(Sleeper& sleeper) {
+  if (!sleeper.key.shared) platform_.count_futex_waiters(sleeper.key.offset, 1);
+  sleepers_.emplace(sleeper.key, &sleeper);
+}
+
+FutexTable::Sleepers::iterator FutexTable::remove(Sleepers::iterator entry) {
+  if (!entry->first.shared) platform_.count_futex_waiters(entry->first.offset, -1);
+  return sleepers_.erase(entry);
+}
+
 void FutexTable::remove(Sleeper& sleeper) {
   const auto [first, last] = sleepers_.equal_range(sleeper.key);
-  for (auto entry = first; entry != last; ++entry) {
-    if (entry->second == &sleeper) {
-      sleepers_.erase(entry);
-      return;
-    }
-  }
+  const auto entry = std::find_if(first, last, [&](const auto& one) { return one.second == &sleeper; });
+  if (entry != last) remove(entry);
 }
 
 Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset,
@@ -56,7 +62,7 @@ Result<> FutexTable::wait(Task& task, uint64_t address, bool is_private, uint32_
   if (const mm::Vma* vma = task.memory().find(address);
       vma != nullptr && vma->file != nullptr && place.object == vma->file.get())
     sleeper.keep = vma->file;
-  sleepers_.emplace(place, &sleeper);
+  insert(sleeper);
   // Queued first, then compared: reading the word may let others run, and a wake must not be lost meanwhile.
   const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(address));
   if (!sleeper.woken && (!value.ok() || *value != expected)) {
@@ -90,7 +96,7 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
         Sleeper{*place, FUTEX_BITSET_MATCH_ANY, Fiber::current(), false, task.memory_map});
     if (const mm::Vma* vma = task.memory().find(one.address); vma != nullptr && vma->file != nullptr)
       sleeper.keep = vma->file;
-    sleepers_.emplace(*place, &sleeper);
+    insert(sleeper);
     // As wait(): queued first, then compared.
     const Result<uint32_t> value = task.memory().read(mm::GuestPtr<const uint32_t>(one.address));
     if (sleeper.woken || (value.ok() && *value == one.expected)) continue;
@@ -106,7 +112,7 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
   return *woken;
 }
 
-uint64_t FutexTable::wake_key(const FutexKey& place, uint64_t count, uint32_t bitset) {
+uint64_t FutexTable::wake_sleepers(const FutexKey& place, uint64_t count, uint32_t bitset) {
   uint64_t woken = 0;
   auto [entry, last] = sleepers_.equal_range(place);
   while (entry != last && woken < count) {
@@ -117,15 +123,22 @@ uint64_t FutexTable::wake_key(const FutexKey& place, uint64_t count, uint32_t bi
     }
     sleeper.woken = true;
     sleeper.fiber->wake();
-    entry = sleepers_.erase(entry);
+    entry = remove(entry);
     ++woken;
   }
   return woken;
 }
 
+uint64_t FutexTable::wake_key(Task& task, const FutexKey& place, uint64_t count, uint32_t bitset) {
+  const uint64_t woken = wake_sleepers(place, count, bitset);
+  if (place.shared || woken >= count) return woken;
+  const auto left = static_cast<uint32_t>(std::min<uint64_t>(count - woken, INT32_MAX));
+  return woken + task.memory().platform_space().wake_futex(place.offset, left).value_or(0);
+}
+
 Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private, uint64_t count,
                                   uint32_t bitset) {
-  return wake_key(TRY(key(task, address, is_private)), count, bitset);
+  return wake_key(task, TRY(key(task, address, is_private)), count, bitset);
 }
 
 Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, bool is_private,
@@ -139,8 +152,10 @@ Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, boo
   // Now, since what is mapped there may have changed while the word was read.
   const FutexKey source = TRY(key(task, from, is_private));
   const FutexKey target = TRY(key(task, to, is_private));
-  uint64_t done = wake_key(source, wake_count, FUTEX_BITSET_MATCH_ANY);
-  if (source == target) return done;
+  uint64_t done = wake_sleepers(source, wake_count, FUTEX_BITSET_MATCH_ANY);
+  const uint64_t wake_left = wake_count - done;
+  if (source == target)
+    return done + (wake_left == 0 ? 0 : wake_key(task, source, wake_left, FUTEX_BITSET_MATCH_ANY));
   std::shared_ptr<const void> keep = task.memory_map;
   if (const mm::Vma* vma = task.memory().find(to);
       vma != nullptr && vma->file != nullptr && target.object == vma->file.get())
@@ -149,14 +164,20 @@ Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, boo
   std::vector<Sleeper*> moving;
   while (entry != last && moving.size() < move_count) {
     moving.push_back(entry->second);
-    entry = sleepers_.erase(entry);
+    entry = remove(entry);
   }
   for (Sleeper* sleeper : moving) {
     sleeper->key = target;
     sleeper->keep = keep;
-    sleepers_.emplace(target, sleeper);
+    insert(*sleeper);
   }
-  return done + moving.size();
+  done += moving.size();
+  const uint64_t move_left = move_count - moving.size();
+  if (source.shared || (wake_left == 0 && move_left == 0)) return done;
+  const Result<uint64_t> others = task.memory().platform_space().requeue_futex(
+      from, to, static_cast<uint32_t>(wake_left), static_cast<uint32_t>(move_left), expected);
+  if (!others.ok() && done == 0) return others.error();
+  return done + others.value_or(0);
 }
 
 namespace {
@@ -180,10 +201,8 @@ void release_robust_word(Task& task, uint64_t address, bool pending) {
   const uint32_t died = (*value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
   (void)task.memory().write(mm::GuestPtr<uint32_t>(address), died);
   task.settle_memory();
-  // A waiter may be about to set FUTEX_WAITERS: wake one in any case. It sleeps on the word as private or as
-  // shared.
-  if (table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
-    (void)table.wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
+  // A waiter may be about to set FUTEX_WAITERS: wake one in any case.
+  (void)table.wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY);
 }
 
 }  // namespace
@@ -215,8 +234,7 @@ void release_futexes(Task& task) {
     // Nobody is left to look where the memory goes with the task.
     if (task.memory_map.use_count() > 1 && task.memory().write(mm::GuestPtr<int32_t>(address), 0).ok()) {
       task.settle_memory();
-      if (task.kernel.futexes->wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY).value_or(0) == 0)
-        (void)task.kernel.futexes->wake(task, address, true, 1, FUTEX_BITSET_MATCH_ANY);
+      (void)task.kernel.futexes->wake(task, address, false, 1, FUTEX_BITSET_MATCH_ANY);
     }
   }
 }

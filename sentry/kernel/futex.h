@@ -20,9 +20,11 @@ struct FutexKey {
   friend auto operator<=>(const FutexKey&, const FutexKey&) = default;
 };
 
-// Waiters by key. A waiter is queued before its word is read, since others may run meanwhile.
+// Waiters by key. A waiter is queued before its word is read, since others may run meanwhile. Who waits on a
+// private word without a deadline may do so without the sentry, where the platform can: platform.h.
 class FutexTable {
  public:
+  explicit FutexTable(platform::Platform& platform) : platform_(platform) {}
   // FUTEX_WAIT_BITSET: sleeps if *address is `expected`. EAGAIN, ETIMEDOUT, ERESTARTSYS.
   Result<> wait(Task& task, uint64_t address, bool is_private, uint32_t expected, uint32_t bitset,
                 Deadline deadline);
@@ -39,7 +41,8 @@ class FutexTable {
   Result<uint64_t> requeue(Task& task, uint64_t from, uint64_t to, bool is_private, uint64_t wake_count,
                            uint64_t move_count, const uint32_t* expected);
   Result<FutexKey> key(Task& task, uint64_t address, bool is_private) const;
-  uint64_t wake_key(const FutexKey& key, uint64_t count, uint32_t bitset);
+  // The same of a key that is known; `task` is of its address space, where it is private.
+  uint64_t wake_key(Task& task, const FutexKey& key, uint64_t count, uint32_t bitset);
 
  private:
   struct Sleeper {
@@ -49,8 +52,13 @@ class FutexTable {
     bool woken = false;
     std::shared_ptr<const void> keep;  // the shared object must not go while its address is a key
   };
+  using Sleepers = std::multimap<FutexKey, Sleeper*>;
+  void insert(Sleeper& sleeper);
   void remove(Sleeper& sleeper);
-  std::multimap<FutexKey, Sleeper*> sleepers_;
+  Sleepers::iterator remove(Sleepers::iterator entry);
+  uint64_t wake_sleepers(const FutexKey& key, uint64_t count, uint32_t bitset);
+  platform::Platform& platform_;
+  Sleepers sleepers_;
 };
 
 // At a task's exit or exec: the robust list, and the word of set_tid_address(2).

@@ -18,7 +18,7 @@ Kernel::Kernel(EventLoop& loop_in, platform::Platform& platform_in, mm::MemoryFi
       platform(platform_in),
       memory_file(memory_file_in),
       dispatch(dispatch_in),
-      futexes(std::make_unique<FutexTable>()),
+      futexes(std::make_unique<FutexTable>(platform)),
       ipc(std::make_unique<SysvIpc>()) {}
 
 Kernel::~Kernel() = default;

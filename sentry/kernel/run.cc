@@ -32,6 +32,10 @@ platform::Context::Identity Task::identity() const {
           traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED};
 }
 
+platform::Context::Own Task::own() const {
+  return {robust_list, alt_stack.base, alt_stack.size, alt_stack.flags};
+}
+
 void Task::run_loop() {
   for (;;) {
     deliver_signals();
@@ -54,10 +58,14 @@ void Task::run_loop() {
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);
     context->set_signals({mask.bits(), (pending.pending() | group->pending.pending()).bits()});
+    context->set_own(own());
     in_guest_ = true;
     platform::Trap trap = context->run(registers_);
     in_guest_ = false;
     mask = SignalSet(context->signal_mask(mask.bits())) & ~kUnblockable;
+    const platform::Context::Own left = context->own(own());
+    robust_list = left.robust_list;
+    alt_stack = {left.stack_base, left.stack_size, left.stack_flags};
     partial_ = trap.partial;
     if (step && own_trap_flag == 0) registers().eflags &= ~kTrapFlag;
     if (trap.kind == platform::Trap::Kind::kFault || trap.kind == platform::Trap::Kind::kInterrupted) {

@@ -148,6 +148,10 @@ SignalSet Task::current_mask() const {
   return in_guest_ ? SignalSet(context->signal_mask(mask.bits())) & ~kUnblockable : mask;
 }
 
+uint64_t Task::current_robust_list() const {
+  return in_guest_ ? context->own(own()).robust_list : robust_list;
+}
+
 void Task::hold_pending() {
   if (in_guest_) context->hold_signals((pending.pending() | group->pending.pending()).bits());
 }

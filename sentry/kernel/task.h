@@ -149,7 +149,7 @@ class Task {
   std::function<Result<uint64_t>(Task&)> restart;  // restart_syscall(2)
 
   uint64_t clear_child_tid = 0;  // set_tid_address(2)
-  uint64_t robust_list = 0;      // set_robust_list(2)
+  uint64_t robust_list = 0;      // set_robust_list(2), as of the last trap: see current_robust_list()
   int parent_death_signal = 0;   // prctl(PR_SET_PDEATHSIG)
   // vfork(2): the parent waits until this becomes true, at this task's exec or exit.
   struct VforkGate {
@@ -186,6 +186,7 @@ class Task {
   void set_mask(SignalSet mask);
   // While guest code runs it may change its mask by itself.
   SignalSet current_mask() const;
+  uint64_t current_robust_list() const;
   // What waits is not to be unblocked without a trap: to be called when a signal has come.
   void hold_pending();
   void force(const SignalInfo& info);  // a fault: unblocks, and resets an ignored action
@@ -197,7 +198,7 @@ class Task {
   // Stopped, or told to end: seen by interruptible waits.
   bool wanted() const;
   // Waits in a call for something to happen.
-  bool sleeping() const { return fiber != nullptr && fiber->sleeping(); }
+  bool sleeping() const { return fiber != nullptr && (in_guest_ ? context->asleep() : fiber->sleeping()); }
   // User time: the CPU time of the thread as the host accounts its stub. System time: what the sentry has
   // taken for its calls.
   Nanoseconds user_time() const;
@@ -219,6 +220,7 @@ class Task {
 
  private:
   platform::Context::Identity identity() const;
+  platform::Context::Own own() const;
   void handle_syscall(bool foreign);
   // What a debugger and filters make of a call; nothing if it is not to be carried out.
   std::optional<uint32_t> admit(uint32_t number);

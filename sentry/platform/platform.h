@@ -18,14 +18,10 @@
 #include "sentry/base/fd.h"
 #include "sentry/base/result.h"
 #include "sentry/base/surface.h"
+#include "sentry/platform/guest_range.h"
 #include "sentry/platform/registers.h"
 
 namespace sentry::platform {
-
-// Guest addresses: [kGuestStart, kGuestEnd) is the guest's; what lies above is the platform's own.
-inline constexpr uint64_t kPageSize = 4096;
-inline constexpr uint64_t kGuestStart = 0x10000;
-inline constexpr uint64_t kGuestEnd = 0x7fff'0000'0000;
 
 // Why guest code stopped.
 struct Trap {
@@ -109,6 +105,14 @@ class AddressSpace {
   // write() only takes note, and a place that cannot be written becomes the guest call's EFAULT when it goes
   // on: whoever wants to know before looks at the mappings.
   virtual bool defers_writes() const { return false; }
+  // FUTEX_WAKE and FUTEX_REQUEUE (FUTEX_CMP_REQUEUE where `expected` is given: EAGAIN) of private futexes, of
+  // those who wait without the sentry: how many were woken, or woken and moved, by the guest's word. May
+  // park.
+  virtual Result<uint64_t> wake_futex(uint64_t /*address*/, uint32_t /*count*/) { return uint64_t{0}; }
+  virtual Result<uint64_t> requeue_futex(uint64_t /*from*/, uint64_t /*to*/, uint32_t /*wake*/,
+                                         uint32_t /*move*/, const uint32_t* /*expected*/) {
+    return uint64_t{0};
+  }
   // Waits until everything that has been asked for is done. ESRCH: the context's thread has died.
   virtual Result<> settle(Context&) { return {}; }
 
@@ -153,6 +157,18 @@ class Context {
   // The mask as it is: what was given to set_signals(), unless the guest has changed it since. While the
   // thread runs it may change any time, but not to take in what is held without a trap.
   virtual uint64_t signal_mask(uint64_t given) const { return given; }
+  // What else a thread sets for itself alone, for platforms that do so in the guest: set_robust_list(2),
+  // sigaltstack(2). As with the mask: takes effect at the next run(), and is read back after it.
+  struct Own {
+    uint64_t robust_list = 0;
+    uint64_t stack_base = 0, stack_size = 0;
+    int32_t stack_flags = 0;
+    bool operator==(const Own&) const = default;
+  };
+  virtual void set_own(const Own&) {}
+  virtual Own own(const Own& given) const { return given; }
+  // Whether the thread sleeps though the sentry has not put it to sleep: on a futex, by the guest's word.
+  virtual bool asleep() const { return false; }
   // Whom to tell, on the event loop's own stack, when the host thread has ended though nobody asked it to. It
   // must not park.
   using DeathNotice = void (*)(void* owner);
@@ -191,6 +207,9 @@ class Platform : public TrapSource {
   // Whether calls may be answered without the sentry (--strace wants to see them all). Before the first
   // run().
   virtual void allow_local_answers(bool) {}
+  // That many more (or fewer) wait in the sentry on the private futex at this address, of any address space:
+  // whoever wakes them needs the sentry. To be called before the word is looked at.
+  virtual void count_futex_waiters(uint64_t /*address*/, int /*change*/) {}
   // Null where call sites are all the same.
   virtual SitePatcher* site_patcher() { return nullptr; }
   // Runs `action` once no host process can reach any more what has been unmapped or killed up to now: memory

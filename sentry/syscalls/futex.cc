@@ -137,10 +137,10 @@ Result<uint64_t> sys_futex(Task& task, GuestPtr<uint32_t> word, Flags<kFutexName
       const bool both = TRY(operate(task, second, value3));
       const kernel::FutexKey first_key = TRY(table.key(task, word.address(), is_private));
       const kernel::FutexKey second_key = TRY(table.key(task, second.address(), is_private));
-      uint64_t woken = table.wake_key(first_key, count, FUTEX_BITSET_MATCH_ANY);
+      uint64_t woken = table.wake_key(task, first_key, count, FUTEX_BITSET_MATCH_ANY);
       if (both) {
         const auto more = static_cast<uint64_t>(std::max<int32_t>(static_cast<int32_t>(timeout_or_count), 1));
-        woken += table.wake_key(second_key, more, FUTEX_BITSET_MATCH_ANY);
+        woken += table.wake_key(task, second_key, more, FUTEX_BITSET_MATCH_ANY);
       }
       return woken;
     }
@@ -179,7 +179,7 @@ Result<> sys_get_robust_list(Task& task, pid_t tid, GuestPtr<uint64_t> head, Gue
   if (target == nullptr) return Errno(ESRCH);
   if (target->group != task.group && target->credentials->uid != task.credentials->euid) return Errno(EPERM);
   TRY(task.memory().write(size, uint64_t{24}));
-  return task.memory().write(head, target->robust_list);
+  return task.memory().write(head, target->current_robust_list());
 }
 
 constexpr Entry kCalls[] = {

@@ -309,6 +309,28 @@ TEST(robust_list_calls) {
   FAILS(ESRCH, syscall(SYS_get_robust_list, 999'999'99, &head, &length));
 }
 
+TEST(robust_list_of_another_thread) {
+  alignas(8) static char head[24];
+  std::atomic<int> step = 0;
+  std::atomic<pid_t> tid = 0;
+  std::thread other([&] {
+    void* before = nullptr;
+    size_t length = 0;
+    OK(syscall(SYS_get_robust_list, 0, &before, &length));
+    OK(syscall(SYS_set_robust_list, head, sizeof head));
+    tid = gettid();
+    while (step == 0) sched_yield();
+    OK(syscall(SYS_set_robust_list, before, sizeof head));
+  });
+  while (tid == 0) sched_yield();
+  void* seen = nullptr;
+  size_t length = 0;
+  OK(syscall(SYS_get_robust_list, tid.load(), &seen, &length));
+  CHECK(seen == head);
+  step = 1;
+  other.join();
+}
+
 TEST(priority_inheritance_mutex) {
   pthread_mutex_t mutex;
   pthread_mutexattr_t attr;
@@ -347,6 +369,268 @@ TEST(mutex_under_contention) {
   }
   for (std::thread& thread : threads) thread.join();
   CHECK_EQ(sum, 16'000);
+}
+
+// ---- some waiters have a deadline, some have none, and all are woken alike
+
+char state_of(pid_t tid) {
+  const std::string text = READ_FILE(("/proc/self/task/" + std::to_string(tid) + "/stat").c_str());
+  return text[text.rfind(')') + 2];
+}
+
+// Threads that wait on a word until it is no longer 0.
+class Waiters {
+ public:
+  Waiters() = default;
+  ~Waiters() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  // Comes back when the thread sleeps.
+  void add(Word& word, bool deadline, uint32_t bitset = FUTEX_BITSET_MATCH_ANY) {
+    std::atomic<pid_t> tid = 0;
+    threads_.emplace_back([this, &tid, &word, deadline, bitset] {
+      tid = gettid();
+      const timespec far = {INT32_MAX, 0};
+      if (bitset == FUTEX_BITSET_MATCH_ANY)
+        (void)futex(&word, FUTEX_WAIT_PRIVATE, 0, deadline ? &far : nullptr);
+      else
+        (void)futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline ? &far : nullptr, nullptr, bitset);
+      ++woken_;
+    });
+    while (tid == 0) sched_yield();
+    const pid_t waiter = tid;
+    while (state_of(waiter) != 'S') sched_yield();
+  }
+  void expect_woken(int count) {
+    while (woken_ < count) sched_yield();
+    CHECK_EQ(woken_, count);
+  }
+
+ private:
+  std::vector<std::thread> threads_;
+  std::atomic<int> woken_ = 0;
+};
+
+TEST(wakes_those_with_a_deadline_and_those_without) {
+  Word word = 0;
+  Waiters waiters;
+  for (int i = 0; i < 3; ++i) {
+    waiters.add(word, false);
+    waiters.add(word, true);
+  }
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, 2)), 2);
+  waiters.expect_woken(2);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 1, nullptr, nullptr, 4)), 1);
+  waiters.expect_woken(3);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 3);
+  waiters.expect_woken(6);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 0);
+}
+
+TEST(bitsets_beside_waiters_for_any_bit) {
+  Word word = 0;
+  Waiters waiters;
+  waiters.add(word, false);
+  waiters.add(word, false, 2);
+  waiters.add(word, true, 4);
+  waiters.add(word, true);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, nullptr, nullptr, 2)), 3);
+  waiters.expect_woken(3);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 1);
+}
+
+TEST(requeues_those_with_a_deadline_and_those_without) {
+  for (const int operation : {FUTEX_REQUEUE_PRIVATE, FUTEX_CMP_REQUEUE_PRIVATE}) {
+    Word from = 0, to = 0;
+    Waiters waiters;
+    for (int i = 0; i < 2; ++i) {
+      waiters.add(from, false);
+      waiters.add(from, true);
+    }
+    CHECK_EQ(OK(futex(&from, operation, 1, count2(10), &to)), 4);
+    waiters.expect_woken(1);
+    CHECK_EQ(OK(futex(&from, FUTEX_WAKE_PRIVATE, INT_MAX)), 0);
+    CHECK_EQ(OK(futex(&to, FUTEX_WAKE_PRIVATE, 1)), 1);
+    waiters.expect_woken(2);
+    CHECK_EQ(OK(futex(&to, FUTEX_WAKE_PRIVATE, INT_MAX)), 2);
+    waiters.expect_woken(4);
+  }
+}
+
+TEST(requeues_all_without_a_deadline) {
+  Word from = 0, to = 0;
+  Waiters waiters;
+  for (int i = 0; i < 4; ++i) waiters.add(from, false);
+  FAILS(EAGAIN, futex(&from, FUTEX_CMP_REQUEUE_PRIVATE, 1, count2(2), &to, 1));
+  CHECK_EQ(OK(futex(&from, FUTEX_CMP_REQUEUE_PRIVATE, 1, count2(2), &to, 0)), 3);
+  waiters.expect_woken(1);
+  CHECK_EQ(OK(futex(&to, FUTEX_WAKE_PRIVATE, INT_MAX)), 2);
+  CHECK_EQ(OK(futex(&from, FUTEX_WAKE_PRIVATE, INT_MAX)), 1);
+  waiters.expect_woken(4);
+}
+
+TEST(wake_op_wakes_who_has_no_deadline) {
+  Word first = 0, second = 0;
+  Waiters waiters;
+  waiters.add(first, false);
+  waiters.add(second, false);
+  waiters.add(second, true);
+  const uint32_t set_one_if_zero = FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0);
+  CHECK_EQ(OK(futex(&first, FUTEX_WAKE_OP_PRIVATE, 1, count2(5), &second, set_one_if_zero)), 3);
+  CHECK_EQ(second.load(), 1u);
+  waiters.expect_woken(3);
+}
+
+TEST(private_and_shared_do_not_meet_without_a_deadline) {
+  Word word = 0;
+  Waiters waiters;
+  waiters.add(word, false);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE, INT_MAX)), 0);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 1);
+}
+
+TEST(errors_of_private_words) {
+  Word word = 5;
+  auto* const odd = reinterpret_cast<Word*>(reinterpret_cast<char*>(&word) + 1);
+  auto* const nowhere =
+      static_cast<Word*>(OK(mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  auto* const beyond = reinterpret_cast<Word*>(0x7fff'ffff'f000);
+  auto* const far_beyond = reinterpret_cast<Word*>(0xffff'8000'0000'0000);
+  FAILS(EINVAL, futex(odd, FUTEX_WAIT_PRIVATE, 5));
+  FAILS(EINVAL, futex(odd, FUTEX_WAKE_PRIVATE, 5));
+  FAILS(EFAULT, futex(nowhere, FUTEX_WAIT_PRIVATE, 5));
+  CHECK_EQ(OK(futex(nowhere, FUTEX_WAKE_PRIVATE, 5)), 0);
+  FAILS(EFAULT, futex(beyond, FUTEX_WAIT_PRIVATE, 5));
+  FAILS(EFAULT, futex(far_beyond, FUTEX_WAKE_PRIVATE, 5));
+  FAILS(EFAULT, futex(&word, FUTEX_REQUEUE_PRIVATE, 1, count2(1), far_beyond));
+  FAILS(EINVAL, futex(&word, FUTEX_REQUEUE_PRIVATE, 1, count2(1), odd));
+  FAILS(EINVAL, futex(&word, FUTEX_REQUEUE_PRIVATE, static_cast<uint32_t>(-1), count2(1), &word));
+  FAILS(EINVAL, futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 5, nullptr, nullptr, 0));
+  FAILS(EINVAL, futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 5, nullptr, nullptr, 0));
+  FAILS(ENOSYS, futex(&word, 77 | FUTEX_PRIVATE_FLAG, 5));
+}
+
+// ---- signals
+
+std::atomic<int> handled;
+void count_signal(int) { ++handled; }
+
+TEST(signal_interrupts_a_wait_or_restarts_it) {
+  static Word word;
+  for (const int flags : {0, SA_RESTART}) {
+    word = 0;
+    handled = 0;
+    struct sigaction action {};
+    action.sa_handler = count_signal;
+    action.sa_flags = flags;
+    OK(sigaction(SIGUSR1, &action, nullptr));
+    std::atomic<pid_t> tid = 0;
+    std::atomic<int> result = -1;
+    std::thread waiter([&] {
+      tid = gettid();
+      result = futex(&word, FUTEX_WAIT_PRIVATE, 0) < 0 ? errno : 0;
+    });
+    while (tid == 0 || state_of(tid) != 'S') sched_yield();
+    OK(syscall(SYS_tgkill, getpid(), tid.load(), SIGUSR1));
+    while (handled == 0) sched_yield();
+    if (flags == SA_RESTART) {
+      while (state_of(tid) != 'S') sched_yield();
+      CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, 1)), 1);
+    }
+    waiter.join();
+    CHECK_EQ(result, flags == SA_RESTART ? 0 : EINTR);
+  }
+}
+
+// The signal comes at every moment of the way into the wait: none may be slept through. How long one takes is
+// seen in every other round, and in the next the thread goes to sleep about when it comes.
+TEST(signals_while_threads_begin_to_wait) {
+  static Word word;
+  struct sigaction action {};
+  action.sa_handler = [](int) { word = 1; };
+  OK(sigaction(SIGUSR1, &action, nullptr));
+  constexpr int kMostRounds = 10'000, kNone = -1;
+  constexpr uint64_t kSpread = 2000, kLongest = 2'000'000'000;  // ns
+  std::atomic<int> round = 0, ended = 0;
+  std::atomic<bool> enough = false;
+  std::thread waiter([&] {
+    uint64_t latency = 0;
+    for (int i = 1; i <= kMostRounds && !enough; ++i) {
+      word = 0;
+      round = i;
+      const uint64_t begin = check::now_ns();
+      if (i % 2 != 0) {
+        while (word == 0)
+          if (check::now_ns() - begin > 1'000'000) sched_yield();
+        latency = check::now_ns() - begin;
+      } else {
+        const uint64_t pause = latency + static_cast<uint64_t>(i) * 7919 % kSpread;
+        while (check::now_ns() - begin + kSpread / 2 < pause && word == 0) continue;
+        while (word == 0) (void)futex(&word, FUTEX_WAIT_PRIVATE, 0);
+      }
+      ended = i;
+    }
+    round = kNone;
+  });
+  int slept_through = 0;
+  const uint64_t start = check::now_ns();
+  for (int i = 1;; ++i) {
+    while (round != i && round != kNone) sched_yield();
+    if (round == kNone) break;
+    const uint64_t sent = check::now_ns();
+    if (sent - start > kLongest) enough = true;
+    CHECK_EQ(pthread_kill(waiter.native_handle(), SIGUSR1), 0);
+    while (ended != i) sched_yield();
+    if (check::now_ns() - sent > 50'000'000) ++slept_through;
+  }
+  waiter.join();
+  CHECK(slept_through <= 10);  // a busy machine
+}
+
+// ---- processes
+
+TEST(fork_while_another_thread_waits) {
+  Word word = 0;
+  Waiters waiters;
+  waiters.add(word, false);
+  JOIN(check::fork_child([&] {
+    CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 0);  // nobody waits in this one
+    word = 1;
+  }));
+  CHECK_EQ(word.load(), 0u);
+  CHECK_EQ(OK(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX)), 1);
+}
+
+TEST(exec_and_exit_while_other_threads_wait) {
+  for (const bool execute : {true, false}) {
+    JOIN(check::fork_child([=] {
+      static Word word;
+      std::atomic<pid_t> tids[4] = {};
+      for (auto& tid : tids)
+        std::thread([&] {
+          tid = gettid();
+          for (;;) (void)futex(&word, FUTEX_WAIT_PRIVATE, 0);
+        }).detach();
+      for (const auto& tid : tids)
+        while (tid == 0 || state_of(tid) != 'S') sched_yield();
+      if (execute) execl("/bin/true", "true", nullptr);
+      _exit(execute ? 9 : 0);
+    }));
+  }
+}
+
+TEST(killed_while_threads_wait) {
+  const pid_t child = check::fork_child([] {
+    static Word word;
+    std::thread([] { (void)futex(&word, FUTEX_WAIT_PRIVATE, 0); }).detach();
+    (void)futex(&word, FUTEX_WAIT_PRIVATE, 0);
+  });
+  const std::string stat = "/proc/" + std::to_string(child) + "/stat";
+  while (READ_FILE(stat.c_str()).find(") S ") == std::string::npos) sched_yield();
+  OK(kill(child, SIGTERM));
+  int status = 0;
+  OK(waitpid(child, &status, 0));
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
 TEST(wake_before_the_memory_goes_away) {

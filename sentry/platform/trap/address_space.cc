@@ -1,5 +1,6 @@
 #include "sentry/platform/trap/address_space.h"
 
+#include <linux/futex.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -18,7 +19,7 @@ namespace {
 // Does the stub's filter ask us before it lets this one through?
 bool notifies(const Operation& operation) {
   if (operation.number >= Operation::kNotHost) return false;
-  if (operation.number == SYS_munmap) return false;
+  if (operation.number == SYS_munmap || operation.number == SYS_futex) return false;
   if (operation.number == SYS_mmap)
     return (operation.a[3] & ~uint64_t{MAP_NORESERVE}) != (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
   return true;
@@ -29,7 +30,7 @@ void begin(Thread& child) {
   Area& area = *child.area;
   area.reported = child.reported = 1;
   area.answered = child.answered = 0;
-  area.waits = area.sleeping = area.interrupted = area.stepping = area.save_state = 0;
+  area.waits = area.sleeping = area.interrupted = area.stepping = area.asleep = area.save_state = 0;
 }
 
 Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }
@@ -106,6 +107,26 @@ Result<uint64_t> TrapAddressSpace::call(long number, std::initializer_list<uint6
   const int64_t result = serve_one(**reserved, operation, kToWaitForTheHost);
   if (result < 0) return Errno(result > -4096 ? static_cast<int>(-result) : EIO);
   return static_cast<uint64_t>(result);
+}
+
+// Who waits there has said so before it looked at the word, and who wakes has changed that before.
+Result<uint64_t> TrapAddressSpace::host_futex(std::initializer_list<uint64_t> arguments) {
+  const bool waiters = std::any_of(threads_.begin(), threads_.end(), [](const auto& thread) {
+    return thread->state == Thread::State::kRunning &&
+           __atomic_load_n(&thread->area->asleep, __ATOMIC_SEQ_CST) != 0;
+  });
+  if (!waiters) return uint64_t{0};
+  return call(SYS_futex, arguments);
+}
+
+Result<uint64_t> TrapAddressSpace::wake_futex(uint64_t address, uint32_t count) {
+  return host_futex({address, FUTEX_WAKE_PRIVATE, count});
+}
+
+Result<uint64_t> TrapAddressSpace::requeue_futex(uint64_t from, uint64_t to, uint32_t wake, uint32_t move,
+                                                 const uint32_t* expected) {
+  if (expected == nullptr) return host_futex({from, FUTEX_REQUEUE_PRIVATE, wake, move, to});
+  return host_futex({from, FUTEX_CMP_REQUEUE_PRIVATE, wake, move, to, *expected});
 }
 
 bool TrapAddressSpace::load(Thread& thread) {

@@ -31,6 +31,9 @@ class TrapAddressSpace final : public AddressSpace {
   Result<size_t> pread(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   bool defers_writes() const override { return true; }
+  Result<uint64_t> wake_futex(uint64_t address, uint32_t count) override;
+  Result<uint64_t> requeue_futex(uint64_t from, uint64_t to, uint32_t wake, uint32_t move,
+                                 const uint32_t* expected) override;
   Result<> settle(Context& caller) override;
   Result<Forked> fork(Context& caller) override;
   Result<std::unique_ptr<Context>> add_context(Context& caller) override;
@@ -50,6 +53,8 @@ class TrapAddressSpace final : public AddressSpace {
   // A host call by one of the threads, at once: its result.
   Result<uint64_t> call(long number, std::initializer_list<uint64_t> arguments);
   Result<> order(long number, std::initializer_list<uint64_t> arguments);
+  // futex(2) by one of the threads, if one of the others may be waiting on the host.
+  Result<uint64_t> host_futex(std::initializer_list<uint64_t> arguments);
   // Fills the thread's area from the queue: as much as there is room for. Whether that is all.
   bool load(Thread& thread);
   // Has operations that are in the thread's area already carried out, and waits: false if it died.
@@ -93,6 +98,9 @@ class TrapContext final : public Context {
   void set_identity(const Identity& identity) override;
   void set_signals(const Signals& signals) override;
   void hold_signals(uint64_t pending) override;
+  void set_own(const Own& own) override;
+  Own own(const Own& given) const override;
+  bool asleep() const override;
   uint64_t signal_mask(uint64_t given) const override;
   Nanoseconds cpu_time() const override;
   void interrupt() override;
@@ -112,6 +120,7 @@ class TrapContext final : public Context {
   LocalAnswers told_{};
   uint64_t held_ = ~uint64_t{0};  // as told; an area may have had another owner
   bool mask_told_ = false;
+  bool own_told_ = false;
 };
 
 }  // namespace sentry::platform::trap

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sentry/platform/guest_range.h"
 #include "sentry/platform/registers.h"
 
 namespace sentry::platform::trap {
@@ -65,6 +66,7 @@ inline constexpr uint32_t kReportAlong = 0x200;  // `along_address` and `along_l
 inline constexpr uint32_t kReportWhole =
     0x400;  // all registers matter, not the number and the arguments alone
 inline constexpr uint32_t kReportSignals = 0x800;  // `signals.mask` has been changed since the last report
+inline constexpr uint32_t kReportOwn = 0x1000;     // `own` has been
 
 // What the sentry answers a report with.
 enum class Command : uint32_t {
@@ -91,6 +93,13 @@ struct LocalAnswers {
 struct LocalSignals {
   uint64_t mask;  // by the sentry with an answer, by the shim while guest code runs
   uint64_t held;  // by the sentry: the signals that wait
+};
+
+// What else the shim sets for the guest, in the same way: Context::Own.
+struct LocalOwn {
+  uint64_t robust_list;
+  uint64_t stack_base, stack_size;
+  int32_t stack_flags;
 };
 
 struct FaultInfo {
@@ -135,11 +144,14 @@ struct Area {
   // By the sentry, rarely.
   alignas(64) LocalAnswers local;
   alignas(64) LocalSignals signals;
+  LocalOwn own;
 
   // Of the shim alone.
   alignas(64) uint32_t interrupted;  // by the signal handler: kKick came while the shim ran
   uint32_t stepping;                 // by the signal handler: the guest's trap flag was set when it came in
   uint32_t mask_changed;             // since the last report
+  uint32_t own_changed;
+  uint32_t asleep;  // on a futex of the guest's, or about to
 
   // By the shim with a report, and by the sentry with the answer if it changes any but rax.
   alignas(64) Registers registers;
@@ -156,11 +168,21 @@ struct Process {
 
 // kNoticePage.
 struct Notice {
+  static constexpr uint32_t kFutexes = 512;
+
   uint32_t awake;          // the sentry looks at the areas; else it must be rung for
   uint32_t spins;          // how often to look for the turn before going to sleep; 0 on one processor
   uint32_t local;          // the shim answers what it can
   uint64_t clock_gettime;  // address of the vDSO's function here; 0: there is none
+  // How many wait in the sentry on private futexes, by futex_index(): whoever wakes them must hand over.
+  uint32_t futexes[kFutexes];
 };
+static_assert(sizeof(Notice) <= kPageSize);
+
+constexpr uint32_t futex_index(uint64_t address) {
+  return static_cast<uint32_t>(address >> 2) * 0x9e37'79b1u >> 23;
+}
+static_assert(Notice::kFutexes == 1u << (32 - 23));
 
 // The start of the shim's image.
 struct ShimHeader {

@@ -163,6 +163,23 @@ uint64_t TrapContext::signal_mask(uint64_t) const {
   return __atomic_load_n(&thread.area->signals.mask, __ATOMIC_SEQ_CST);
 }
 
+void TrapContext::set_own(const Own& own) {
+  Thread& thread = *thread_;
+  if (own_told_ && own == thread.own) return;
+  own_told_ = true;
+  thread.own = own;
+  thread.area->own = {own.robust_list, own.stack_base, own.stack_size, own.stack_flags};
+}
+
+Context::Own TrapContext::own(const Own&) const {
+  const Thread& thread = *thread_;
+  return thread.state == Thread::State::kRunning ? copy_own(*thread.area) : thread.own;
+}
+
+bool TrapContext::asleep() const {
+  return thread_->state == Thread::State::kRunning && thread_->area->asleep != 0;
+}
+
 bool TrapContext::alive() {
   if (thread_->state != Thread::State::kDead) platform_.reap();
   return thread_->state != Thread::State::kDead;

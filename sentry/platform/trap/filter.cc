@@ -93,8 +93,12 @@ std::vector<HostCall> direct_calls() {
   return {
       HOST_CALL(rt_sigreturn, "back into guest code"),
       futex(FUTEX_WAIT, "FUTEX_WAIT", "sleeps until the sentry answers"),
-      futex(FUTEX_WAIT_PRIVATE, "FUTEX_WAIT_PRIVATE", "waits for another thread's mapping calls"),
-      futex(FUTEX_WAKE_PRIVATE, "FUTEX_WAKE_PRIVATE", "ends that wait"),
+      futex(FUTEX_WAIT_PRIVATE, "FUTEX_WAIT_PRIVATE",
+            "the guest's own futexes, which no other process can reach; waits for another thread's mapping "
+            "calls"),
+      futex(FUTEX_WAKE_PRIVATE, "FUTEX_WAKE_PRIVATE", "ends such a wait"),
+      futex(FUTEX_REQUEUE_PRIVATE, "FUTEX_REQUEUE_PRIVATE", "the guest's own futexes: condition variables"),
+      futex(FUTEX_CMP_REQUEUE_PRIVATE, "FUTEX_CMP_REQUEUE_PRIVATE", "the same"),
       HOST_CALL(mmap, {arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous)},
                 "flags == PRIVATE|ANONYMOUS|FIXED (|NORESERVE)", "private memory: a tenant's own"),
       HOST_CALL(munmap, "unmaps what is the tenant's own"),

@@ -51,6 +51,7 @@ struct Thread {
   uint64_t along_address = 0, along_length = 0;  // guest memory that came with the call, in the area
   FaultInfo fault{};
   uint64_t mask = 0;  // of signals: as it was told to the thread, or reported by it since
+  Context::Own own;   // in the same way
   Registers registers{};
   bool partial = false;  // they hold no more than the call's number and arguments; the others are in the area
 
@@ -75,6 +76,12 @@ struct Thread {
     for (Fiber* fiber : waiters) fiber->wake();
   }
 };
+
+// As the guest's shim has it now.
+inline Context::Own copy_own(const Area& area) {
+  const LocalOwn& own = area.own;
+  return {own.robust_list, own.stack_base, own.stack_size, own.stack_flags};
+}
 
 // One fiber at a time has a stopped thread carry something out.
 class Reservation {

@@ -190,6 +190,7 @@ void TrapPlatform::took(Thread& thread) {
   if (thread.state == Thread::State::kRunning) {
     thread.report = report;
     if ((said & kReportSignals) != 0) thread.mask = area.signals.mask;
+    if ((said & kReportOwn) != 0) thread.own = copy_own(area);
     thread.mode = (said & kReportJump) != 0 ? Mode::kJump : Mode::kFrame;
     const bool jumped_call = report == Report::kCall && thread.mode == Mode::kJump;
     thread.partial = jumped_call && (said & kReportWhole) == 0;
@@ -217,6 +218,10 @@ void TrapPlatform::took(Thread& thread) {
   }
   thread.state = Thread::State::kStopped;
   thread.wake_waiters();
+}
+
+void TrapPlatform::count_futex_waiters(uint64_t address, int change) {
+  __atomic_add_fetch(&told_->futexes[futex_index(address)], static_cast<uint32_t>(change), __ATOMIC_SEQ_CST);
 }
 
 void TrapPlatform::wait_while(Thread& thread, Thread::State state) {

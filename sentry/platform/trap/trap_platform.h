@@ -28,6 +28,7 @@ class TrapPlatform final : public Platform {
   size_t fpstate_size() const override { return fpstate_size_; }
   SitePatcher* site_patcher() override { return &patcher_; }
   void allow_local_answers(bool allowed) override { told_->local = allowed ? 1 : 0; }
+  void count_futex_waiters(uint64_t address, int change) override;
   void when_let_go(std::function<void()> action) override;
   void close_unnamed(Fd fd) override;
 

@@ -144,6 +144,28 @@ shim_call:
   syscall
   ret
 
+// long shim_wait(area, word, value): FUTEX_WAIT_PRIVATE. -EINTR as well if a kick has come before: one that comes
+// between the look and the call starts at shim_wait_interrupted.
+  .globl shim_wait
+  .globl shim_wait_begin
+  .globl shim_wait_end
+  .globl shim_wait_interrupted
+shim_wait:
+  mov %rdi, %r9
+  mov %rsi, %rdi
+  mov $FUTEX_WAIT_PRIVATE, %esi
+  xor %r10d, %r10d
+shim_wait_begin:
+  cmpl $0, AREA_INTERRUPTED(%r9)
+  jne shim_wait_interrupted
+  mov $__NR_futex, %eax
+  syscall
+shim_wait_end:
+  ret
+shim_wait_interrupted:
+  mov $-4, %rax
+  ret
+
 // uint64_t shim_copy(to, from, count): how many bytes were not copied. A fault in the copy goes on at its end.
   .globl shim_copy
   .globl shim_copy_instruction

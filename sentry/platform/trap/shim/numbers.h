@@ -1,6 +1,7 @@
 // Numbers of area.h for the assembler; shim.cc holds the two together.
 #define KAREA_SIZE 0x20000
 #define KSTACK_TOP 0x3000
+#define FUTEX_WAIT_PRIVATE 128
 #define AREA_INTERRUPTED 0x140
 #define AREA_REGISTERS 0x180
 #define AREA_R15 (AREA_REGISTERS + 0)

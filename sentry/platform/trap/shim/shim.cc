@@ -23,6 +23,8 @@ extern "C" {
 long shim_call(uint64_t number, const uint64_t* arguments);
 uint64_t shim_copy(void* to, const void* from, uint64_t count);
 extern const char shim_copy_instruction[], shim_copy_end[];
+long shim_wait(Area* area, uint64_t word, uint32_t value);
+extern const char shim_wait_begin[], shim_wait_end[], shim_wait_interrupted[];
 extern const char shim_leave_end[], shim_interrupted[], shim_slow_return[];
 [[noreturn]] void shim_leave(Area* area);
 [[noreturn]] void shim_jump(Area* area);
@@ -76,7 +78,8 @@ void futex_wake(uint32_t& word, uint64_t scope) {
 // Reports to the sentry and waits for its answer.
 void hand_over(Area& area, Report report, uint32_t flags = 0) {
   if (area.mask_changed != 0) flags |= kReportSignals;
-  area.mask_changed = 0;
+  if (area.own_changed != 0) flags |= kReportOwn;
+  area.mask_changed = area.own_changed = 0;
   area.report = static_cast<uint32_t>(report) | flags;
   area.interrupted = 0;
   const uint32_t mine = area.reported + 1;
@@ -244,6 +247,103 @@ bool change_mask(Area& area) {
   return true;
 }
 
+// sigaltstack(2), where there is no error to be made.
+bool change_stack(Area& area) {
+  struct Stack {
+    uint64_t base;
+    int32_t flags, padding;
+    uint64_t size;
+  };
+  constexpr int32_t kOnStack = 1, kDisable = 2, kAutoDisarm = static_cast<int32_t>(0x8000'0000u);
+  constexpr uint64_t kMinimum = 2048, kSize = sizeof(Stack);
+  const Registers& registers = area.registers;
+  const uint64_t in = registers.rdi, out = registers.rsi;
+  // As with masks.
+  if (in != 0 && out != 0 && out - in + kSize < 2 * kSize) return false;
+  LocalOwn& own = area.own;
+  const bool disabled = (own.stack_flags & kDisable) != 0;
+  const bool on_stack =
+      !disabled && registers.rsp > own.stack_base && registers.rsp - own.stack_base <= own.stack_size;
+  Stack next{};
+  if (in != 0) {
+    if (on_stack || shim_copy(&next, reinterpret_cast<const void*>(in), kSize) != 0) return false;
+    const int32_t mode = next.flags & ~kAutoDisarm;
+    if (mode != 0 && mode != kOnStack && mode != kDisable) return false;
+    if (mode == kDisable)
+      next = {0, kDisable, 0, 0};
+    else if (next.size < kMinimum)
+      return false;
+    else
+      next.flags &= kAutoDisarm;
+  }
+  if (out != 0) {
+    const int32_t flags = disabled ? kDisable : on_stack ? kOnStack : 0;
+    const Stack old{own.stack_base, flags | (own.stack_flags & kAutoDisarm), 0, own.stack_size};
+    if (shim_copy(reinterpret_cast<void*>(out), &old, kSize) != 0) return false;
+  }
+  if (in == 0) return true;
+  own.stack_base = next.base;
+  own.stack_size = next.size;
+  own.stack_flags = next.flags;
+  area.own_changed = 1;
+  return true;
+}
+
+bool change_robust_list(Area& area) {
+  constexpr uint64_t kHeadSize = 24;
+  if (area.registers.rsi != kHeadSize) return false;
+  area.own.robust_list = area.registers.rdi;
+  area.own_changed = 1;
+  return true;
+}
+
+// futex(2) on the words of this process alone, by the host: what has no deadline, or does not wait. False
+// where the sentry has the waiters, or a kick came while this one waited: then it shall wait there.
+bool answer_futex(Area& area, uint64_t& result) {
+  constexpr uint32_t kRequeue = 3, kCompareRequeue = 4, kWaitBitset = 9, kWakeBitset = 10, kRealtime = 256,
+                     kAnyBit = ~uint32_t{0};
+  const Registers& registers = area.registers;
+  const auto operation = static_cast<uint32_t>(registers.rsi), value = static_cast<uint32_t>(registers.rdx);
+  const uint64_t word = registers.rdi, other = registers.r8;
+  if ((operation & kFutexPrivate) == 0 || word >= kGuestEnd) return false;
+  const auto waits_in_sentry = [](uint64_t address) {
+    fence();
+    return load(notice().futexes[futex_index(address)]) != 0;
+  };
+  const uint32_t command = operation & ~static_cast<uint32_t>(kFutexPrivate);
+  switch (command) {
+    case kWaitBitset:
+    case kWaitBitset | kRealtime:
+      if (static_cast<uint32_t>(registers.r9) != kAnyBit) return false;
+      [[fallthrough]];
+    case kFutexWait: {
+      if (registers.r10 != 0) return false;
+      store(area.asleep, 1);
+      fence();
+      const long waited = shim_wait(&area, word, value);
+      store(area.asleep, 0);
+      result = static_cast<uint64_t>(waited);
+      return waited != kInterrupted;
+    }
+    case kWakeBitset:
+      if (registers.r9 != kAnyBit) return false;
+      [[fallthrough]];
+    case kFutexWake:
+      if (waits_in_sentry(word)) return false;
+      result = static_cast<uint64_t>(call(__NR_futex, word, kFutexWake | kFutexPrivate, value));
+      return true;
+    case kRequeue:
+    case kCompareRequeue: {
+      if (other >= kGuestEnd || waits_in_sentry(word) || waits_in_sentry(other)) return false;
+      const uint64_t arguments[6] = {word, operation, registers.rdx, registers.r10, other, registers.r9};
+      result = static_cast<uint64_t>(shim_call(__NR_futex, arguments));
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
 uint64_t read_fs() {
   uint64_t base;
   asm volatile("rdfsbase %0" : "=r"(base));
@@ -279,6 +379,24 @@ void put_registers(const Registers& from, SignalContext& to) {
   to.cs = sentry::abi::kUserCode, to.ss = sentry::abi::kUserData;
 }
 
+// arch_prctl(2), FS: reports tell what it is.
+bool change_fs(const Registers& registers) {
+  constexpr uint32_t kSetFs = 0x1002, kGetFs = 0x1003;
+  const uint64_t place = registers.rsi;
+  switch (static_cast<uint32_t>(registers.rdi)) {
+    case kSetFs:
+      if (place >= kGuestEnd) return false;
+      asm volatile("wrfsbase %0" : : "r"(place));
+      return true;
+    case kGetFs: {
+      const uint64_t base = read_fs();
+      return shim_copy(reinterpret_cast<void*>(place), &base, sizeof base) == 0;
+    }
+    default:
+      return false;
+  }
+}
+
 // Calls that concern nobody else. Whether this was one.
 bool answer(Area& area) {
   Registers& registers = area.registers;
@@ -311,6 +429,18 @@ bool answer(Area& area) {
       break;
     case __NR_rt_sigprocmask:
       if (!change_mask(area)) return false;
+      break;
+    case __NR_sigaltstack:
+      if (!change_stack(area)) return false;
+      break;
+    case __NR_set_robust_list:
+      if (!change_robust_list(area)) return false;
+      break;
+    case __NR_arch_prctl:
+      if (!change_fs(registers)) return false;
+      break;
+    case __NR_futex:
+      if (!answer_futex(area, result)) return false;
       break;
     default:
       return false;
@@ -423,6 +553,9 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
         state.rdi = reinterpret_cast<uint64_t>(&area);
         state.eflags &= ~uint64_t{0x500};  // trap and direction flag: they may have been the guest's already
       }
+      if (state.rip >= reinterpret_cast<uint64_t>(shim_wait_begin) &&
+          state.rip < reinterpret_cast<uint64_t>(shim_wait_end))
+        state.rip = reinterpret_cast<uint64_t>(shim_wait_interrupted);
       return;
     }
     if (signo == kSigtrap && (state.eflags & kTrapFlag) != 0) {

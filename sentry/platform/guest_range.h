@@ -1,0 +1,12 @@
+// Guest addresses: [kGuestStart, kGuestEnd) is the guest's; what lies above is the platform's own.
+#pragma once
+
+#include <cstdint>
+
+namespace sentry::platform {
+
+inline constexpr uint64_t kPageSize = 4096;
+inline constexpr uint64_t kGuestStart = 0x10000;
+inline constexpr uint64_t kGuestEnd = 0x7fff'0000'0000;
+
+}  // namespace sentry::platform
