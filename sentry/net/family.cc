@@ -49,10 +49,13 @@ Result<std::shared_ptr<Socket>> make_socket(int family, int type, int protocol, 
     case AF_INET:
     case AF_INET6:
       return make_internet_socket(family, type, protocol, flags, caller);
-    case AF_NETLINK:
+    case AF_NETLINK: {
       if (type != SOCK_RAW && type != SOCK_DGRAM) return Errno(ESOCKTNOSUPPORT);
-      if (protocol != NETLINK_ROUTE) return Errno(EPROTONOSUPPORT);
-      return std::shared_ptr<Socket>(std::make_shared<NetlinkSocket>(type, flags, caller.files.credentials));
+      const NetlinkProtocol* const known = NetlinkSocket::find_protocol(protocol);
+      if (known == nullptr) return Errno(EPROTONOSUPPORT);
+      return std::shared_ptr<Socket>(
+          std::make_shared<NetlinkSocket>(type, *known, flags, caller.files.credentials));
+    }
     default:
       return Errno(EAFNOSUPPORT);
   }

@@ -1,4 +1,5 @@
-// Multicast groups on the loopback, ip(7) IP_ADD_MEMBERSHIP: which a socket has joined, and which anybody has.
+// Multicast groups on the loopback, ip(7) IP_ADD_MEMBERSHIP: which a socket has joined, and which anybody
+// has.
 #pragma once
 
 #include <map>

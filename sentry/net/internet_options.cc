@@ -12,8 +12,8 @@ namespace sentry::net {
 namespace {
 
 constexpr int kLeast = INT_MIN, kMost = INT_MAX;
-constexpr int kMulticastAll6 = 29;      // IPV6_MULTICAST_ALL
-constexpr int kRecvFragmentSize = 25;   // IP_RECVFRAGSIZE
+constexpr int kMulticastAll6 = 29;     // IPV6_MULTICAST_ALL
+constexpr int kRecvFragmentSize = 25;  // IP_RECVFRAGSIZE
 constexpr int kRecvError4884 = 26, kRecvError4884v6 = 31;
 constexpr int kUdpGro = 104, kUdpNoCheck6Tx = 101, kUdpNoCheck6Rx = 102;
 

@@ -1,14 +1,9 @@
 #include "sentry/net/netlink_socket.h"
 
-#include <linux/if.h>
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
-#include <net/if_arp.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 
-#include "sentry/net/interface.h"
+#include "sentry/net/route_messages.h"
+#include "sentry/net/sock_diag.h"
 #include "sentry/net/stack.h"
 
 namespace sentry::net {
@@ -16,120 +11,21 @@ namespace {
 
 constexpr Events kIn = EPOLLIN | EPOLLRDNORM;
 constexpr size_t kDatagramCost = 512;  // besides its bytes
-// netdevice(7)
-constexpr unsigned kLoopbackFlags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP;
 
-// One netlink message after another.
-class MessageWriter {
- public:
-  void begin(const nlmsghdr& request, uint16_t type, uint16_t flags, uint32_t port) {
-    start_ = bytes_.size();
-    nlmsghdr header{};
-    header.nlmsg_type = type;
-    header.nlmsg_flags = flags;
-    header.nlmsg_seq = request.nlmsg_seq;
-    header.nlmsg_pid = port;
-    add(header);
-  }
-  template <typename T>
-  void add(const T& value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
-    pad();
-  }
-  void attribute(uint16_t type, const void* data, size_t size) {
-    const rtattr header{static_cast<uint16_t>(RTA_LENGTH(size)), type};
-    bytes_.append(reinterpret_cast<const char*>(&header), sizeof header);
-    bytes_.append(static_cast<const char*>(data), size);
-    pad();
-  }
-  template <typename T>
-  void attribute(uint16_t type, const T& value) {
-    attribute(type, &value, sizeof value);
-  }
-  void text(uint16_t type, std::string_view value) {
-    attribute(type, std::string(value).c_str(), value.size() + 1);
-  }
-  void end() {
-    const auto length = static_cast<uint32_t>(bytes_.size() - start_);
-    std::memcpy(bytes_.data() + start_ + offsetof(nlmsghdr, nlmsg_len), &length, sizeof length);
-  }
-  std::string take() { return std::exchange(bytes_, {}); }
-
- private:
-  void pad() { bytes_.resize(NLMSG_ALIGN(bytes_.size())); }
-  std::string bytes_;
-  size_t start_ = 0;
-};
-
-void write_link(MessageWriter& writer, const nlmsghdr& request, uint16_t flags, uint32_t port) {
-  writer.begin(request, RTM_NEWLINK, flags, port);
-  ifinfomsg link{};
-  link.ifi_type = ARPHRD_LOOPBACK;
-  link.ifi_index = kLoopbackIndex;
-  link.ifi_flags = kLoopbackFlags;
-  writer.add(link);
-  const uint8_t hardware[6] = {};
-  writer.text(IFLA_IFNAME, kLoopbackName);
-  writer.attribute(IFLA_TXQLEN, uint32_t{1000});
-  writer.attribute(IFLA_OPERSTATE, uint8_t{0});
-  writer.attribute(IFLA_LINKMODE, uint8_t{0});
-  writer.attribute(IFLA_MTU, uint32_t{kLoopbackMtu});
-  writer.attribute(IFLA_ADDRESS, hardware);
-  writer.attribute(IFLA_BROADCAST, hardware);
-  writer.text(IFLA_QDISC, "noqueue");
-  writer.attribute(IFLA_STATS64, rtnl_link_stats64{});
-  writer.attribute(IFLA_STATS, rtnl_link_stats{});
-  writer.end();
-}
-
-void write_address(MessageWriter& writer, const nlmsghdr& request, uint32_t port, uint8_t family) {
-  writer.begin(request, RTM_NEWADDR, NLM_F_MULTI, port);
-  ifaddrmsg message{};
-  message.ifa_family = family;
-  message.ifa_prefixlen = family == AF_INET ? 8 : 128;
-  message.ifa_flags = IFA_F_PERMANENT;
-  message.ifa_scope = RT_SCOPE_HOST;
-  message.ifa_index = kLoopbackIndex;
-  writer.add(message);
-  if (family == AF_INET) {
-    const uint32_t loopback = htonl(INADDR_LOOPBACK);
-    writer.attribute(IFA_ADDRESS, loopback);
-    writer.attribute(IFA_LOCAL, loopback);
-    writer.text(IFA_LABEL, kLoopbackName);
-  } else {
-    writer.attribute(IFA_ADDRESS, in6addr_loopback);
-  }
-  constexpr uint32_t kForever = ~uint32_t{0};
-  writer.attribute(IFA_FLAGS, uint32_t{IFA_F_PERMANENT});
-  writer.attribute(IFA_CACHEINFO, ifa_cacheinfo{kForever, kForever, 0, 0});
-  writer.end();
-}
-
-// Whether a request for one link means lo: by index or by IFLA_IFNAME.
-bool names_loopback(std::span<const std::byte> payload) {
-  ifinfomsg link{};
-  if (payload.size() < sizeof link) return false;
-  std::memcpy(&link, payload.data(), sizeof link);
-  if (link.ifi_index != 0) return link.ifi_index == kLoopbackIndex;
-  payload = payload.subspan(std::min<size_t>(payload.size(), NLMSG_ALIGN(sizeof link)));
-  while (payload.size() >= sizeof(rtattr)) {
-    rtattr attribute{};
-    std::memcpy(&attribute, payload.data(), sizeof attribute);
-    if (attribute.rta_len < sizeof attribute || attribute.rta_len > payload.size()) return false;
-    if (attribute.rta_type == IFLA_IFNAME) {
-      const std::string_view name(reinterpret_cast<const char*>(payload.data()) + sizeof attribute,
-                                  attribute.rta_len - sizeof attribute);
-      return name.substr(0, name.find('\0')) == kLoopbackName;
-    }
-    payload = payload.subspan(std::min<size_t>(payload.size(), RTA_ALIGN(attribute.rta_len)));
-  }
-  return false;
-}
+constexpr NetlinkProtocol kProtocols[] = {{NETLINK_ROUTE, answer_route_request},
+                                          {NETLINK_SOCK_DIAG, answer_socket_request}};
 
 }  // namespace
 
-NetlinkSocket::NetlinkSocket(int type, int flags, const vfs::CredentialsRef& owner)
-    : Socket(AF_NETLINK, type, NETLINK_ROUTE, flags, owner) {}
+const NetlinkProtocol* NetlinkSocket::find_protocol(int number) {
+  for (const NetlinkProtocol& known : kProtocols)
+    if (known.number == number) return &known;
+  return nullptr;
+}
+
+NetlinkSocket::NetlinkSocket(int type, const NetlinkProtocol& protocol, int flags,
+                             const vfs::CredentialsRef& owner)
+    : Socket(AF_NETLINK, type, protocol.number, flags, owner), protocol_(protocol) {}
 
 NetlinkSocket::~NetlinkSocket() {
   if (port_ != 0) Stack::current().netlink_ports().erase(port_);
@@ -210,57 +106,51 @@ Result<size_t> NetlinkSocket::send(mm::Source& source, SendRequest& request) {
   return static_cast<size_t>(size);
 }
 
-void NetlinkSocket::handle(const nlmsghdr& request, std::span<const std::byte> payload) {
-  if ((request.nlmsg_flags & NLM_F_REQUEST) == 0 || request.nlmsg_type < NLMSG_MIN_TYPE) return;
-  const bool dump = (request.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-  const uint8_t family = payload.empty() ? uint8_t{AF_UNSPEC} : std::to_integer<uint8_t>(payload[0]);
+void NetlinkSocket::handle(const nlmsghdr& header, std::span<const std::byte> payload) {
+  if ((header.nlmsg_flags & NLM_F_REQUEST) == 0 || header.nlmsg_type < NLMSG_MIN_TYPE) return;
+  NetlinkRequest request{header, payload, port_, (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP};
+  if (request.dump) {
+    if (dump_) {
+      acknowledge(header, EBUSY);
+      return;
+    }
+    dump_ = Dump{header, {payload.begin(), payload.end()}, 0};
+    go_on_dumping();
+    return;
+  }
   MessageWriter writer;
-  int error = 0;
-  switch (request.nlmsg_type) {
-    case RTM_GETLINK:
-      if (dump) {
-        write_link(writer, request, NLM_F_MULTI, port_);
-      } else if (names_loopback(payload)) {
-        write_link(writer, request, 0, port_);
-      } else {
-        error = ENODEV;
-      }
-      break;
-    case RTM_GETADDR:
-      if (!dump) error = EOPNOTSUPP;
-      if (dump && (family == AF_UNSPEC || family == AF_INET)) write_address(writer, request, port_, AF_INET);
-      if (dump && (family == AF_UNSPEC || family == AF_INET6))
-        write_address(writer, request, port_, AF_INET6);
-      break;
-    case RTM_GETROUTE:
-      if (!dump) error = ENETUNREACH;  // the main table is empty
-      break;
-    case RTM_GETNEIGH:
-    case RTM_GETRULE:
-    case RTM_GETQDISC:
-    case RTM_GETNEIGHTBL:
-    case RTM_GETADDRLABEL:
-    case RTM_GETNSID:
-    case RTM_GETNETCONF:
-      if (!dump) error = EOPNOTSUPP;
-      break;
-    default:
-      // rtnetlink numbers its messages in fours: new, delete, get, set. Only "get" is for everybody.
-      error = request.nlmsg_type <= RTM_MAX && request.nlmsg_type % 4 != 2 ? EPERM : EOPNOTSUPP;
-      break;
-  }
+  size_t position = 0;
+  const int error = protocol_.answer(writer, request, position);
   if (std::string data = writer.take(); !data.empty()) deliver(std::move(data));
-  if (error == 0 && dump) {
-    writer.begin(request, NLMSG_DONE, NLM_F_MULTI, port_);
-    writer.add(int{0});
-    writer.end();
-    deliver(writer.take());
-  } else if (error != 0 || (request.nlmsg_flags & NLM_F_ACK) != 0) {
-    writer.begin(request, NLMSG_ERROR, 0, port_);
-    writer.add(nlmsgerr{-error, request});
-    writer.end();
-    deliver(writer.take());
+  if (error != 0 || (header.nlmsg_flags & NLM_F_ACK) != 0) acknowledge(header, error);
+}
+
+void NetlinkSocket::acknowledge(const nlmsghdr& header, int error) {
+  MessageWriter writer;
+  writer.begin(header, NLMSG_ERROR, 0, port_);
+  writer.add(nlmsgerr{-error, header});
+  writer.end();
+  deliver(writer.take());
+}
+
+// The next piece, or the end: always something to receive.
+void NetlinkSocket::go_on_dumping() {
+  MessageWriter writer;
+  const int error = protocol_.answer(writer, {dump_->header, dump_->payload, port_, true}, dump_->position);
+  const nlmsghdr header = dump_->header;
+  if (error != 0) {
+    dump_.reset();
+    acknowledge(header, error);
+    return;
   }
+  const bool last = dump_->position == 0;
+  if (std::string data = writer.take(); !data.empty()) deliver(std::move(data));
+  if (!last) return;
+  dump_.reset();
+  writer.begin(header, NLMSG_DONE, NLM_F_MULTI, port_);
+  writer.add(int{0});
+  writer.end();
+  deliver(writer.take());
 }
 
 void NetlinkSocket::deliver(std::string datagram) {
@@ -285,6 +175,7 @@ Result<Received> NetlinkSocket::receive(mm::Sink& sink, const ReceiveRequest& re
   if ((request.flags & MSG_PEEK) == 0) {
     inbox_.pop_front();
     queued_ -= datagram.size() + kDatagramCost;
+    if (dump_ && inbox_.empty()) go_on_dumping();
   }
   Received received;
   received.from = TRY(peer_name());

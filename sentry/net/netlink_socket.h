@@ -1,19 +1,19 @@
-// AF_NETLINK with NETLINK_ROUTE, netlink(7), rtnetlink(7): enough to ask what interfaces, addresses and
-// routes there are.
+// AF_NETLINK, netlink(7): sockets that ask the kernel, by one of its protocols.
 #pragma once
-
-#include <linux/netlink.h>
 
 #include <deque>
 #include <string>
 
+#include "sentry/net/netlink_message.h"
 #include "sentry/net/socket.h"
 
 namespace sentry::net {
 
 class NetlinkSocket final : public Socket {
  public:
-  NetlinkSocket(int type, int flags, const vfs::CredentialsRef& owner);
+  // Null for a protocol that is not there.
+  static const NetlinkProtocol* find_protocol(int number);
+  NetlinkSocket(int type, const NetlinkProtocol& protocol, int flags, const vfs::CredentialsRef& owner);
   ~NetlinkSocket() override;
 
   Result<> bind(const Address& address, const Caller& caller) override;
@@ -35,8 +35,18 @@ class NetlinkSocket final : public Socket {
 
  private:
   Result<> take_port(uint32_t wanted);
-  void handle(const nlmsghdr& request, std::span<const std::byte> payload);
+  void handle(const nlmsghdr& header, std::span<const std::byte> payload);
+  void acknowledge(const nlmsghdr& header, int error);
+  void go_on_dumping();
 
+  const NetlinkProtocol& protocol_;
+  // One at a time, as in netlink_dump_start(): its pieces are made as they are received.
+  struct Dump {
+    nlmsghdr header;
+    std::vector<std::byte> payload;
+    size_t position;
+  };
+  std::optional<Dump> dump_;
   uint32_t preferred_port_ = 0;  // the caller's process id
   uint32_t port_ = 0;            // nl_pid; 0: not bound
   uint32_t groups_ = 0;          // multicast groups: nothing ever happens in them

@@ -39,7 +39,13 @@ std::vector<std::byte> from_timeout(Nanoseconds timeout) {
   return option_value(time);
 }
 
+size_t sockets = 0;
+
 }  // namespace
+
+size_t Socket::count() { return sockets; }
+
+Socket::~Socket() { --sockets; }
 
 Socket::Socket(int family, int type, int protocol, int flags, const vfs::CredentialsRef& owner)
     : File({}, vfs::make_anonymous_inode(S_IFSOCK | 0777, "socket", owner), O_RDWR | (flags & O_NONBLOCK)),
@@ -47,6 +53,7 @@ Socket::Socket(int family, int type, int protocol, int flags, const vfs::Credent
       type_(type),
       protocol_(protocol) {
   credentials = owner;
+  ++sockets;
 }
 
 Result<size_t> Socket::read(mm::Sink& sink, const IoOptions& options) {

@@ -63,6 +63,9 @@ class Socket : public vfs::File {
  public:
   // `flags`: O_NONBLOCK. `owner` made it.
   Socket(int family, int type, int protocol, int flags, const vfs::CredentialsRef& owner);
+  ~Socket() override;
+  // How many there are.
+  static size_t count();
 
   int family() const { return family_; }
   int type() const { return type_; }

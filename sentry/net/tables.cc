@@ -89,11 +89,54 @@ std::string unix_text() {
   return text;
 }
 
-constexpr Table kTables[] = {{"tcp", &tcp_text<AF_INET>},
-                             {"tcp6", &tcp_text<AF_INET6>},
-                             {"udp", &udp_text<AF_INET>},
-                             {"udp6", &udp_text<AF_INET6>},
-                             {"unix", &unix_text}};
+// How many sockets of a family there are; of TCP's those in a state, or all for nullptr.
+size_t count_users(const PortTable& ports, int family) {
+  size_t count = 0;
+  for (const auto& [port, user] : ports.users()) count += user->family == family;
+  return count;
+}
+size_t count_streams(int family, bool (*wanted)(int state)) {
+  size_t count = 0;
+  for (const auto& [port, user] : Stack::current().tcp_ports().users())
+    count += user->family == family && wanted(static_cast<const TcpEndpoint&>(*user).tcp_state());
+  return count;
+}
+bool in_use(int state) { return state != TCP_CLOSE; }
+bool established(int state) { return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT; }
+
+std::string sockstat_text() {
+  const size_t streams = count_streams(AF_INET, in_use);
+  return fmt::format(
+      "sockets: used {}\nTCP: inuse {} orphan 0 tw 0 alloc {} mem 0\nUDP: inuse {} mem 0\nUDPLITE: inuse 0\n"
+      "RAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+      Socket::count(), streams, streams + count_streams(AF_INET6, in_use),
+      count_users(Stack::current().udp_ports(), AF_INET));
+}
+
+std::string sockstat6_text() {
+  return fmt::format(
+      "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
+      count_streams(AF_INET6, in_use), count_users(Stack::current().udp_ports(), AF_INET6));
+}
+
+// There are no packets to count, but connections there are.
+std::string snmp_text() {
+  return fmt::format(
+      "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos "
+      "InDiscards "
+      "InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs "
+      "FragFails FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+      "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab "
+      "InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 {} 0 0 0 0 0 0\n"
+      "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti "
+      "MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\n",
+      count_streams(AF_INET, established) + count_streams(AF_INET6, established));
+}
+
+constexpr Table kTables[] = {{"tcp", &tcp_text<AF_INET>},    {"tcp6", &tcp_text<AF_INET6>},
+                             {"udp", &udp_text<AF_INET>},    {"udp6", &udp_text<AF_INET6>},
+                             {"snmp", &snmp_text},           {"sockstat", &sockstat_text},
+                             {"sockstat6", &sockstat6_text}, {"unix", &unix_text}};
 
 }  // namespace
 

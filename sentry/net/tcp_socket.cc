@@ -128,6 +128,26 @@ int TcpEndpoint::tcp_state() const {
   return TCP_CLOSE;
 }
 
+// TCP_INFO: the state, and what a loopback that loses nothing would show.
+tcp_info TcpEndpoint::info() const {
+  tcp_info info{};
+  info.tcpi_state = static_cast<uint8_t>(tcp_state());
+  if (state == TcpEndpoint::State::kListening) {
+    info.tcpi_unacked = static_cast<uint32_t>(accepted.size());
+    info.tcpi_sacked = static_cast<uint32_t>(backlog);
+  }
+  info.tcpi_rto = 201'000;  // microseconds
+  info.tcpi_ato = 40'000;
+  info.tcpi_snd_mss = info.tcpi_rcv_mss = 32768;
+  info.tcpi_advmss = 65483;
+  info.tcpi_pmtu = 65536;
+  info.tcpi_rtt = 20;
+  info.tcpi_rttvar = 10;
+  info.tcpi_snd_cwnd = 10;
+  info.tcpi_rcv_space = 65483;
+  return info;
+}
+
 // TcpSocket ---------------------------------------------------------------------------------------
 
 TcpSocket::TcpSocket(int family, int flags, const vfs::CredentialsRef& owner)
@@ -551,7 +571,7 @@ Result<uint64_t> TcpSocket::ioctl(mm::AddressSpaceMap& memory, unsigned request,
 }
 
 Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size_t room) {
-  if (level == IPPROTO_TCP && option == TCP_INFO) return info();
+  if (level == IPPROTO_TCP && option == TCP_INFO) return option_value(endpoint_->info());
   if (level == IPPROTO_TCP && option == TCP_MAXSEG) {
     // Until there is a connection: what was asked for, or TCP_MSS_DEFAULT.
     const bool connected = endpoint_->state == TcpEndpoint::State::kConnected;
@@ -564,27 +584,6 @@ Result<std::vector<std::byte>> TcpSocket::get_option(int level, int option, size
     return name;
   }
   return InternetSocket::get_option(level, option, room);
-}
-
-// TCP_INFO: the state, and what a loopback that loses nothing would show.
-std::vector<std::byte> TcpSocket::info() const {
-  const TcpEndpoint& self = *endpoint_;
-  tcp_info info{};
-  info.tcpi_state = static_cast<uint8_t>(self.tcp_state());
-  if (self.state == TcpEndpoint::State::kListening) {
-    info.tcpi_unacked = static_cast<uint32_t>(self.accepted.size());
-    info.tcpi_sacked = static_cast<uint32_t>(self.backlog);
-  }
-  info.tcpi_rto = 201'000;  // microseconds
-  info.tcpi_ato = 40'000;
-  info.tcpi_snd_mss = info.tcpi_rcv_mss = 32768;
-  info.tcpi_advmss = 65483;
-  info.tcpi_pmtu = 65536;
-  info.tcpi_rtt = 20;
-  info.tcpi_rttvar = 10;
-  info.tcpi_snd_cwnd = 10;
-  info.tcpi_rcv_space = 65483;
-  return option_value(info);
 }
 
 }  // namespace sentry::net

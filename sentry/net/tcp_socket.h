@@ -2,6 +2,8 @@
 // what a segment would tell (SYN, FIN, RST) is told at once.
 #pragma once
 
+#include <netinet/tcp.h>
+
 #include <deque>
 #include <optional>
 
@@ -32,6 +34,7 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   void admit();
   // TCP_ESTABLISHED and its kin, as TCP_INFO and /proc/net/tcp show it.
   int tcp_state() const;
+  tcp_info info() const;
   bool has_room() const { return accepted.size() <= backlog; }
   // The last byte of `incoming` is urgent; what was so before is no longer.
   void mark_urgent();
@@ -103,7 +106,6 @@ class TcpSocket final : public InternetSocket {
   Result<> await_connection(bool nonblocking);
   // After a failed connect(2) the socket is as good as new.
   void start_over();
-  std::vector<std::byte> info() const;
 
   int maximum_segment_ = 0;  // TCP_MAXSEG; 0: not set
   const std::shared_ptr<TcpEndpoint> endpoint_;

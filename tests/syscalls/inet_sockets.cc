@@ -1,6 +1,11 @@
 // tcp(7) and udp(7) over the loopback of the machine, or of the sandbox.
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,6 +15,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <set>
 #include <thread>
 
 #include "tests/syscalls/check.h"
@@ -662,6 +668,146 @@ TEST(interfaces_by_netlink) {
   CHECK(link);
   CHECK(address);
   CHECK(if_nametoindex("lo") > 0);
+}
+
+namespace {
+
+// Every message that sock_diag(7) answers a dump with, and how it ends.
+template <typename Request>
+int dump_sockets(const Request& request, const std::function<void(const nlmsghdr&)>& each) {
+  Fd fd(OK(socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)));
+  struct {
+    nlmsghdr header;
+    Request request;
+  } message = {};
+  message.header.nlmsg_len = sizeof message;
+  message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  message.request = request;
+  OK(send(fd, &message, sizeof message, 0));
+  alignas(nlmsghdr) char buffer[65536];
+  for (;;) {
+    auto left = static_cast<unsigned>(OK(recv(fd, buffer, sizeof buffer, 0)));
+    for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
+         header = NLMSG_NEXT(header, left)) {
+      if (header->nlmsg_type == NLMSG_DONE) return 0;
+      if (header->nlmsg_type == NLMSG_ERROR) return -static_cast<nlmsgerr*>(NLMSG_DATA(header))->error;
+      each(*header);
+    }
+  }
+}
+
+ino_t inode_of(int fd) {
+  struct stat status;
+  OK(fstat(fd, &status));
+  return status.st_ino;
+}
+
+}  // namespace
+
+TEST(sockets_by_netlink) {
+  const Fd listener = tcp_listener(7);
+  const uint16_t port = port_of(listener);
+  const Fd client = tcp_connect(port);
+  OK(send(client, "abc", 3, 0));
+  inet_diag_req_v2 request = {};
+  request.sdiag_family = AF_INET;
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = 1u << TCP_LISTEN | 1u << TCP_ESTABLISHED;
+  int listeners = 0, ends = 0;
+  CHECK_EQ(dump_sockets(request,
+                        [&](const nlmsghdr& header) {
+                          const auto& seen = *static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
+                          if (ntohs(seen.id.idiag_sport) != port && ntohs(seen.id.idiag_dport) != port)
+                            return;
+                          CHECK_EQ(ntohl(seen.id.idiag_src[0]), INADDR_LOOPBACK);
+                          if (seen.idiag_state == TCP_LISTEN) {
+                            ++listeners;
+                            CHECK_EQ(seen.idiag_inode, inode_of(listener));
+                            CHECK_EQ(seen.idiag_rqueue, 1);
+                            CHECK_EQ(seen.idiag_wqueue, 7);
+                          } else {
+                            ++ends;
+                            CHECK_EQ(seen.idiag_state, TCP_ESTABLISHED);
+                            if (ntohs(seen.id.idiag_sport) == port)
+                              CHECK_EQ(seen.idiag_rqueue, 3);
+                            else
+                              CHECK_EQ(seen.idiag_inode, inode_of(client));
+                          }
+                        }),
+           0);
+  CHECK_EQ(listeners, 1);
+  CHECK_EQ(ends, 2);
+  request.idiag_states = 1u << TCP_SYN_SENT;
+  CHECK_EQ(dump_sockets(request,
+                        [&](const nlmsghdr& header) {
+                          const auto& seen = *static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
+                          CHECK(ntohs(seen.id.idiag_dport) != port);
+                        }),
+           0);
+}
+
+TEST(many_sockets_by_netlink) {
+  std::vector<Fd> fds;
+  for (int i = 0; i < 500; ++i) {
+    fds.emplace_back(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+    Address any_port;
+    OK(bind(fds.back(), any_port.get(), any_port.length));
+  }
+  std::set<ino_t> wanted;
+  for (const Fd& fd : fds) wanted.insert(inode_of(fd));
+  inet_diag_req_v2 request = {};
+  request.sdiag_family = AF_INET;
+  request.sdiag_protocol = IPPROTO_UDP;
+  request.idiag_states = ~0u;
+  CHECK_EQ(dump_sockets(request,
+                        [&](const nlmsghdr& header) {
+                          const auto& seen = *static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
+                          wanted.erase(seen.idiag_inode);
+                        }),
+           0);
+  CHECK(wanted.empty());
+}
+
+TEST(unix_sockets_by_netlink) {
+  int fds[2];
+  OK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+  const Fd one(fds[0]), other(fds[1]);
+  OK(write(one, "abcde", 5));
+  unix_diag_req request = {};
+  request.sdiag_family = AF_UNIX;
+  request.udiag_states = ~0u;
+  request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+  int seen_both = 0;
+  CHECK_EQ(dump_sockets(
+               request,
+               [&](const nlmsghdr& header) {
+                 const auto& seen = *static_cast<const unix_diag_msg*>(NLMSG_DATA(&header));
+                 if (seen.udiag_ino != inode_of(one) && seen.udiag_ino != inode_of(other)) return;
+                 ++seen_both;
+                 CHECK_EQ(seen.udiag_type, SOCK_STREAM);
+                 CHECK_EQ(seen.udiag_state, TCP_ESTABLISHED);
+                 auto left = static_cast<unsigned>(header.nlmsg_len - NLMSG_LENGTH(sizeof seen));
+                 const bool reader = seen.udiag_ino == inode_of(other);
+                 for (auto* a = reinterpret_cast<const rtattr*>(&seen + 1); RTA_OK(a, left);
+                      a = RTA_NEXT(a, left)) {
+                   if (a->rta_type == UNIX_DIAG_PEER)
+                     CHECK_EQ(*static_cast<const uint32_t*>(RTA_DATA(a)), inode_of(reader ? one : other));
+                   if (a->rta_type == UNIX_DIAG_RQLEN)
+                     CHECK_EQ(static_cast<const unix_diag_rqlen*>(RTA_DATA(a))->udiag_rqueue, reader ? 5 : 0);
+                 }
+               }),
+           0);
+  CHECK_EQ(seen_both, 2);
+}
+
+TEST(unknown_requests_by_netlink) {
+  inet_diag_req_v2 request = {};
+  request.sdiag_family = AF_INET;
+  request.sdiag_protocol = IPPROTO_IGMP;
+  CHECK_EQ(dump_sockets(request, [](const nlmsghdr&) {}), 0);
+  request.sdiag_family = AF_MAX;
+  CHECK_EQ(dump_sockets(request, [](const nlmsghdr&) {}), EINVAL);
 }
 
 TEST(error_queue_is_empty) {

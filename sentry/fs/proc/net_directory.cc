@@ -49,25 +49,7 @@ const std::map<std::string, std::string, std::less<>>& defaults() {
       {"raw6", kWide + kColumns + " ref pointer drops\n"},
       {"route",
        padded("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT", 127)},
-      {"snmp",
-       "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos "
-       "InDiscards "
-       "InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs "
-       "FragFails "
-       "FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
-       "Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab "
-       "InSegs "
-       "OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\n"
-       "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti "
-       "MemErrors\n"
-       "Udp: 0 0 0 0 0 0 0 0 0\n"},
       {"snmp6", ""},
-      {"sockstat",
-       "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse "
-       "0\nRAW: inuse 0\n"
-       "FRAG: inuse 0 memory 0\n"},
-      {"sockstat6",
-       "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"},
       {"tcp", padded("  sl  local_address rem_address   " + kColumns, 149)},
       {"tcp6", kWide + kColumns + "\n"},
       {"udp", padded("   sl  local_address rem_address   " + kColumns + " ref pointer drops", 127)},
