@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -78,8 +79,21 @@ Checked<std::string> read_version(const Value& value) {
   const char* const end = text.data() + text.size();
   const auto [dot, error] = std::from_chars(text.data(), end, major);
   if (error != std::errc{} || dot == end || *dot != '.') return value.expected(kWanted);
-  const auto [rest, minor_error] = std::from_chars(dot + 1, end, minor);
-  if (minor_error != std::errc{} || rest == end || *rest != '.') return value.expected(kWanted);
+  const auto [second, minor_error] = std::from_chars(dot + 1, end, minor);
+  if (minor_error != std::errc{} || second == end || *second != '.') return value.expected(kWanted);
+  // semver.org: a third number, then perhaps "-dev" or "+build" of letters, digits, "-" and ".".
+  unsigned patch = 0;
+  const auto [rest, patch_error] = std::from_chars(second + 1, end, patch);
+  if (patch_error != std::errc{}) return value.expected(kWanted);
+  if (rest != end) {
+    const std::string_view suffix(rest + 1, static_cast<size_t>(end - rest - 1));
+    const auto is_suffix = [](unsigned char c) {
+      return std::isalnum(c) || c == '-' || c == '.' || c == '+';
+    };
+    if ((*rest != '-' && *rest != '+') || suffix.empty() ||
+        !std::all_of(suffix.begin(), suffix.end(), is_suffix))
+      return value.expected(kWanted);
+  }
   constexpr unsigned kNewestMinor = 2;
   if (major != 1 || minor > kNewestMinor) return value.expected(kWanted);
   return text;
@@ -125,7 +139,8 @@ Checked<Capabilities> read_capabilities(const Value& value, Config& config) {
   if (sets.effective & ~sets.permitted)
     return Error{value.path() + ".effective", "holds a capability that \"permitted\" does not"};
   if (sets.ambient & ~(sets.permitted & sets.inheritable))
-    config.unsupported.push_back(value.path() + ".ambient: what is not permitted and inheritable");
+    config.without_effect.push_back(value.path() +
+                                    ".ambient: what is not permitted and inheritable cannot be ambient");
   sets.ambient &= sets.permitted & sets.inheritable;
   return sets;
 }

@@ -194,6 +194,8 @@ struct Config {
   Linux linux_part;  // "linux" is a macro of GNU C++
   // JSON paths of what the document asks for and no sandbox of this version does: the runtime must say so.
   std::vector<std::string> unsupported;
+  // The same of what is without effect on Linux, too, with the reason.
+  std::vector<std::string> without_effect;
 };
 
 // Reads one document. The error names the first thing that is wrong.

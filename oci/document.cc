@@ -172,14 +172,15 @@ Checked<std::vector<Value>> Value::items() const {
 Checked<std::vector<std::pair<std::string, Value>>> Value::members() const {
   if (!json_->is_object()) return expected("an object");
   std::vector<std::pair<std::string, Value>> members;
-  for (const auto& [name, value] : json_->items()) members.emplace_back(name, Value(value, below(name)));
+  for (const auto& [name, value] : json_->items())
+    if (!value.is_null()) members.emplace_back(name, Value(value, below(name)));
   return members;
 }
 
 Checked<std::optional<Value>> Value::member(const char* name) const {
   if (!json_->is_object()) return expected("an object");
   const auto found = json_->find(name);
-  if (found == json_->end()) return std::optional<Value>();
+  if (found == json_->end() || found->is_null()) return std::optional<Value>();
   return std::optional<Value>(Value(*found, below(name)));
 }
 
@@ -190,7 +191,11 @@ Checked<Value> Value::required(const char* name) const {
   return **found;
 }
 
-bool Value::has(const char* name) const { return json_->is_object() && json_->contains(name); }
+bool Value::has(const char* name) const {
+  if (!json_->is_object()) return false;
+  const auto found = json_->find(name);
+  return found != json_->end() && !found->is_null();
+}
 
 std::string Value::below(std::string_view name) const {
   std::string path = path_;

@@ -34,6 +34,8 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"norelatime", &MountOptions::relatime, false},
     {"strictatime", &MountOptions::strictatime, true},
     {"nostrictatime", &MountOptions::strictatime, false},
+    {"nosymfollow", &MountOptions::nosymfollow, true},
+    {"symfollow", &MountOptions::nosymfollow, false},
     {"bind", &MountOptions::bind, true},
     {"tmpcopyup", &MountOptions::copy_up, true},
     // Every option of a bind mount goes for what is mounted below, too.
@@ -44,13 +46,15 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"rnoatime", &MountOptions::noatime, true},
     {"rnodiratime", &MountOptions::nodiratime, true},
     {"rrelatime", &MountOptions::relatime, true},
+    {"rnosymfollow", &MountOptions::nosymfollow, true},
 });
 
 // Options without a meaning in a sandbox whose mounts nobody else sees, and of a kernel that is always this
-// strict.
+// strict. (sync and dirsync are a file system's: neither a bind mount nor memory has them, on Linux either.)
 constexpr auto kWithoutEffect = std::to_array<std::string_view>(
-    {"defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "async", "silent",
-     "loud", "nomand", "norelatime", "newinstance", "ptmxmode=0666", "ptmxmode=666", "noswap", "huge=never"});
+    {"defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "async", "sync",
+     "dirsync", "silent", "loud", "nomand", "norelatime", "newinstance", "ptmxmode=0666", "ptmxmode=666",
+     "noswap", "huge=never"});
 
 template <typename T>
 std::optional<T> number(std::string_view text, int base, T most = std::numeric_limits<T>::max()) {
@@ -60,8 +64,8 @@ std::optional<T> number(std::string_view text, int base, T most = std::numeric_l
   return value;
 }
 
-// tmpfs(5): bytes, or with k, m, g. (A percentage is of the host's memory, which the sandbox does not know.)
-std::optional<uint64_t> tmpfs_size(std::string_view text) {
+// tmpfs(5): a number, or with k, m, g.
+std::optional<uint64_t> tmpfs_number(std::string_view text) {
   unsigned shift = 0;
   if (!text.empty()) {
     switch (text.back()) {
@@ -94,8 +98,14 @@ Checked<bool> take_value(MountOptions& out, std::string_view option, const std::
   const std::string_view name = option.substr(0, equals), value = option.substr(equals + 1);
   bool good = true;
   constexpr uint32_t kModeBits = 07777;
-  if (name == "size")
-    good = (out.size_bytes = tmpfs_size(value)).has_value();
+  constexpr uint32_t kMostPercent = 100;
+  if (name == "size" && value.ends_with('%'))
+    good = (out.size_percent = number<uint32_t>(value.substr(0, value.size() - 1), 10, kMostPercent))
+               .has_value();
+  else if (name == "size")
+    good = (out.size_bytes = tmpfs_number(value)).has_value();
+  else if (name == "nr_inodes")
+    good = (out.max_inodes = tmpfs_number(value)).has_value();
   else if (name == "mode")
     good = (out.mode = number<uint32_t>(value, 8, kModeBits)).has_value();
   else if (name == "uid")
@@ -128,7 +138,7 @@ Checked<MountOptions> parse_mount_options(const std::vector<std::string>& option
 }
 
 std::vector<std::string> mount_option_names() {
-  std::vector<std::string> names = {"rbind", "size", "mode", "uid", "gid"};
+  std::vector<std::string> names = {"rbind", "size", "nr_inodes", "mode", "uid", "gid"};
   for (const Flag& flag : kFlags) names.emplace_back(flag.name);
   for (const std::string_view name : kWithoutEffect) names.emplace_back(name);
   std::sort(names.begin(), names.end());

@@ -13,10 +13,12 @@ namespace oci {
 struct MountOptions {
   bool read_only = false, nosuid = false, nodev = false, noexec = false;
   bool noatime = false, nodiratime = false, relatime = false, strictatime = false;
+  bool nosymfollow = false;
   bool bind = false, recursive = false;
   bool copy_up = false;  // tmpcopyup, of runc: a tmpfs that starts with what it covers
   // tmpfs(5)
-  std::optional<uint64_t> size_bytes;
+  std::optional<uint64_t> size_bytes, max_inodes;
+  std::optional<uint32_t> size_percent;  // of the guest's memory
   std::optional<uint32_t> mode, uid, gid;
   std::vector<std::string> unknown;  // neither known nor harmless to leave out
 };

@@ -1,11 +1,11 @@
 #include "runtime/container.h"
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -30,6 +30,15 @@ std::optional<std::string> real_path(const std::string& path) {
   return std::string(real.get());
 }
 
+// A device that every sandbox has itself: null, zero, full, random, urandom, tty.
+bool is_sandbox_device(const struct stat& status) {
+  if (!S_ISCHR(status.st_mode)) return false;
+  constexpr auto kMemory = std::to_array<unsigned>({3, 5, 7, 8, 9});
+  if (major(status.st_rdev) == 1)
+    return std::find(kMemory.begin(), kMemory.end(), minor(status.st_rdev)) != kMemory.end();
+  return status.st_rdev == makedev(5, 0);
+}
+
 class ContainerPlanner {
  public:
   ContainerPlanner(Container& container, const std::string& id)
@@ -49,6 +58,7 @@ class ContainerPlanner {
     add_limits();
     TRY(add_process());
     for (const std::string& path : config_.unsupported) warn(fmt::format("{}: not honoured", path));
+    for (const std::string& what : config_.without_effect) note(what);
     return {};
   }
 
@@ -83,6 +93,10 @@ class ContainerPlanner {
         container_.network = each.path;
         if (::access(each.path.c_str(), F_OK) != 0)
           return system_failure(errno, "config.json: {}: {}", path, each.path);
+        warn(fmt::format(
+            "{}: joined by the sandbox's processes on the host; the guest has a network of its own, "
+            "with loopback alone",
+            path));
         continue;
       }
       const bool of_pod = each.type == "ipc" || each.type == "uts" || each.type == "pid";
@@ -136,6 +150,8 @@ class ContainerPlanner {
   // Who binds the host's /proc or /sys (rootless bundles do) gets the sandbox's own.
   Outcome<std::string> type_of(const oci::Mount& wanted, const std::string& path) const {
     if (wanted.type != "bind") return wanted.type;
+    struct stat status {};
+    if (::stat(bind_source(wanted).c_str(), &status) == 0 && is_sandbox_device(status)) return wanted.type;
     const std::optional<KernelInterface> interface = kernel_interface_at(bind_source(wanted));
     if (!interface) return wanted.type;
     if (real_path(bind_source(wanted)) == interface->mount_point) return interface->type;
@@ -200,7 +216,10 @@ class ContainerPlanner {
     mount->nodiratime = options.nodiratime;
     mount->relatime = options.relatime;
     mount->strictatime = options.strictatime;
+    mount->nosymfollow = options.nosymfollow;
     mount->size_bytes = options.size_bytes.value_or(0);
+    mount->size_percent = options.size_percent.value_or(0);
+    mount->max_inodes = options.max_inodes.value_or(mount->max_inodes);
     mount->mode = options.mode.value_or(mount->mode);
     mount->uid = options.uid.value_or(0);
     mount->gid = options.gid.value_or(0);
@@ -244,12 +263,28 @@ class ContainerPlanner {
     struct stat status {};
     if (::stat(real->c_str(), &status) != 0)
       return system_failure(errno, "config.json: {}.source: {}", path, *real);
+    if (is_sandbox_device(status)) return &add_device(wanted, status.st_rdev);
     if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
-      return failure("config.json: {}.source: {} is neither a directory nor a regular file", path, *real);
+      return failure(
+          "config.json: {}.source: {} is neither a directory, nor a regular file, nor a device that a "
+          "sandbox has",
+          path, *real);
     Attach attach{*real, !options.read_only, {}};
     if (S_ISDIR(status.st_mode))
       attach.covers = options.recursive ? kernel_mounts_below(*real) : mounts_below(*real);
     return &add_gofer_mount(wanted.destination, std::move(attach));
+  }
+
+  // A device bound over a file, as /dev/null to hide it: the sandbox's own device of this number.
+  sentry::boot::Mount& add_device(const oci::Mount& wanted, dev_t device) {
+    sentry::boot::Mount mount;
+    mount.kind = MountKind::kDevice;
+    mount.destination = wanted.destination;
+    mount.source = mount.type = "tmpfs";
+    mount.device_major = major(device);
+    mount.device_minor = minor(device);
+    plan_.boot.mounts.push_back(std::move(mount));
+    return plan_.boot.mounts.back();
   }
 
   Outcome<> add_linux() {
@@ -306,8 +341,6 @@ class ContainerPlanner {
     if (from.cpu_quota_us.value_or(0) > 0) {
       plan_.boot.cpu_quota_us = static_cast<uint64_t>(*from.cpu_quota_us);
       plan_.boot.cpu_period_us = std::max<uint64_t>(from.cpu_period_us.value_or(kDefaultPeriodUs), 1);
-      plan_.boot.cpus = static_cast<uint32_t>(std::ceil(static_cast<double>(plan_.boot.cpu_quota_us) /
-                                                        static_cast<double>(plan_.boot.cpu_period_us)));
     }
     container_.wants_cgroup =
         !config_.linux_part.cgroups_path.empty() || from.memory_limit_bytes || from.memory_swap_bytes ||
@@ -322,6 +355,7 @@ class ContainerPlanner {
     if (!config_.process) return failure("config.json: process: required, but not there");
     const oci::Process& from = *config_.process;
     plan_.boot.process = plan_process(from);
+    plan_.boot.make_cwd = true;  // as other runtimes do
     plan_.boot.process.personality = config_.linux_part.personality.value_or(0);
     const char* redundant = "redundant: a guest is confined by its sandbox, not by the host's policies";
     if (!from.apparmor_profile.empty()) note(fmt::format("process.apparmorProfile: {}", redundant));

@@ -154,14 +154,21 @@ uint64_t number_in(const std::string& path) {
 }
 
 // "name 7" on a line of its own.
-uint64_t field_in(const std::string& path, std::string_view name) {
+std::vector<std::pair<std::string, uint64_t>> fields_in(const std::string& path) {
+  std::vector<std::pair<std::string, uint64_t>> fields;
   for (const std::string& line : lines_of(path)) {
     const std::vector<std::string> parts = words(line, ' ');
     uint64_t value = 0;
-    if (parts.size() == 2 && parts[0] == name &&
+    if (parts.size() == 2 &&
         std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), value).ec == std::errc{})
-      return value;
+      fields.emplace_back(parts[0], value);
   }
+  return fields;
+}
+
+uint64_t field_in(const std::string& path, std::string_view name) {
+  for (const auto& [each, value] : fields_in(path))
+    if (each == name) return value;
   return 0;
 }
 
@@ -322,16 +329,30 @@ CgroupUse ContainerCgroup::use() const {
     use.memory_limit_bytes = number_in(*memory + (second ? "/memory.max" : "/memory.limit_in_bytes"));
     use.memory_failures =
         second ? field_in(*memory + "/memory.events", "max") : number_in(*memory + "/memory.failcnt");
+    use.memory_parts = fields_in(*memory + "/memory.stat");
   }
   if (const std::string* pids = find("pids")) {
     use.tasks = number_in(*pids + "/pids.current");
     use.tasks_limit = number_in(*pids + "/pids.max");
   }
+  constexpr uint64_t kMicrosecond = 1000;
+  if (const std::string* cpu = find("cpu")) {
+    const std::string stat = *cpu + "/cpu.stat";
+    use.periods = field_in(stat, "nr_periods");
+    use.throttled_periods = field_in(stat, "nr_throttled");
+    use.throttled_ns =
+        unified() ? field_in(stat, "throttled_usec") * kMicrosecond : field_in(stat, "throttled_time");
+  }
   if (unified()) {
-    constexpr uint64_t kNanoseconds = 1000;
-    use.cpu_ns = field_in(directories_[0].second + "/cpu.stat", "usage_usec") * kNanoseconds;
+    const std::string stat = directories_[0].second + "/cpu.stat";
+    use.cpu_ns = field_in(stat, "usage_usec") * kMicrosecond;
+    use.cpu_user_ns = field_in(stat, "user_usec") * kMicrosecond;
+    use.cpu_kernel_ns = field_in(stat, "system_usec") * kMicrosecond;
   } else if (const std::string* cpu = find("cpuacct")) {
     use.cpu_ns = number_in(*cpu + "/cpuacct.usage");
+    const auto tick_ns = 1'000'000'000 / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
+    use.cpu_user_ns = field_in(*cpu + "/cpuacct.stat", "user") * tick_ns;
+    use.cpu_kernel_ns = field_in(*cpu + "/cpuacct.stat", "system") * tick_ns;
     for (const std::string& each : words(read_text_file(*cpu + "/cpuacct.usage_percpu").value_or(""), ' ')) {
       uint64_t value = 0;
       if (std::from_chars(each.data(), each.data() + each.size(), value).ec == std::errc{})

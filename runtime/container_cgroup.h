@@ -19,7 +19,10 @@ namespace runtime {
 struct CgroupUse {
   uint64_t cpu_ns = 0;
   std::vector<uint64_t> cpu_ns_each;
+  uint64_t cpu_user_ns = 0, cpu_kernel_ns = 0;
+  uint64_t periods = 0, throttled_periods = 0, throttled_ns = 0;  // under a quota
   uint64_t memory_bytes = 0, memory_most_bytes = 0, memory_limit_bytes = 0, memory_failures = 0;
+  std::vector<std::pair<std::string, uint64_t>> memory_parts;  // memory.stat
   uint64_t tasks = 0, tasks_limit = 0;
 };
 

@@ -19,7 +19,7 @@ constexpr size_t kMostText = 4096;
 
 struct RequestHeader {
   Request::Kind kind;
-  int32_t value, more;
+  int32_t value;
 };
 
 struct AnswerHeader {
@@ -61,7 +61,7 @@ Outcome<ControlConnection> ControlConnection::open(const std::string& folder) {
 }
 
 Outcome<std::string> ControlConnection::ask(const Request& request) const {
-  const RequestHeader header{request.kind, request.value, request.more};
+  const RequestHeader header{request.kind, request.value};
   std::string packet(reinterpret_cast<const char*>(&header), sizeof header);
   packet += request.text;
   if (!sentry::send_packet(socket_.get(), packet, request.fds)) {
@@ -99,7 +99,6 @@ bool receive_request(int socket, ReceivedRequest& received) {
   std::memcpy(&header, packet.data(), sizeof header);
   received.request.kind = header.kind;
   received.request.value = header.value;
-  received.request.more = header.more;
   received.request.text.assign(packet, sizeof header, static_cast<size_t>(size) - sizeof header);
   return true;
 }

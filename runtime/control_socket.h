@@ -25,7 +25,7 @@ struct Request {
     kAddContainer,  // as Control::kAddContainer; likewise
   };
   Kind kind = Kind::kStart;
-  int32_t value = 0, more = 0;
+  int32_t value = 0;
   std::string text;
   std::vector<int> fds;  // borrowed when sent; received ones are in ReceivedRequest
 };

@@ -339,7 +339,6 @@ class Planner {
     }
     plan_.boot.memory_limit_bytes = plan_.limits.memory_bytes;
     plan_.boot.max_tasks = plan_.limits.tasks;
-    plan_.boot.cpus = static_cast<uint32_t>(std::ceil(plan_.limits.cpus));
     plan_.boot.cpu_quota_us =
         static_cast<uint64_t>(plan_.limits.cpus * static_cast<double>(plan_.boot.cpu_period_us));
     return {};

@@ -31,12 +31,17 @@ ordered_json stats_of(const CgroupUse& use) {
   ordered_json data;
   data["cpu"]["usage"]["total"] = use.cpu_ns;
   data["cpu"]["usage"]["percpu"] = use.cpu_ns_each;
-  data["cpu"]["throttling"] = ordered_json::object();
+  data["cpu"]["usage"]["kernel"] = use.cpu_kernel_ns;
+  data["cpu"]["usage"]["user"] = use.cpu_user_ns;
+  data["cpu"]["throttling"] = {{"periods", use.periods},
+                               {"throttledPeriods", use.throttled_periods},
+                               {"throttledTime", use.throttled_ns}};
   data["memory"]["usage"] = {{"limit", use.memory_limit_bytes},
                              {"usage", use.memory_bytes},
                              {"max", use.memory_most_bytes},
                              {"failcnt", use.memory_failures}};
   data["memory"]["raw"] = ordered_json::object();
+  for (const auto& [name, value] : use.memory_parts) data["memory"]["raw"][name] = value;
   data["pids"]["current"] = use.tasks;
   if (use.tasks_limit != 0 && use.tasks_limit != ~uint64_t{0}) data["pids"]["limit"] = use.tasks_limit;
   return data;

@@ -48,7 +48,8 @@ ordered_json example(bool rootless) {
   process["args"] = {"sh"};
   process["env"] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"};
   process["cwd"] = "/";
-  for (const char* set : {"bounding", "effective", "permitted"}) process["capabilities"][set] = capabilities;
+  for (const char* set : {"bounding", "effective", "permitted", "ambient"})
+    process["capabilities"][set] = capabilities;
   process["rlimits"] = ordered_json::array({{{"type", "RLIMIT_NOFILE"}, {"hard", 1024}, {"soft", 1024}}});
   process["noNewPrivileges"] = true;
   config["root"] = {{"path", "rootfs"}, {"readonly", true}};

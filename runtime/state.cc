@@ -1,6 +1,10 @@
 // bulkhead state, bulkhead list: what there is.
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 
+#include "runtime/accounts.h"
 #include "runtime/container_verb.h"
 #include "runtime/verbs.h"
 
@@ -46,8 +50,7 @@ std::string table(const std::vector<oci::State>& states) {
   };
   std::string text = line("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER");
   for (const oci::State& each : states)
-    text += line(each.id, std::to_string(each.pid), each.status, each.bundle, each.created,
-                 each.owner.empty() ? "#0" : each.owner);
+    text += line(each.id, std::to_string(each.pid), each.status, each.bundle, each.created, each.owner);
   return text;
 }
 
@@ -69,13 +72,22 @@ int list_verb(GlobalOptions globals, const std::vector<std::string>& arguments) 
   verb.parser.add_option("-f,--format", format, "table or json; default: table.")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"table", "json"}));
-  return verb.run(arguments, [&](const CommandLog&) -> Outcome<int> {
+  return verb.run(arguments, [&](const CommandLog& log) -> Outcome<int> {
     std::vector<oci::State> states;
     std::string ids;
+    // Nobody else's container is found.
+    const std::string name = Accounts::read().caller().name;
+    const std::string owner = name.empty() ? fmt::format("#{}", ::geteuid()) : name;
     for (const std::string& id : container_ids(verb.globals.root)) {
       const Outcome<KnownContainer> container = KnownContainer::find(verb.globals.root, id);
-      if (!container) continue;  // half made, or just gone
+      if (!container) {
+        const std::string state_file = fmt::format("{}/{}/state.json", verb.globals.root, id);
+        const bool half_made = ::access(state_file.c_str(), F_OK) != 0;  // or just gone
+        if (!half_made) log.warn(container.error().message);
+        continue;
+      }
       states.push_back(container->state());
+      states.back().owner = owner;
       ids += id + "\n";
     }
     if (quiet)

@@ -294,7 +294,6 @@ class Supervision {
     const int socket = command.socket.get();
     Control message;
     message.value = request.value;
-    message.status = request.more;
     switch (request.kind) {
       case Request::Kind::kStart:
         message.kind = Control::Kind::kStart;

@@ -1,8 +1,7 @@
 // bulkhead update: new limits for a container that is there.
 #include <unistd.h>
 
-#include <cmath>
-#include <iterator>
+#include <algorithm>
 
 #include "runtime/container_cgroup.h"
 #include "runtime/container_verb.h"
@@ -11,6 +10,7 @@
 #include "runtime/systemd_scope.h"
 #include "runtime/text_file.h"
 #include "runtime/verbs.h"
+#include "sentry/boot/boot.h"
 
 namespace runtime {
 namespace {
@@ -76,17 +76,17 @@ Outcome<oci::Resources> read_resources(const Options& options) {
 Outcome<> tell_sentry(const KnownContainer& container, const oci::Resources& resources) {
   Request request;
   request.kind = Request::Kind::kLimits;
-  request.value = resources.pids_limit.value_or(0) > 0
-                      ? static_cast<int32_t>(std::min<int64_t>(*resources.pids_limit, 4'194'304))
-                      : -1;
-  request.more = -1;
-  constexpr uint64_t kDefaultPeriodUs = 100'000;
-  if (resources.cpu_quota_us.value_or(0) > 0)
-    request.more = static_cast<int32_t>(std::ceil(
-        static_cast<double>(*resources.cpu_quota_us) /
-        static_cast<double>(std::max<uint64_t>(resources.cpu_period_us.value_or(kDefaultPeriodUs), 1))));
+  sentry::boot::Limits limits;
+  constexpr int64_t kMostTasks = 4'194'304;  // proc(5), pid_max
+  const auto none_or = [](int64_t value) { return std::max<int64_t>(value, 0); };
+  if (resources.pids_limit.value_or(0) != 0)
+    limits.tasks = std::min(none_or(*resources.pids_limit), kMostTasks);
   if (resources.memory_limit_bytes.value_or(0) != 0)
-    request.text = std::to_string(std::max<int64_t>(*resources.memory_limit_bytes, 0));
+    limits.memory_bytes = none_or(*resources.memory_limit_bytes);
+  if (resources.cpu_quota_us.value_or(0) != 0) limits.cpu_quota_us = none_or(*resources.cpu_quota_us);
+  if (resources.cpu_period_us.value_or(0) != 0)
+    limits.cpu_period_us = static_cast<int64_t>(*resources.cpu_period_us);
+  request.text.assign(reinterpret_cast<const char*>(&limits), sizeof limits);
   TRY(ControlConnection::ask_once(container.path(), request));
   return {};
 }

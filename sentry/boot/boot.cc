@@ -74,8 +74,8 @@ void all(A& archive, T&... values) {
 template <typename A>
 void field(A& a, Mount& m) {
   all(a, m.kind, m.destination, m.attach, m.overlay, m.read_only, m.nosuid, m.nodev, m.noexec, m.noatime,
-      m.nodiratime, m.relatime, m.strictatime, m.exclusive, m.source, m.type, m.size_bytes, m.mode, m.uid,
-      m.gid);
+      m.nodiratime, m.relatime, m.strictatime, m.nosymfollow, m.exclusive, m.source, m.type, m.size_bytes,
+      m.size_percent, m.max_inodes, m.device_major, m.device_minor, m.mode, m.uid, m.gid);
 }
 template <typename A>
 void field(A& a, Rlimit& r) {
@@ -103,10 +103,10 @@ void field(A& a, DeviceRule& r) {
 }
 template <typename A>
 void field(A& a, Boot& b) {
-  all(a, b.version, b.id, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.devices,
+  all(a, b.version, b.id, b.platform, b.hostname, b.domainname, b.process, b.mounts, b.make_cwd, b.devices,
       b.device_rules, b.uid_mappings, b.gid_mappings, b.sysctl, b.masked_paths, b.readonly_paths, b.seccomp,
-      b.memory_limit_bytes, b.max_tasks, b.cpus, b.cpu_quota_us, b.cpu_period_us, b.own_init, b.held,
-      b.job_control, b.log_json, b.strace, b.gofer_fd, b.control_fd, b.log_fd);
+      b.memory_limit_bytes, b.max_tasks, b.cpu_quota_us, b.cpu_period_us, b.own_init, b.held, b.job_control,
+      b.log_json, b.strace, b.gofer_fd, b.control_fd, b.log_fd);
 }
 
 template <typename A, typename T>

@@ -15,7 +15,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 6;
+inline constexpr uint32_t kBootVersion = 7;
 
 // The ways of intercepting system calls that Boot::platform may name.
 inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
@@ -31,22 +31,26 @@ enum class MountKind : uint8_t {
   kDevpts,
   kMqueue,
   kCgroup,
+  kDevice,  // a node alone, over a file: device_major, device_minor
 };
 
 struct Mount {
   MountKind kind = MountKind::kTmpfs;
-  std::string
-      destination;  // absolute guest path; created if missing: in the overlay, or on a tree that is writable
-  uint32_t attach = 0;   // kGofer: index of the gofer's attach point
+  std::string destination;  // absolute guest path; created if missing (where a dangling link leads, too): in
+                            // the overlay, or on a tree that is writable
+  uint32_t attach = 0;      // kGofer: index of the gofer's attach point
   bool overlay = false;  // kGofer: reads fall through, writes stay in sentry memory and are dropped at exit
   bool read_only = false, nosuid = false, nodev = false, noexec = false;
-  bool noatime = false, nodiratime = false, relatime = false, strictatime = false;
+  bool noatime = false, nodiratime = false, relatime = false, strictatime = false, nosymfollow = false;
   bool exclusive = false;     // kGofer: only this sandbox changes the tree, so it may be cached without limit
   std::string source;         // what /proc/mounts shows
   std::string type;           // what /proc/mounts shows, "overlay" or "ext4", say
   uint64_t size_bytes = 0;    // kTmpfs: 0 is no limit of its own
-  uint32_t mode = 01777;      // kTmpfs: of its root
-  uint32_t uid = 0, gid = 0;  // kTmpfs: of its root
+  uint32_t size_percent = 0;  // kTmpfs: of the memory that the guest has; if size_bytes is 0
+  uint64_t max_inodes = 1 << 20;                // kTmpfs: 0 is no limit
+  uint32_t device_major = 0, device_minor = 0;  // kDevice
+  uint32_t mode = 01777;                        // kTmpfs: of its root
+  uint32_t uid = 0, gid = 0;                    // kTmpfs: of its root
 };
 
 struct Rlimit {
@@ -112,6 +116,7 @@ struct Boot {
   std::string hostname, domainname;
   Process process;
   std::vector<Mount> mounts;  // in order; the first is "/"
+  bool make_cwd = false;      // the process's working directory is made if it is missing, as a mountpoint is
   std::vector<Device> devices;
   std::vector<DeviceRule> device_rules;
   std::vector<IdMapping> uid_mappings, gid_mappings;
@@ -121,9 +126,8 @@ struct Boot {
   uint64_t memory_limit_bytes =
       0;                   // 0: none. What meminfo shows, and a cap on the sentry's own tmpfs memory.
   uint32_t max_tasks = 0;  // 0: the sentry's default (16,384). fork answers EAGAIN beyond.
-  uint32_t cpus = 0;       // CPUs that the guest sees; 0: as many as the host lends
   // CPU time, as the guest's cpu.max tells it, in microseconds; quota 0: no limit. The host's cgroup enforces
-  // it.
+  // it, and the guest sees as many CPUs as it takes to use it.
   uint64_t cpu_quota_us = 0, cpu_period_us = 100'000;
   bool own_init = false;     // pid 1 is the sentry's own (it reaps orphans); else the first process is
   bool held = false;         // the first process waits, loaded, for kStart
@@ -166,7 +170,7 @@ struct Control {
     kSignalAll,   // value: a signal number for every process of the container
     kFreeze,      // stops all guest code of the container
     kThaw,        // lets it go on
-    kLimits,      // value: tasks, status: CPUs (-1: as it is); the text: bytes of memory, in decimal digits
+    kLimits,      // behind the struct: Limits
     kAddProcess,  // descriptors: its link, a file that holds an encoded Process, then those which that names
                   // by their place in this message
     kAddContainer,  // the same with a Boot; to the first container only
@@ -175,6 +179,12 @@ struct Control {
   int32_t value = 0;
   int32_t status = 0;
   uint16_t rows = 0, columns = 0;
+};
+
+// New limits, as the guest sees them. -1: as it is; 0: none.
+struct Limits {
+  int64_t tasks = -1, memory_bytes = -1;
+  int64_t cpu_quota_us = -1, cpu_period_us = -1;
 };
 
 }  // namespace sentry::boot

@@ -5,7 +5,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <csignal>
 #include <cstring>
 
@@ -137,17 +136,19 @@ void GuestContainer::signal_all(int signal) {
 }
 
 void GuestContainer::set_limits(const Order& order) {
-  if (order.control.value >= 0) kernel_.max_tasks = static_cast<uint32_t>(order.control.value);
-  if (order.control.status > 0) {
-    // The message has whole processors; how much of them the host's cgroup knows.
-    kernel_.cpus = static_cast<unsigned>(order.control.status);
-    kernel_.cpu_quota_us = kernel_.cpus * kernel_.cpu_period_us;
-  }
-  uint64_t bytes = 0;
-  const char* const end = order.text.data() + order.text.size();
-  if (order.text.empty() || std::from_chars(order.text.data(), end, bytes).ptr != end) return;
-  kernel_.memory_limit_bytes = bytes;
-  fs::tmpfs::Budget::of_sandbox()->limit_bytes = bytes;
+  boot::Limits limits;
+  if (order.text.size() != sizeof limits) return;
+  std::memcpy(&limits, order.text.data(), sizeof limits);
+  if (limits.tasks >= 0)
+    kernel_.max_tasks = limits.tasks == 0 ? kernel::Kernel::kMostTasks : static_cast<uint32_t>(limits.tasks);
+  const auto either = [](int64_t given, uint64_t now) {
+    return given >= 0 ? static_cast<uint64_t>(given) : now;
+  };
+  kernel_.limit_cpu(either(limits.cpu_quota_us, kernel_.cpu_quota_us),
+                    either(limits.cpu_period_us, kernel_.cpu_period_us));
+  if (limits.memory_bytes < 0) return;
+  kernel_.memory_limit_bytes = static_cast<uint64_t>(limits.memory_bytes);
+  fs::tmpfs::Budget::of_sandbox()->limit_bytes = kernel_.memory_limit_bytes;
 }
 
 void GuestContainer::add_process(Order order) {

@@ -56,6 +56,8 @@ void GuestProcess::start(const Start& start) {
     group_->on_stop = [this](int signal) { link_.send({.kind = Control::Kind::kStopped, .value = signal}); };
   held_ = std::move(task);
   link_.send({.kind = Control::Kind::kStarted});
+  if (start.held)
+    for (const int signal : std::exchange(early_signals_, {})) send(signal);
   if (lost_) {
     kernel::exit_group(*group_, SIGKILL);
     go();
@@ -102,10 +104,19 @@ void GuestProcess::closed() {
 
 void GuestProcess::send(int signal) {
   if (signal <= 0 || signal > kernel::kSignals || over_) return;
-  if (group_ == nullptr || held_ != nullptr)
+  if (group_ == nullptr) {
     early_signals_.push_back(signal);
-  else
+  } else if (held_ == nullptr) {
     group_->send(kernel::make_signal(signal, SI_USER));
+  } else if (const auto action = kernel::default_action(signal);
+             action == kernel::DefaultAction::kTerminate || action == kernel::DefaultAction::kCore) {
+    // No program has said yet what it handles, nor is protected as pid 1 is: as other runtimes' waiting
+    // process.
+    kernel::exit_group(*group_, signal);
+    go();
+  } else {
+    early_signals_.push_back(signal);
+  }
 }
 
 void GuestProcess::handle(Order order) {

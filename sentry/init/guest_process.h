@@ -52,7 +52,7 @@ class GuestProcess {
   std::shared_ptr<fs::tty::Console> console_;
   std::shared_ptr<kernel::ThreadGroup> group_;  // until it has ended
   std::unique_ptr<kernel::Task> held_;          // waits for kStart
-  std::vector<int> early_signals_;              // for a program that is still being loaded
+  std::vector<int> early_signals_;              // for a program that is still being loaded, or held
   // The window's size, which may be told before the console is there.
   const std::shared_ptr<fs::tty::HostTerminal> window_ = std::make_shared<fs::tty::HostTerminal>();
   bool lost_ = false, over_ = false;

@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
 
 #include "sentry/fs/dev/devices.h"
 #include "sentry/fs/gofer/gofer_fs.h"
@@ -43,6 +46,12 @@ class Mounter {
       const Result<> done = mask(path);
       if (!done.ok()) return Failure{done.error().value(), fmt::format("masking {}", path), 125};
     }
+    if (boot_.make_cwd) {
+      const Result<vfs::Path> made = find_or_make(boot_.process.cwd, true);
+      if (!made.ok())
+        return Failure{made.error().value(),
+                       fmt::format("making the working directory {}", boot_.process.cwd), 125};
+    }
     // Last, so that what is mounted on them finds or makes its place.
     for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
     return std::nullopt;
@@ -62,6 +71,8 @@ class Mounter {
   Result<> add(const boot::Mount& mount) {
     vfs::MountNamespace& space = *context_.container->mount_space;
     std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount));
+    vfs::InodeRef root = superblock->root();
+    if (mount.kind == boot::MountKind::kDevice) root = TRY(node(mount.device_major, mount.device_minor));
     vfs::MountRef mounted;
     if (space.mounts().empty()) {
       mounted = TRY(space.mount({}, superblock));
@@ -69,10 +80,10 @@ class Mounter {
       fs_.root = fs_.cwd = space.root();
       fs_.umask = 0;
     } else {
-      const bool directory = superblock->root()->is_directory();
+      const bool directory = root->is_directory();
       const vfs::Path place = TRY(find_or_make(mount.destination, directory));
       if (place.dentry->inode()->is_directory() != directory) return Errno(directory ? ENOTDIR : EISDIR);
-      mounted = TRY(space.mount(place, superblock));
+      mounted = TRY(space.mount(place, superblock, root));
     }
     if (mount.read_only) read_only_.push_back(mounted);
     mounted->nosuid = mount.nosuid;
@@ -81,6 +92,7 @@ class Mounter {
     mounted->noatime = mount.noatime;
     mounted->nodiratime = mount.nodiratime;
     mounted->relatime = !mount.noatime && !mount.strictatime;
+    mounted->nosymfollow = mount.nosymfollow;
     mounted->source = mount.source;
     mounted->type = mount.type;
     if (mount.kind == boot::MountKind::kDev) TRY(add_below_dev(mount.destination));
@@ -106,11 +118,6 @@ class Mounter {
   Result<> mask(const std::string& path) {
     const std::optional<vfs::Path> place = TRY(find(path));
     if (!place) return {};
-    if (covers_ == nullptr) {
-      covers_ = fs::tmpfs::make_tmpfs(context_.kernel.memory_file, {});
-      constexpr uint64_t kNull = 0x103;  // makedev(1, 3)
-      TRY(covers_->root()->create("null", {.mode = S_IFCHR | 0666, .rdev = kNull}));
-    }
     if (place->dentry->inode()->is_directory()) {
       fs::tmpfs::Options empty;
       empty.mode = 0755;
@@ -120,12 +127,25 @@ class Mounter {
       mounted->source = "tmpfs";
       return {};
     }
-    const vfs::MountRef mounted = TRY(space().mount(*place, covers_, TRY(covers_->root()->lookup("null"))));
+    const vfs::MountRef mounted = TRY(space().mount(*place, nodes(), TRY(node(1, 3))));
     mounted->source = "tmpfs";
     return {};
   }
 
   vfs::MountNamespace& space() { return *context_.container->mount_space; }
+
+  // Device nodes that lie over files, in a file system that is mounted nowhere as a whole.
+  std::shared_ptr<vfs::Superblock> nodes() {
+    if (nodes_ == nullptr) nodes_ = fs::tmpfs::make_tmpfs(context_.kernel.memory_file, {});
+    return nodes_;
+  }
+
+  Result<vfs::InodeRef> node(uint32_t major, uint32_t minor) {
+    const vfs::InodeRef directory = nodes()->root();
+    const std::string name = fmt::format("{}:{}", major, minor);
+    if (auto made = directory->lookup(name); made.ok() || !made.is(ENOENT)) return made;
+    return directory->create(name, {.mode = S_IFCHR | 0666, .rdev = makedev(major, minor)});
+  }
 
   // What stands in /dev beside its nodes, unless the document mounts it itself.
   Result<> add_below_dev(const std::string& dev) {
@@ -179,25 +199,62 @@ class Mounter {
         return fs::mqueue::superblock_of(context_.kernel);
       case boot::MountKind::kTmpfs:
         return make_tmpfs(mount, mount.mode);
+      case boot::MountKind::kDevice:
+        return nodes();
     }
     return Errno(EINVAL);
   }
 
   std::shared_ptr<vfs::Superblock> make_tmpfs(const boot::Mount& mount, uint32_t mode) {
     fs::tmpfs::Options options;
-    options.size_bytes = mount.size_bytes;
+    const kernel::Kernel& kernel = context_.kernel;
+    const uint64_t memory =
+        kernel.memory_limit_bytes != 0 ? kernel.memory_limit_bytes : kernel.host_memory_bytes;
+    options.size_bytes = mount.size_bytes != 0 ? mount.size_bytes : memory / 100 * mount.size_percent;
+    options.max_inodes = mount.max_inodes;
     options.mode = mode;
     options.uid = mount.uid;
     options.gid = mount.gid;
     return fs::tmpfs::make_tmpfs(context_.kernel.memory_file, options);
   }
 
+  // Where `destination` leads, without links: a part that is absent is taken as it stands, also what a
+  // dangling link names. Always below the root.
+  Result<std::string> resolve(std::string_view destination) {
+    constexpr int kMaxLinks = 40;  // path_resolution(7)
+    int links = 0;
+    std::string resolved, rest(destination);
+    while (!rest.empty()) {
+      const size_t end = std::min(rest.find('/'), rest.size());
+      const std::string part = rest.substr(0, end);
+      rest.erase(0, end + 1);
+      if (part.empty() || part == ".") continue;
+      if (part == "..") {
+        resolved.resize(resolved.empty() ? 0 : resolved.rfind('/'));
+        continue;
+      }
+      const std::string next = resolved + "/" + part;
+      const auto found = vfs::walk(fs_, *builder(), fs_.root, next, {.follow = false});
+      if (!found.ok() && !found.is(ENOENT)) return found.error();
+      if (!found.ok() || !found->path.dentry->inode()->is_symlink()) {
+        resolved = next;
+        continue;
+      }
+      if (++links > kMaxLinks) return Errno(ELOOP);
+      const std::string target = TRY(found->path.dentry->inode()->readlink());
+      if (target.starts_with('/')) resolved.clear();
+      rest = target + "/" + rest;
+    }
+    return resolved.empty() ? std::string("/") : resolved;
+  }
+
   // The mountpoint, made (with the directories above it) where it is missing.
-  Result<vfs::Path> find_or_make(const std::string& destination, bool directory) {
+  Result<vfs::Path> find_or_make(const std::string& wanted, bool directory) {
     const vfs::CredentialsRef credentials = builder();
-    const auto found = vfs::walk(fs_, *credentials, fs_.root, destination, {});
+    const auto found = vfs::walk(fs_, *credentials, fs_.root, wanted, {});
     if (found.ok()) return found->path;
     if (!found.is(ENOENT)) return found.error();
+    const std::string destination = TRY(resolve(wanted));
     const vfs::Caller caller{fs_, credentials, fs_.root};
     for (size_t slash = destination.find('/', 1);; slash = destination.find('/', slash + 1)) {
       const bool last = slash == std::string::npos;
@@ -214,7 +271,7 @@ class Mounter {
   const boot::Boot& boot_;
   vfs::FsContext fs_;
   std::vector<vfs::MountRef> read_only_;
-  std::shared_ptr<vfs::Superblock> covers_;
+  std::shared_ptr<vfs::Superblock> nodes_;
 };
 
 }  // namespace

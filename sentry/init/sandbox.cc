@@ -36,10 +36,8 @@ class Sandbox {
     kernel_.domainname = boot.domainname.empty() ? "(none)" : boot.domainname;
     if (boot.max_tasks != 0) kernel_.max_tasks = boot.max_tasks;
     kernel_.memory_limit_bytes = boot.memory_limit_bytes;
-    const auto host_cpus = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN));
-    kernel_.cpus = boot.cpus != 0 && boot.cpus < host_cpus ? boot.cpus : host_cpus;
-    kernel_.cpu_quota_us = boot.cpu_quota_us;
-    kernel_.cpu_period_us = boot.cpu_period_us;
+    kernel_.host_cpus = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN));
+    kernel_.limit_cpu(boot.cpu_quota_us, boot.cpu_period_us);
     struct sysinfo host {};
     ::sysinfo(&host);
     kernel_.host_memory_bytes = uint64_t{host.totalram} * host.mem_unit;

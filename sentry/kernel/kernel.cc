@@ -23,6 +23,13 @@ Kernel::Kernel(EventLoop& loop_in, platform::Platform& platform_in, mm::MemoryFi
 
 Kernel::~Kernel() = default;
 
+void Kernel::limit_cpu(uint64_t quota_us, uint64_t period_us) {
+  cpu_quota_us = quota_us;
+  cpu_period_us = std::max<uint64_t>(period_us, 1);
+  const uint64_t needed = quota_us / cpu_period_us + (quota_us % cpu_period_us != 0 ? 1 : 0);
+  cpus = quota_us != 0 && needed < host_cpus ? static_cast<unsigned>(needed) : host_cpus;
+}
+
 Task* Kernel::find_task(pid_t tid) const {
   const auto found = tasks_.find(tid);
   return found == tasks_.end() ? nullptr : found->second;

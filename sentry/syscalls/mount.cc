@@ -23,13 +23,15 @@ void set_mount_flags(vfs::Mount& mount, uint64_t flags) {
   mount.noatime = (flags & MS_NOATIME) != 0;
   mount.nodiratime = (flags & MS_NODIRATIME) != 0;
   mount.relatime = (flags & (MS_NOATIME | MS_STRICTATIME)) == 0;
+  mount.nosymfollow = (flags & MS_NOSYMFOLLOW) != 0;
 }
 
 // A mount that the runtime restricted stays so, whatever capabilities the guest has in its sandbox (as Linux
 // locks the flags of mounts that come from a more privileged namespace).
 bool loosens(const vfs::Mount& mount, uint64_t flags) {
   return (mount.read_only && (flags & MS_RDONLY) == 0) || (mount.nosuid && (flags & MS_NOSUID) == 0) ||
-         (mount.nodev && (flags & MS_NODEV) == 0) || (mount.noexec && (flags & MS_NOEXEC) == 0);
+         (mount.nodev && (flags & MS_NODEV) == 0) || (mount.noexec && (flags & MS_NOEXEC) == 0) ||
+         (mount.nosymfollow && (flags & MS_NOSYMFOLLOW) == 0);
 }
 
 Result<> remount(const vfs::Path& place, uint64_t flags) {

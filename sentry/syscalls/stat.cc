@@ -44,7 +44,8 @@ statx_timestamp to_timestamp(Nanoseconds time) {
 Result<> write_statfs(Task& task, const vfs::Path& path, vfs::Superblock& superblock,
                       GuestPtr<struct statfs> answer) {
   struct statfs facts = TRY(superblock.statfs());
-  constexpr long kValid = 0x20;  // ST_VALID: f_flags is there
+  constexpr long kValid = 0x20;          // ST_VALID: f_flags is there
+  constexpr long kNoSymfollow = 0x2000;  // ST_NOSYMFOLLOW, which statvfs.h does not have yet
   long flags = kValid;
   if (path.mount != nullptr) {
     const vfs::Mount& mount = *path.mount;
@@ -55,6 +56,7 @@ Result<> write_statfs(Task& task, const vfs::Path& path, vfs::Superblock& superb
     if (mount.noatime) flags |= ST_NOATIME;
     if (mount.nodiratime) flags |= ST_NODIRATIME;
     if (mount.relatime && !mount.noatime) flags |= ST_RELATIME;
+    if (mount.nosymfollow) flags |= kNoSymfollow;
   }
   facts.f_flags = flags;
   return task.memory().write(answer, facts);

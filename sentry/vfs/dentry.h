@@ -126,7 +126,7 @@ class Mount : public std::enable_shared_from_this<Mount> {
   DentryRef mountpoint;           // in the parent
   uint32_t id = 0;
   bool read_only = false, nosuid = false, nodev = false, noexec = false, noatime = false, nodiratime = false,
-       relatime = true;
+       relatime = true, nosymfollow = false;
   std::string source, type;  // for /proc/mounts
   std::string options;       // superblock options for /proc/mounts: "size=64k,mode=755"
   // All options as /proc/mounts shows them: "rw,nosuid,relatime,size=64k".

@@ -43,6 +43,7 @@ std::string Mount::options_text() const {
   if (noatime) text += ",noatime";
   if (nodiratime) text += ",nodiratime";
   if (relatime && !noatime) text += ",relatime";
+  if (nosymfollow) text += ",nosymfollow";
   if (!options.empty()) text += "," + options;
   return text;
 }
@@ -83,6 +84,7 @@ Result<MountRef> MountNamespace::bind(const Path& place, const Path& from) {
   mount->noatime = origin.noatime;
   mount->nodiratime = origin.nodiratime;
   mount->relatime = origin.relatime;
+  mount->nosymfollow = origin.nosymfollow;
   mount->source = origin.source;
   mount->type = origin.type;
   mount->options = origin.options;

@@ -95,7 +95,8 @@ Result<Path> Walker::child(std::string_view name) {
 
 // Replaces the link by its target: the text to walk becomes the target and what came behind the link.
 Result<> Walker::follow(const Path& link) {
-  if ((resolve_ & RESOLVE_NO_SYMLINKS) != 0 || ++links_ > kMaxLinks) return Errno(ELOOP);
+  if ((resolve_ & RESOLVE_NO_SYMLINKS) != 0 || ++links_ > kMaxLinks || link.mount->nosymfollow)
+    return Errno(ELOOP);
   Inode& inode = *link.dentry->inode();
   if (auto target = inode.follow()) {
     if ((resolve_ & RESOLVE_NO_MAGICLINKS) != 0) return Errno(ELOOP);

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pwd
 import signal
 import socket
 import struct
@@ -271,6 +272,32 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             self.assertIn("linux.resources.cpu.realtimePeriod", done.stderr)
         self.assertIn("--memory: \"64X\" is not a size", self.box.command("update", "--memory", "64X", "box").stderr)
 
+    def test_update_of_processor_time(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.box.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+        self.box.config["linux"]["resources"] = {"cpu": {"quota": 30000, "period": 50000}}
+        self.start("sleep", "1000")
+        seen = lambda: self.box.command("exec", "box", "sh", "-c", "cat /sys/fs/cgroup/cpu.max; nproc").stdout.split()
+        self.assertEqual(seen(), ["30000", "50000", "1"])
+        all_of_them = str(len(os.sched_getaffinity(0)))
+        for resources, expected in (
+            ({"quota": 125000, "period": 100000}, ["125000", "100000", str(min(2, int(all_of_them)))]),
+            ({"quota": 20000}, ["20000", "100000", "1"]),  # the period stays
+            ({"shares": 512}, ["20000", "100000", "1"]),
+            ({"quota": -1}, ["max", "100000", all_of_them]),
+        ):
+            done = self.box.command("update", "--resources", "-", "box", input=json.dumps({"cpu": resources}))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(seen(), expected)
+        self.box.command("update", "--cpu-quota", "5000", "box")
+        self.box.command("exec", "box", "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+        stats = json.loads(self.box.command("events", "--stats", "box").stdout)["data"]
+        self.assertGreater(stats["cpu"]["throttling"]["throttledPeriods"], 0)
+        self.assertGreater(stats["cpu"]["throttling"]["throttledTime"], 0)
+        self.assertGreater(stats["cpu"]["usage"]["user"] + stats["cpu"]["usage"]["kernel"], 0)
+        self.assertIn("rss" if "rss" in stats["memory"]["raw"] else "anon", stats["memory"]["raw"])
+
     def test_out_of_memory(self):
         if os.geteuid() != 0:
             self.skipTest("cgroups are root's")
@@ -489,6 +516,65 @@ test -z "$(ls small)" || exit 96
         self.assertEqual(self.box.run("ls", "/etc/in").stdout, "file\n")
         self.assertFalse(pathlib.Path("/etc/in").exists())
 
+    def test_mount_over_a_dangling_link(self):
+        # What a link names is made: in the root, wherever the host would find it.
+        (self.box.folder / "shared").mkdir()
+        (self.box.folder / "shared/file").write_text("x")
+        outside = f"{self.box.folder}/outside"
+        links = {
+            "absolute": "/made/one",
+            "relative": "made/two",
+            "above": "../../../../../../made/three",
+            "twice": "bin/../twice-more",
+            "twice-more": "made/four/",
+            "host": outside,
+        }
+        for name, target in links.items():
+            (self.box.rootfs / name).symlink_to(target)
+            self.box.config["mounts"].append(
+                {"destination": f"/{name}/in", "type": "bind", "source": str(self.box.folder / "shared"), "options": ["bind"]}
+            )
+        (self.box.rootfs / "file-link").symlink_to("made/file")
+        self.box.config["mounts"].append(
+            {"destination": "/file-link", "type": "bind", "source": str(self.box.folder / "shared/file"), "options": ["bind"]}
+        )
+        names = " ".join(links)
+        done = self.box.run("sh", "-c", f"for name in {names}; do cat /$name/in/file; done; cat /made/file; ls /made")
+        self.assertEqual(done.stdout, "xxxxxxxfile\nfour\none\nthree\ntwo\n", done.stderr)
+        self.assertFalse(pathlib.Path(outside).exists())
+        self.assertFalse(pathlib.Path("/made").exists())
+        self.assertTrue((self.box.rootfs / f".{outside}/in").is_dir())
+        (self.box.rootfs / "loop").symlink_to("loop")
+        self.box.config["mounts"][-1]["destination"] = "/loop"
+        done = self.box.run("true")
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (125, 1), done.stderr)
+        self.assertIn("mounting /loop", done.stderr)
+
+    def test_signals_before_the_start(self):
+        # No program has said what it handles: what ends a process ends the container.
+        for name, status in (("TERM", 15), ("HUP", 1), ("USR1", 10), ("QUIT", 3)):
+            self.assertEqual(self.box.create("sleep", "1000"), 0, self.box.output())
+            self.assertEqual(self.box.command("kill", "box", "WINCH").returncode, 0)
+            self.assertEqual(self.box.status(), "created")
+            self.assertEqual(self.box.command("kill", "box", name).returncode, 0)
+            wait_for(lambda: self.box.status() == "stopped", "the end")
+            self.assertIn("it is stopped", self.box.command("start", "box").stderr)
+            self.assertEqual(self.box.command("delete", "box").returncode, 0)
+
+    def test_null_is_absent(self):
+        # As engines' JSON decoders have it.
+        config = self.box.config
+        config.update(hooks=None, annotations=None, hostname=None, vm=None)
+        config["process"].update(rlimits=None, oomScoreAdj=None, terminal=None, selinuxLabel=None, execCPUAffinity=None)
+        config["process"]["capabilities"]["ambient"] = None
+        config["root"]["readonly"] = None
+        config["mounts"][0]["options"] = None
+        config["linux"].update(resources=None, seccomp=None, intelRdt=None, devices=None)
+        done = self.box.run("echo", "works")
+        self.assertEqual((done.stdout, done.stderr), ("works\n", ""))
+        config["process"]["args"] = None
+        self.assertIn("config.json: process.args: required, but not there", self.box.run().stderr)
+
     def test_spec_runs(self):
         for rootless in ([], ["--rootless"]):
             (self.box.folder / "config.json").unlink(missing_ok=True)
@@ -518,6 +604,16 @@ test -z "$(ls small)" || exit 96
         lines = self.box.command("list").stdout.splitlines()
         self.assertEqual(lines[0].split(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"])
         self.assertEqual(lines[1].split()[2], "created")
+        owner = pwd.getpwuid(os.geteuid()).pw_name
+        self.assertEqual(lines[1].split()[-1], owner)
+        self.assertEqual({each["owner"] for each in json.loads(self.box.command("list", "--format", "json").stdout)}, {owner})
+        # One that cannot be read is not passed over in silence.
+        (self.box.state / "one/state.json").rename(self.box.folder / "kept")
+        (self.box.state / "one/state.json").write_text("garbage")
+        done = self.box.command("list", "-q")
+        self.assertEqual(done.stdout, "two\n")
+        self.assertIn("one/state.json: not valid JSON", done.stderr)
+        (self.box.folder / "kept").rename(self.box.state / "one/state.json")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ import unittest
 import engine
 
 engine.need("containerd", "ctr", "containerd-shim-runc-v2")
+try:
+    import tasks
+except ImportError:  # python3-grpcio is not installed
+    tasks = None
 
 
 class Containerd(unittest.TestCase):
@@ -53,6 +57,9 @@ class Containerd(unittest.TestCase):
             if line.split()[0] == self.name:
                 return line.split()[2]
         return None
+
+    def pid(self):
+        return next(int(line.split()[1]) for line in self.ctr("task", "ls").stdout.splitlines() if line.split()[0] == self.name)
 
     def test_run(self):
         done = self.run_task("sh", "-c", "echo hello; echo no >&2; exit 3")
@@ -131,10 +138,69 @@ class Containerd(unittest.TestCase):
         self.assertEqual(done.stdout, "1\n", done.stderr)
         done = self.run_task("sh", "-c", "touch /x || echo read-only", options=("--read-only",))
         self.assertEqual(done.stdout, "read-only\n", done.stderr)
-        done = self.run_task("sh", "-c", "grep CapEff /proc/self/status", options=("--cap-drop", "CAP_CHOWN"))
-        self.assertEqual(int(done.stdout.split()[1], 16) & 1, 0)
         done = self.run_task("grep", "^Seccomp:", "/proc/self/status", options=("--seccomp",))
         self.assertIn("2", done.stdout, done.stderr)
+
+    def cgroup_file(self, controller, first, second):
+        """A file of the container's cgroup, whose name depends on the version."""
+        for line in pathlib.Path(f"/proc/{self.pid()}/cgroup").read_text().splitlines():
+            _, names, path = line.split(":", 2)
+            if names == "" and pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists():
+                return pathlib.Path(f"/sys/fs/cgroup{path}/{second}").read_text().strip()
+            if controller in names.split(","):
+                return pathlib.Path(f"/sys/fs/cgroup/{names}{path}/{first}").read_text().strip()
+        self.fail("no cgroup")
+
+    def test_processor_quota(self):
+        done = self.run_task("nproc", options=("--cpus", "1"))
+        self.assertEqual(done.stdout, "1\n", done.stderr)
+        self.start("sh", "-c", "while :; do :; done", options=("--cpu-quota", "20000", "--cpu-period", "100000"))
+        self.assertEqual(self.cgroup_file("cpu", "cpu.cfs_quota_us", "cpu.max").split()[0], "20000")
+        # A loop that never waits gets its fifth, whatever the machine has to give: over the next 20 periods.
+        stat = lambda: dict(line.split() for line in self.cgroup_file("cpu", "cpu.stat", "cpu.stat").splitlines())
+        first = stat()
+        engine.wait_for(lambda: int(stat()["nr_periods"]) >= int(first["nr_periods"]) + 20, "20 periods")
+        self.assertGreater(int(stat()["nr_throttled"]), int(first["nr_throttled"]))
+        done = self.ctr("task", "metrics", self.name)
+        self.assertRegex(done.stdout, r"cpuacct.usage +[1-9]|cpu.usage_usec +[1-9]")
+
+    def test_devices(self):
+        device = next((path for path in ("/dev/fuse", "/dev/loop-control", "/dev/net/tun", "/dev/kmsg") if os.path.exists(path)), None)
+        if device is None:
+            self.skipTest("this host has no device that a sandbox has not")
+        number = os.stat(device).st_rdev
+        program = f"stat -c '%F %t:%T' {device}; cat {device} 2>&1; head -c 2 /dev/zero | wc -c"
+        done = self.run_task("sh", "-c", program, options=("--device", device))
+        kind = f"character special file {os.major(number):x}:{os.minor(number):x}"
+        self.assertEqual(done.stdout, f"{kind}\ncat: can't open '{device}': No such device or address\n2\n", done.stderr)
+        done = self.run_task("ls", device)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+
+    def test_update(self):
+        if tasks is None:
+            self.skipTest("python3-grpcio is not installed")
+        self.start("sleep", "1000", options=("--memory-limit", str(64 << 20)))
+        meminfo = lambda: self.exec("head", "-1", "/proc/meminfo", id=f"e{time.monotonic_ns()}").stdout
+        self.assertIn(str(64 << 10), meminfo())
+        tasks.update(self.engine.socket, self.name, {
+            "memory": {"limit": 128 << 20}, "cpu": {"quota": 50000, "period": 100000, "shares": 512}, "pids": {"limit": 7},
+        })
+        self.assertIn(str(128 << 10), meminfo())
+        self.assertEqual(self.cgroup_file("memory", "memory.limit_in_bytes", "memory.max"), str(128 << 20))
+        self.assertEqual(self.cgroup_file("cpu", "cpu.cfs_quota_us", "cpu.max").split()[0], "50000")
+        self.assertEqual(self.exec("nproc").stdout, "1\n")
+        done = self.exec("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait", id="forks")
+        self.assertIn("fork", done.stderr)
+        with self.assertRaises(tasks.grpc.RpcError) as refused:
+            tasks.update(self.engine.socket, self.name, {"memory": {"limit": "much"}})
+        self.assertIn("memory", str(refused.exception))
+
+    def test_capabilities(self):
+        effective = lambda done: int(done.stdout.split()[1], 16)
+        program = ("grep", "CapEff", "/proc/self/status")
+        plain = effective(self.run_task(*program))
+        self.assertEqual(effective(self.run_task(*program, options=("--cap-add", "CAP_SYS_ADMIN"))), plain | 1 << 21)
+        self.assertEqual(effective(self.run_task(*program, options=("--cap-drop", "CAP_CHOWN"))), plain & ~1)
 
     def test_memory(self):
         program = "exec dd if=/dev/zero of=/dev/null bs=200M count=1"
@@ -149,8 +215,7 @@ class Containerd(unittest.TestCase):
 
     def test_death(self):
         self.start("sleep", "1000")
-        pid = int(self.ctr("task", "ls").stdout.splitlines()[1].split()[1])
-        os.kill(pid, 9)
+        os.kill(self.pid(), 9)
         engine.wait_for(lambda: self.status() == "STOPPED", "the end")
         engine.wait_for(lambda: engine.jailed() - self.before == set(), "the end of the jailed programs")
 

@@ -67,11 +67,12 @@ class Probe:
 
 @probe("ociVersion")
 def _(p):
-    for version in ("1.0.0", "1.0.2-dev", "1.1.0", "1.2.1"):
+    for version in ("1.0.0", "1.0.2-dev", "1.1.0", "1.2.1", "1.2.0-rc.1+build"):
         p.set("ociVersion", version)
         p.expect("echo yes", "yes")
-    p.set("ociVersion", "2.0.0")
-    p.refused("ociVersion")
+    for version in ("2.0.0", "1.3.0", "0.9.0", "1.0", "1.0.foo", "1.0.0foo", "1.0.0-", "1.0.0-a b", ""):
+        p.set("ociVersion", version)
+        p.refused("ociVersion")
 
 
 @probe("process.args")
@@ -83,6 +84,17 @@ def _(p):
 def _(p):
     p.set("process.cwd", "/tmp")
     p.expect("pwd", "/tmp")
+    p.set("process.cwd", "/made/here")
+    p.set("process.user", {"uid": 1000, "gid": 1000})
+    p.expect("pwd; stat -c '%a %u %g' /made .", "/made/here\n755 0 0\n755 0 0")
+    p.test.assertTrue((p.box.rootfs / "made/here").is_dir())
+    p.config["root"]["readonly"] = True
+    p.set("process.cwd", "/kept/away")
+    p.expect("pwd", "/kept/away")
+    p.test.assertFalse((p.box.rootfs / "kept").exists())
+    p.set("process.cwd", "/etc/passwd")
+    done = p.box.run("true")
+    p.test.assertEqual((done.returncode, done.stderr), (125, "bulkhead: working directory /etc/passwd: Not a directory\n"))
 
 
 @probe("process.env")
@@ -258,6 +270,16 @@ def _(p):
         "stat -c '%a %u %g' /mnt; dd if=/dev/zero of=/mnt/x bs=1k count=100 2>/dev/null || stat -c %s /mnt/x",
         "700 3 4\n65536",
     )
+    p.config["mounts"][-1]["options"] = ["nr_inodes=4", "mode=711", "sync"]
+    p.expect("stat -c %a /mnt; cd /mnt; touch a b c 2>/dev/null; touch d 2>/dev/null || echo full; ls | wc -l", "711\nfull\n3")
+    p.config["mounts"][-1]["options"] = ["size=50%"]
+    if IS_ROOT:  # of the memory that the container has
+        p.set("linux.resources.memory", {"limit": 64 << 20})
+        p.expect("df -k /mnt | awk 'END { print $2 }'", str(32 << 10))
+        del p.linux["resources"]
+    for wrong in ("size=x", "size=101%", "nr_inodes=-1", "mode=9"):
+        p.config["mounts"][-1]["options"] = [wrong]
+        p.refused("mounts[3].options")
     p.config["mounts"][-1] = {"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
     p.expect("grep -c root /etc/passwd; echo x > /etc/passwd; cat /etc/passwd", "1\nx")
     p.test.assertIn("root", (p.box.rootfs / "etc/passwd").read_text())
@@ -290,8 +312,22 @@ def _(p):
     p.test.assertEqual((p.box.folder / "shared/back").read_text(), "guest\n")
     mounted(p, "bind", "/one", ("bind", "ro"), source=str(p.box.folder / "shared/file"))
     p.expect("cat /one; echo x 2>/dev/null > /one || echo no", "hostno")
-    p.config["mounts"][-1]["source"] = "/dev/null"
+    # The sandbox's own device of that number; others stay outside.
+    p.config["mounts"][-1].update(source="/dev/null", destination="/etc/passwd", options=["bind"])
+    p.expect("cat /etc/passwd; echo x > /etc/passwd && echo gone", "gone")
+    p.test.assertIn("root", (p.box.rootfs / "etc/passwd").read_text())
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(p.box.folder / "socket"))
+    p.config["mounts"][-1]["source"] = str(p.box.folder / "socket")
     p.refused("mounts[4].source")
+    listener.close()
+
+
+@probe("mounts: nosymfollow")
+def _(p):
+    mounted(p, "tmpfs", "/mnt", ("nosymfollow",))
+    p.expect("ln -s /etc/passwd /mnt/link; cat /mnt/link 2>&1; readlink /mnt/link; grep -c nosymfollow /proc/mounts",
+             "cat: can't open '/mnt/link': Too many levels of symbolic links\n/etc/passwd\n1")
 
 
 @probe("mounts: ro, nosuid, nodev, noexec")
@@ -355,6 +391,9 @@ def _(p):
             p.test.assertEqual(os.readlink(f"/proc/{p.box.pid()}/ns/net"), os.readlink(path))
             p.test.assertEqual(p.box.command("exec", "box", "ls", "/sys/class/net").stdout.split(), ["lo"])
             p.test.assertEqual(p.box.command("delete", "--force", "box").returncode, 0)
+            # That the guest does not get what it asks for is said.
+            warnings = [line["msg"] for line in p.box.log_lines() if line["level"] == "warning"]
+            p.test.assertIn("linux.namespaces[0].path: joined", "".join(warnings))
         finally:
             holder.kill()
     p.linux["namespaces"] = [{"type": "network", "path": "/no/such"}]

@@ -1,13 +1,15 @@
-"""An OCI image of a static busybox, made without any registry."""
+"""OCI images made without any registry: of a static busybox, and of a small Debian."""
 
 import gzip
 import hashlib
 import io
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import tarfile
+import tempfile
 
 BUSYBOX = "/bin/busybox"
 
@@ -30,7 +32,7 @@ def fill_root(root):
     (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
 
 
-def _layer():
+def _busybox_layer():
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
 
@@ -55,8 +57,28 @@ def _layer():
     return raw.getvalue()
 
 
-def write_archive(path, name, command=("sh",)):
-    """Writes an OCI archive (a tar of an image layout) that holds one image called `name`."""
+def debian_layer():
+    """A minimal Debian with python3. Made by mmdebstrap once, which takes a minute or two, and kept."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "bulkhead/oci"
+    words = [
+        "mmdebstrap", "--variant=minbase", '--aptopt=APT::Install-Recommends "false"', "--include=python3",
+        *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
+        "bookworm", "-", "http://deb.debian.org/debian",
+    ]  # fmt: skip
+    kept = cache / f"debian-{hashlib.sha256(repr(words).encode()).hexdigest()[:16]}.tar"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            fresh = pathlib.Path(scratch) / "root.tar"
+            with open(fresh, "wb") as tar:
+                subprocess.run(words, check=True, stdout=tar, env={**os.environ, "TMPDIR": scratch})
+            fresh.rename(kept)
+    return kept.read_bytes()
+
+
+def write_archive(path, name, command=("sh",), layer=None):
+    """Writes an OCI archive (a tar of an image layout) that holds one image called `name`. `layer` is a tar of its files,
+    without which it is busybox."""
     blobs = {}
 
     def blob(data):
@@ -64,12 +86,12 @@ def write_archive(path, name, command=("sh",)):
         blobs[digest] = data
         return {"digest": "sha256:" + digest, "size": len(data)}
 
-    layer = _layer()
+    layer = layer or _busybox_layer()
     packed = blob(gzip.compress(layer, 1))
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": list(command), "WorkingDir": "/"},
+        "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": list(command), "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
         "history": [],
     }

@@ -89,6 +89,20 @@ class Podman(unittest.TestCase):
         self.assertIn("ended", self.podman("logs", "box").stdout)
         self.assertEqual(self.podman("inspect", "-f", "{{.State.ExitCode}}", "box").stdout.strip(), "0")
 
+    def test_update(self):
+        self.start("sleep", "1000", options=("--memory=64m", "--cpus=0.5"))
+        self.assertEqual(self.podman("exec", "box", "nproc").stdout, "1\n")
+        self.assertIn(str(64 << 10), self.podman("exec", "box", "head", "-1", "/proc/meminfo").stdout)
+        done = self.podman("update", "--memory=128m", "--cpus=1.5", "box")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(str(128 << 10), self.podman("exec", "box", "head", "-1", "/proc/meminfo").stdout)
+        self.assertEqual(self.podman("exec", "box", "nproc").stdout, f"{min(2, len(os.sched_getaffinity(0)))}\n")
+
+    def test_privileges(self):
+        done = self.run_image("sh", "-c", "grep CapEff /proc/self/status; ls /dev/made; mknod /tmp/n c 1 3; echo $?",
+                              options=("--cap-drop=all", "--cap-add=sys_time", "--device=/dev/null:/dev/made"))
+        self.assertEqual(done.stdout.split()[1:], [f"{1 << 25:016x}", "/dev/made", "1"], done.stderr)
+
     def test_memory(self):
         done = self.run_image("dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1", options=("--memory=32m",))
         self.assertEqual(done.returncode, 137, done.stderr)

@@ -214,7 +214,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/root", "7", "root", "an object"}, BadValue{"/root", "{}", "root.path", "required"},
         BadValue{"/root/path", R"("")", "root.path", "not empty"},
         BadValue{"/root/readonly", "0", "root.readonly", "true or false"},
-        BadValue{"/hostname", "null", "hostname", "a string, not null"},
         BadValue{"/hostname", R"("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")",
                  "hostname", "64 characters"},
         BadValue{"/mounts", "{}", "mounts", "an array, not an object"},

@@ -39,8 +39,8 @@ TEST(MountOptions, NameTheUnknown) {
 
 TEST(MountOptions, RefuseBadValues) {
   for (const char* option :
-       {"size=", "size=x", "size=10%", "size=99999999999999999999", "size=18446744073709551615k", "mode=9",
-        "mode=", "mode=77777", "uid=-1", "gid=4294967296"}) {
+       {"size=", "size=x", "size=101%", "size=%", "nr_inodes=x", "size=99999999999999999999",
+        "size=18446744073709551615k", "mode=9", "mode=", "mode=77777", "uid=-1", "gid=4294967296"}) {
     const auto parsed = parse_mount_options({option}, "mounts[3].options");
     ASSERT_FALSE(parsed.ok()) << option;
     EXPECT_EQ(parsed.error().path, "mounts[3].options");

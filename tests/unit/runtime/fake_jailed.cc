@@ -283,8 +283,8 @@ class FakeSentry {
     const sentry::boot::Process& p = boot_.process;
     std::string text =
         fmt::format("platform: {}\nhostname: {}\nstrace: {}\n", boot_.platform, boot_.hostname, boot_.strace);
-    text += fmt::format("memory: {}\ntasks: {}\ncpus: {}\n", boot_.memory_limit_bytes, boot_.max_tasks,
-                        boot_.cpus);
+    text += fmt::format("memory: {}\ntasks: {}\ncpus: {}/{}\n", boot_.memory_limit_bytes, boot_.max_tasks,
+                        boot_.cpu_quota_us, boot_.cpu_period_us);
     text += fmt::format("cwd: {}\nids: {} {}\numask: {:o}\nrlimits: {}\n", p.cwd, p.uid, p.gid, p.umask,
                         p.rlimits.size());
     text += fmt::format("capabilities: {:x} {:x}\nterminal: {} {}x{}\n", p.cap_effective, p.cap_bounding,
