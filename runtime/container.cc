@@ -87,7 +87,10 @@ class ContainerPlanner {
     const oci::Linux& from = config_.linux_part;
     for (size_t i = 0; i < from.namespaces.size(); ++i) {
       const oci::Namespace& each = from.namespaces[i];
-      if (each.path.empty()) continue;
+      if (each.path.empty()) {
+        container_.new_network |= each.type == "network";
+        continue;
+      }
       const std::string path = fmt::format("linux.namespaces[{}].path", i);
       if (each.type == "network") {
         container_.network = each.path;
@@ -410,6 +413,10 @@ Outcome<Container> load_container(const std::string& bundle, const std::string& 
   if (!real) return system_failure(errno, "cannot use the bundle {}", bundle);
   container.bundle = *real;
   const std::string path = container.bundle + "/config.json";
+  struct stat status {};
+  // A pipe would keep the caller waiting for whoever writes it.
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+    return failure("cannot read {}: it is not a regular file", path);
   const std::optional<std::string> text = read_text_file(path);
   if (!text) return system_failure(errno, "cannot read {}", path);
   oci::Checked<oci::Config> config = oci::parse_config(*text);

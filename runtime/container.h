@@ -16,7 +16,8 @@ struct Container {
   std::string rootfs;  // likewise
   oci::Config config;
   SandboxPlan plan;
-  std::string network;  // path of the network namespace that the supervisor joins; empty: none
+  std::string network;       // path of the network namespace that the supervisor joins; empty: none
+  bool new_network = false;  // it has one of its own, for whoever configures networks by the container's pid
   // The container whose sandbox this one joins, as Kubernetes' pods have it; empty: it gets one of its own.
   std::string sandbox_id;
   bool wants_cgroup = false;  // asks for one, or for a limit that needs one

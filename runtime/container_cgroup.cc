@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <csignal>
 #include <ctime>
 #include <limits>
 #include <map>
@@ -104,6 +105,17 @@ bool names(const std::string& hierarchy, std::string_view controller) {
   return std::find(parts.begin(), parts.end(), controller) != parts.end();
 }
 
+bool has_processes(const std::string& folder) { return !lines_of(folder + "/cgroup.procs").empty(); }
+
+// Everything in a container's cgroup is the container's: a hook that runs in it may have left a process.
+void kill_processes(const std::string& folder) {
+  for (const std::string& line : lines_of(folder + "/cgroup.procs")) {
+    pid_t pid = 0;
+    const bool good = std::from_chars(line.data(), line.data() + line.size(), pid).ec == std::errc{};
+    if (good && pid > 0 && pid != ::getpid()) ::kill(pid, SIGKILL);
+  }
+}
+
 // On a directory that a container was the first to need above its own: the last one there removes it again.
 // One that an engine has made is the engine's to remove.
 constexpr const char* kMade = "trusted.bulkhead.made";
@@ -129,6 +141,9 @@ Outcome<std::string> make_directory(const Hierarchy& hierarchy, const std::strin
         if (part + 1 != parts.end()) ::setxattr(folder.c_str(), kMade, "1", 1, 0);
       } else if (errno != EEXIST) {
         error = errno;
+      } else if (part + 1 == parts.end() && has_processes(folder)) {
+        return failure("config.json: linux.cgroupsPath: the cgroup {} has processes in it: it is another's",
+                       folder);
       }
       if (error == 0 && names(hierarchy.name, "cpuset")) inherit_cpuset(parent, folder);
     }
@@ -378,6 +393,7 @@ Outcome<> ContainerCgroup::remove() const {
       if (errno == ENOENT) break;
       if (errno != EBUSY || ++tries == kTries)
         return system_failure(errno, "cannot remove the cgroup {}", directory);
+      kill_processes(directory);
       ::nanosleep(&kPause, nullptr);
     }
     remove_made_parents(directory);

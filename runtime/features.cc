@@ -41,10 +41,17 @@ ordered_json features() {
   part["seccomp"]["operators"] = {"SCMP_CMP_EQ", "SCMP_CMP_GE",        "SCMP_CMP_GT", "SCMP_CMP_LE",
                                   "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"};
   part["seccomp"]["archs"] = {"SCMP_ARCH_X86_64"};
+  part["seccomp"]["knownFlags"] = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                                   "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"};
+  part["seccomp"]["supportedFlags"] = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                                       "SECCOMP_FILTER_FLAG_LOG"};
   part["apparmor"]["enabled"] = false;
   part["selinux"]["enabled"] = false;
   part["intelRdt"]["enabled"] = false;
+  part["mountExtensions"]["idmap"]["enabled"] = false;
   document["annotations"]["org.bulkhead.version"] = BULKHEAD_VERSION;
+  // Whatever network namespace is made or joined.
+  document["annotations"]["org.bulkhead.guest-network"] = "loopback";
   // Accepted, since engines set them for every container, and without a meaning for what runs on a kernel of
   // its own.
   document["annotations"]["org.bulkhead.redundant"] =

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,7 +34,7 @@ Outcome<Fd> state_file(const oci::State& state) {
   return file;
 }
 
-[[noreturn]] void execute(const oci::Hook& hook, int input, int output) {
+[[noreturn]] void execute(const oci::Hook& hook, int input, int output, int network) {
   sigset_t none;
   ::sigemptyset(&none);
   for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);
@@ -45,7 +46,8 @@ Outcome<Fd> state_file(const oci::State& state) {
   for (const std::string& each : hook.env) envp.push_back(const_cast<char*>(each.c_str()));
   argv.push_back(nullptr);
   envp.push_back(nullptr);
-  if (::dup2(input, 0) == 0 && ::dup2(output, 1) == 1 && ::dup2(output, 2) == 2) {
+  if ((network < 0 || ::setns(network, CLONE_NEWNET) == 0) && ::dup2(input, 0) == 0 &&
+      ::dup2(output, 1) == 1 && ::dup2(output, 2) == 2) {
     ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execve(hook.path.c_str(), argv.data(), envp.data());
   }
@@ -56,7 +58,8 @@ Outcome<Fd> state_file(const oci::State& state) {
 
 class RunningHook {
  public:
-  RunningHook(std::string name, const oci::Hook& hook) : name_(std::move(name)), hook_(hook) {}
+  RunningHook(std::string name, const oci::Hook& hook, int network)
+      : name_(std::move(name)), hook_(hook), network_(network) {}
   ~RunningHook() {
     if (pid_ <= 0) return;
     ::kill(-pid_, SIGKILL);
@@ -74,7 +77,7 @@ class RunningHook {
     if (pid_ < 0) return system_failure(errno, "{}: cannot start it", name_);
     if (pid_ == 0) {
       ::fcntl(writer.get(), F_SETFL, 0);
-      execute(hook_, input.get(), writer.get());
+      execute(hook_, input.get(), writer.get(), network_);
     }
     writer.reset();
     pidfd_ = Fd(pidfd_open(pid_));
@@ -125,6 +128,7 @@ class RunningHook {
 
   const std::string name_;
   const oci::Hook& hook_;
+  const int network_;
   pid_t pid_ = 0;
   Fd pidfd_, output_;
   std::string said_;
@@ -133,9 +137,10 @@ class RunningHook {
 
 }  // namespace
 
-Outcome<> run_hooks(const char* kind, const std::vector<oci::Hook>& hooks, const oci::State& state) {
+Outcome<> run_hooks(const char* kind, const std::vector<oci::Hook>& hooks, const oci::State& state,
+                    int network) {
   for (size_t i = 0; i < hooks.size(); ++i)
-    TRY(RunningHook(fmt::format("hooks.{}[{}] ({})", kind, i, hooks[i].path), hooks[i]).run(state));
+    TRY(RunningHook(fmt::format("hooks.{}[{}] ({})", kind, i, hooks[i].path), hooks[i], network).run(state));
   return {};
 }
 

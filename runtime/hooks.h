@@ -10,7 +10,9 @@
 namespace runtime {
 
 // Runs them one after the other; the first that fails, or runs beyond its timeout and is killed, ends the
-// series. `kind` is for messages ("createRuntime").
-Outcome<> run_hooks(const char* kind, const std::vector<oci::Hook>& hooks, const oci::State& state);
+// series. `kind` is for messages ("createRuntime"). They run in the network namespace `network`, if it is
+// given.
+Outcome<> run_hooks(const char* kind, const std::vector<oci::Hook>& hooks, const oci::State& state,
+                    int network = -1);
 
 }  // namespace runtime

@@ -314,7 +314,9 @@ bool may_set_groups() { return read_text_file("/proc/self/setgroups").value_or("
 bool may_map_ids() {
   // user_namespaces(7): CAP_SETFCAP is what mapping id 0 takes.
   constexpr uint64_t kNeeded = bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETFCAP) | bit(CAP_SYS_ADMIN);
-  return ::geteuid() == 0 && (effective_capabilities() & kNeeded) == kNeeded && may_set_groups();
+  static const bool may =
+      ::geteuid() == 0 && (effective_capabilities() & kNeeded) == kNeeded && may_set_groups();
+  return may;
 }
 
 Identity sentry_identity() {

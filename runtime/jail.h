@@ -26,7 +26,8 @@ struct Identity {
 };
 
 // True if this process may give user namespaces any ids: root with its capabilities. Not the root of a user
-// namespace that has but one user: it is as limited as that user.
+// namespace that has but one user: it is as limited as that user. Found out once: no process of the runtime
+// gains any.
 bool may_map_ids();
 
 // The sentry's: one unprivileged id. For root it is an id that no other sandbox and no user has, so that

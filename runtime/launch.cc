@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <ctime>
 
 #include "runtime/caller.h"
@@ -62,6 +63,7 @@ class Launch {
     state.oci_version = container_->config.oci_version;
     state.id = options_.id;
     state.status = "creating";
+    if (!detached) state.pid = ::getpid();
     state.bundle = container_->bundle;
     state.rootfs = container_->rootfs;
     state.created = sentry::utc_now(true);
@@ -94,19 +96,34 @@ class Launch {
     return set_limits();
   }
 
-  // What is to be so before there is a sandbox, in the supervisor.
-  Outcome<> settle(pid_t pid) {
+  // What is to be so before there is a sandbox, in the supervisor. Its hooks are run by the command that
+  // started it, if there is another one: outside of the container's cgroup and priorities.
+  Outcome<> settle(pid_t pid, ReportPipe* starter) {
     record_.state.pid = pid;
     TRY(join_network());
+    if (starter == nullptr)
+      TRY(run_first_hooks(pid));
+    else if (has_first_hooks())
+      TRY(starter->wait_for_outside());
     take_priorities();
-    hooks_ran_ = true;
-    TRY(run_hooks("prestart", hooks().prestart, record_.state));
-    TRY(run_hooks("createRuntime", hooks().create_runtime, record_.state));
     if (!hooks().create_container.empty())
       plan().before_trees = [this] {
         return run_hooks("createContainer", hooks().create_container, record_.state);
       };
     return {};
+  }
+
+  // Those that find the container's namespaces and cgroup by its pid.
+  Outcome<> run_first_hooks(pid_t pid) {
+    hooks_ran_ = true;
+    record_.state.pid = pid;
+    TRY(run_hooks("prestart", hooks().prestart, record_.state, host_network_.get()));
+    return run_hooks("createRuntime", hooks().create_runtime, record_.state, host_network_.get());
+  }
+
+  // For a process that runs hooks on the host's behalf, forked from the supervisor.
+  void return_to_network() const {
+    if (host_network_) ::setns(host_network_.get(), CLONE_NEWNET);
   }
 
   // Writes down what the next command finds.
@@ -216,12 +233,25 @@ class Launch {
             part.gid_mappings.front().container_id, true};
   }
 
+  bool has_first_hooks() const { return !hooks().prestart.empty() || !hooks().create_runtime.empty(); }
+
+  // The guest's network is the sentry's. The namespace is for engines and hooks, which configure what they
+  // find by the container's pid: that must never be the host's.
   Outcome<> join_network() {
-    if (container_->network.empty()) return {};
-    const Fd space(::open(container_->network.c_str(), O_RDONLY | O_CLOEXEC));
+    const std::string& path = container_->network;
+    const bool seen = record_.detached || has_first_hooks() || !hooks().poststart.empty();
+    const bool makes_one = path.empty() && container_->new_network && seen && may_map_ids();
+    if (path.empty() && !makes_one) return {};
+    host_network_ = Fd(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+    if (!host_network_) return system_failure(errno, "cannot open the network namespace");
+    if (makes_one) {
+      if (::unshare(CLONE_NEWNET) != 0) return system_failure(errno, "cannot make a network namespace");
+      return {};
+    }
+    const Fd space(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!space || ::setns(space.get(), CLONE_NEWNET) != 0)
       return system_failure(errno, "config.json: linux.namespaces: cannot join the network namespace {}",
-                            container_->network);
+                            path);
     return {};
   }
 
@@ -255,7 +285,8 @@ class Launch {
     if (hooks_ran_) {
       record_.state.status = "stopped";
       record_.state.pid = 0;
-      if (const Outcome<> done = run_hooks("poststop", record_.poststop, record_.state); !done)
+      if (const Outcome<> done = run_hooks("poststop", record_.poststop, record_.state, host_network_.get());
+          !done)
         log_.warn(done.error().message);
     }
     if (const Outcome<> removed = remove_cgroup(scope_made(), cgroup_); !removed)
@@ -278,6 +309,7 @@ class Launch {
   ContainerCgroup cgroup_;
   std::optional<SystemdScope> scope_;  // with --systemd-cgroup
   oci::Record record_;
+  Fd host_network_;  // where this process was before it joined the container's
   bool hooks_ran_ = false, left_ = false;
 };
 
@@ -302,7 +334,7 @@ Outcome<int> supervise_in_background(const GlobalOptions& globals, const Command
   const ForwardedSignals signals = TRY(ForwardedSignals::take(ForwardedSignals::JobControl::kOff));
   // First of all: what is started from here is in the cgroup, too.
   TRY(launch.enter_cgroup(::getpid()));
-  TRY(launch.settle(::getpid()));
+  TRY(launch.settle(::getpid(), &report));
   SandboxPlan& plan = launch.plan();
   plan.boot.held = true;
   plan.stdio = options.stdio;
@@ -373,9 +405,15 @@ Outcome<> create_container(const GlobalOptions& globals, const CommandLog& log,
   Launch launch(globals, log, options);
   TRY(launch.prepare(true));
   launch.supervised_elsewhere();
-  TRY(start_in_background(options.pid_file, [&](ReportPipe& report) {
-    return supervise_in_background(globals, log, launch, options, report);
-  }));
+  const Outcome<pid_t> started = start_in_background(
+      options.pid_file,
+      [&](ReportPipe& report) { return supervise_in_background(globals, log, launch, options, report); },
+      [&](pid_t pid) { return launch.run_first_hooks(pid); });
+  if (!started && started.error().status == kStatusSignal + SIGKILL && launch.cgroup().out_of_memory())
+    return Failure{
+        out_of_memory_message(fmt::format("{} bytes", launch.plan().boot.memory_limit_bytes), kMemoryOption),
+        kStatusSignal + SIGKILL};
+  if (!started) return started.error();
   launch.leave();
   return {};
 }
@@ -407,7 +445,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
                            const LaunchOptions& options) {
   Launch launch(globals, log, options);
   TRY(launch.prepare(false));
-  TRY(launch.settle(::getpid()));
+  TRY(launch.settle(::getpid(), nullptr));
   ForegroundOptions foreground;
   foreground.stdio = options.stdio;
   foreground.memory_limit_text = fmt::format("{} bytes", launch.plan().boot.memory_limit_bytes);
@@ -433,7 +471,6 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
   };
   foreground.status_changed = status_changed;
   foreground.report = [&](const Failure& failed) { log.report(failed); };
-  TRY(launch.record_status("creating"));
   TRY(write_pid_file(options.pid_file, ::getpid()));
   pid_t starter = 0;
   foreground.started = [&] {
@@ -442,6 +479,7 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     starter = ::fork();
     if (starter != 0) return;
     launch.folder().let_go_of_lock();
+    launch.return_to_network();
     const Outcome<KnownContainer> known = KnownContainer::find(globals.root, options.id);
     const Outcome<> done =
         known ? start_container(*known, log, Supervisor::kInForeground) : Outcome<>(known.error());

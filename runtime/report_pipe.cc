@@ -1,6 +1,7 @@
 #include "runtime/report_pipe.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,18 +14,32 @@ namespace runtime {
 
 using sentry::Fd;
 
+namespace {
+
+constexpr size_t kMostText = 4000;
+constexpr int32_t kFine = 0, kWantsOutside = -1;  // beside the statuses of failures
+
+}  // namespace
+
 void ReportPipe::succeed() {
-  const int fine = 0;
-  [[maybe_unused]] const ssize_t written = ::write(writer_.get(), &fine, sizeof fine);
-  writer_.reset();
+  ::send(socket_.get(), &kFine, sizeof kFine, MSG_NOSIGNAL);
+  socket_.reset();
 }
 
 void ReportPipe::fail(const Failure& failed) {
-  std::string bytes(reinterpret_cast<const char*>(&failed.status), sizeof failed.status);
-  constexpr size_t kMost = 4000;  // PIPE_BUF: at once or not at all
-  bytes += failed.message.substr(0, kMost);
-  [[maybe_unused]] const ssize_t written = ::write(writer_.get(), bytes.data(), bytes.size());
-  writer_.reset();
+  const int32_t status = failed.status;
+  std::string bytes(reinterpret_cast<const char*>(&status), sizeof status);
+  bytes += failed.message.substr(0, kMostText);
+  ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  socket_.reset();
+}
+
+Outcome<> ReportPipe::wait_for_outside() {
+  char go = 0;
+  if (::send(socket_.get(), &kWantsOutside, sizeof kWantsOutside, MSG_NOSIGNAL) < 0 ||
+      TEMP_FAILURE_RETRY(::recv(socket_.get(), &go, 1, 0)) != 1)
+    return failure("the command that started the process is gone");
+  return {};
 }
 
 Outcome<> write_pid_file(const std::string& path, pid_t pid) {
@@ -42,12 +57,14 @@ Outcome<> write_pid_file(const std::string& path, pid_t pid) {
 }
 
 Outcome<pid_t> start_in_background(const std::string& pid_file,
-                                   const std::function<Outcome<int>(ReportPipe&)>& body) {
+                                   const std::function<Outcome<int>(ReportPipe&)>& body,
+                                   const std::function<Outcome<>(pid_t)>& outside) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return system_failure(errno, "cannot make a pipe");
-  const Fd reader(ends[0]);
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return system_failure(errno, "cannot make a socket pair");
+  const Fd ours(ends[0]);
   ReportPipe report;
-  report.writer_ = Fd(ends[1]);
+  report.socket_ = Fd(ends[1]);
   const pid_t pid = ::fork();
   if (pid < 0) return system_failure(errno, "cannot start a process");
   if (pid == 0) {
@@ -57,28 +74,30 @@ Outcome<pid_t> start_in_background(const std::string& pid_file,
     if (!status) report.fail(status.error());
     ::_exit(status ? *status : kStatusFailure);
   }
-  report.writer_.reset();
-  std::string said;
-  char piece[4096];
-  for (;;) {
-    const ssize_t size = TEMP_FAILURE_RETRY(::read(reader.get(), piece, sizeof piece));
-    if (size <= 0) break;
-    said.append(piece, static_cast<size_t>(size));
-  }
-  int status = kStatusFailure;
-  if (said.size() >= sizeof status) std::memcpy(&status, said.data(), sizeof status);
-  if (said.size() == sizeof status && status == 0) {
-    const Outcome<> written = write_pid_file(pid_file, pid);
-    if (written) return pid;
-    ::kill(pid, SIGKILL);
-    return written.error();
-  }
+  report.socket_.reset();
+  const Outcome<> outcome = [&]() -> Outcome<> {
+    std::string said(sizeof(int32_t) + kMostText, '\0');
+    for (;;) {
+      const ssize_t size = TEMP_FAILURE_RETRY(::recv(ours.get(), said.data(), said.size(), 0));
+      int32_t status = 0;
+      if (size < static_cast<ssize_t>(sizeof status)) return Failure{"", kStatusSignal};
+      std::memcpy(&status, said.data(), sizeof status);
+      if (status == kFine) return write_pid_file(pid_file, pid);
+      if (status != kWantsOutside)
+        return Failure{said.substr(sizeof status, static_cast<size_t>(size) - sizeof status), status};
+      TRY(outside(pid));
+      ::send(ours.get(), "g", 1, MSG_NOSIGNAL);
+    }
+  }();
+  if (outcome) return pid;
   ::kill(pid, SIGKILL);
   int wait_status = 0;
   TEMP_FAILURE_RETRY(::waitpid(pid, &wait_status, 0));
-  if (said.size() < sizeof status)
-    return failure("the background process ended without a word (wait status {:#x})", wait_status);
-  return Failure{said.substr(sizeof status), status};
+  if (!outcome.error().message.empty()) return outcome.error();
+  if (WIFSIGNALED(wait_status))
+    return Failure{fmt::format("the background process was killed (signal {})", WTERMSIG(wait_status)),
+                   kStatusSignal + WTERMSIG(wait_status)};
+  return failure("the background process ended without a word (exit status {})", WEXITSTATUS(wait_status));
 }
 
 void let_go_of_stdio() {

@@ -502,6 +502,10 @@ Outcome<ForwardedSignals> ForwardedSignals::take(JobControl job_control) {
   return signals;
 }
 
+std::string out_of_memory_message(const std::string& limit, const std::string& option) {
+  return fmt::format("the sandbox reached its memory limit ({}): killed (raise {})", limit, option);
+}
+
 Failure start_failure(const Ending& ending) {
   Failure failed{ending.message, ending.status == 0 ? kStatusFailure : ending.status};
   if (ending.status == kStatusNotFound) failed.message += " (executable file not found)";
@@ -524,9 +528,7 @@ Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional
     terminal->drain();
     terminal->restore();
   }
-  if (out_of_memory)
-    ending.message = fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
-                                 options.memory_limit_text, options.memory_option);
+  if (out_of_memory) ending.message = out_of_memory_message(options.memory_limit_text, options.memory_option);
   return ending;
 }
 

@@ -58,6 +58,9 @@ struct Ending {
 // A program that did not start, in the words that engines look for to choose their own exit status: runc's.
 Failure start_failure(const Ending& ending);
 
+// What ends a sandbox at its memory limit says, which `option` has set.
+std::string out_of_memory_message(const std::string& limit, const std::string& option);
+
 // Returns when the sandbox has ended and all its processes are reaped.
 Ending supervise(Sandbox sandbox, const ForwardedSignals& signals, std::optional<Terminal> terminal,
                  SuperviseOptions options);

@@ -8,6 +8,11 @@
 #include "sentry/base/fd.h"
 
 namespace runtime {
+namespace {
+
+constexpr size_t kMostText = 64 << 20;  // no document is longer, and /dev/zero has no end
+
+}  // namespace
 
 std::optional<std::string> read_text_file(const std::string& path) {
   const sentry::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -18,6 +23,10 @@ std::optional<std::string> read_text_file(const std::string& path) {
     const ssize_t size = TEMP_FAILURE_RETRY(::read(file.get(), chunk.data(), chunk.size()));
     if (size < 0) return std::nullopt;
     if (size == 0) return text;
+    if (text.size() > kMostText) {
+      errno = EFBIG;
+      return std::nullopt;
+    }
     text.append(chunk.data(), static_cast<size_t>(size));
   }
 }

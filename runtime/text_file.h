@@ -7,7 +7,7 @@
 
 namespace runtime {
 
-// The whole file, or nothing and errno.
+// The whole file, or nothing and errno; EFBIG if it is longer than any document is.
 std::optional<std::string> read_text_file(const std::string& path);
 
 // Writes `text` with one write(2) to an existing file; false and errno if it is not taken whole.

@@ -401,6 +401,71 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         told = [line.split(" ", 1)[0] for line in out.read_text().splitlines()]
         self.assertEqual(told[3:], ["poststart", "poststop"])
 
+    def test_where_hooks_run(self):
+        # On the host: neither in the container's network, nor in its cgroup, nor with its priorities.
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        seen = self.box.folder / "seen"
+        script = f"""
+state=$(cat); pid=$(echo "$state" | sed 's/.*"pid":\\([0-9]*\\).*/\\1/')
+echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgroup) $(cat /proc/self/oom_score_adj)" >> {seen}
+[ "$pid" = 0 ] || echo "$0-pid $(readlink /proc/$pid/ns/net) $(grep -c bulkhead-oci-box /proc/$pid/cgroup)" >> {seen}
+"""
+        kinds = ("prestart", "createRuntime", "poststart", "poststop")
+        self.box.config["hooks"] = {kind: [{"path": "/bin/sh", "args": [kind, "-c", script, kind], "env": [f"PATH={os.environ['PATH']}"]}] for kind in kinds}
+        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.box.config["process"]["oomScoreAdj"] = 77
+        here, adjusted = os.readlink("/proc/self/ns/net"), pathlib.Path("/proc/self/oom_score_adj").read_text().strip()
+
+        def check(foreground):
+            lines = dict(line.split(" ", 1) for line in seen.read_text().splitlines())
+            seen.unlink()
+            for kind in kinds:
+                where = lines[kind].split()
+                # In the foreground the command itself has the container's priorities once it has begun.
+                wanted = [here, "0", "77" if foreground and kind.startswith("post") else adjusted]
+                self.assertEqual(where, wanted, kind)
+            for kind in ("prestart", "createRuntime"):  # later it may have ended
+                space, grouped = lines[kind + "-pid"].split()
+                self.assertNotEqual(space, here)
+                self.assertEqual(grouped != "0", not foreground)
+
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+        wait_for(lambda: self.box.status() == "stopped", "the end")
+        self.assertEqual(self.box.command("delete", "box").returncode, 0)
+        check(False)
+        self.assertEqual(self.box.run().returncode, 0)
+        check(True)
+
+    def test_what_hooks_leave_behind(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        left = self.box.folder / "left"
+        leaves = {"path": "/bin/sh", "args": ["sh", "-c", f"sleep 1234 >/dev/null 2>&1 & echo $! > {left}"]}
+        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        # One that runs in the container is the container's, and ends with it.
+        self.box.config["hooks"] = {"createContainer": [leaves]}
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+        self.assertEqual(cgroups("bulkhead-oci-box") != [], True)
+        self.assertEqual(self.box.command("delete", "box").stderr, "")
+        self.assertEqual(cgroups("bulkhead-oci-box"), [])
+        # One of the host's is nobody's business.
+        self.box.config["hooks"] = {"createRuntime": [leaves]}
+        self.assertEqual(self.box.create("true"), 0, self.box.output())
+        self.assertEqual(self.box.command("delete", "box").stderr, "")
+        pid = int(left.read_text())
+        self.assertEqual(pathlib.Path(f"/proc/{pid}/comm").read_text(), "sleep\n")
+        os.kill(pid, signal.SIGKILL)
+
+    def test_cgroup_of_another(self):
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.start("sleep", "100")
+        self.assertNotEqual(self.box.create("sleep", "100", id="other"), 0)
+        self.assertIn("linux.cgroupsPath: the cgroup", self.box.log_lines()[-1]["msg"])
+        self.assertEqual(self.box.status(), "running")
+
     def test_start_hook_fails(self):
         # It runs in the sandbox, before the program: which then never runs.
         self.box.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]}
@@ -591,6 +656,7 @@ test -z "$(ls small)" || exit 96
         self.assertEqual(features["ociVersionMin"], "1.0.0")
         self.assertEqual(len(features["hooks"]), 6)
         self.assertIn("rbind", features["mountOptions"])
+        self.assertEqual(features["annotations"]["org.bulkhead.guest-network"], "loopback")
         for words in (["checkpoint", "--help"], ["checkpoint", "--image-path", "/x", "box"], ["restore", "box"]):
             done = self.box.command(*words)
             self.assertNotEqual(done.returncode, 0)

@@ -91,6 +91,15 @@ class Refusals(unittest.TestCase):
         config.mkdir()
         self.create_refused(f"cannot read {config}: Is a directory")
         config.rmdir()
+        os.mkfifo(config)
+        self.create_refused(f"cannot read {config}: it is not a regular file")
+        config.unlink()
+        config.symlink_to("/dev/zero")
+        self.create_refused(f"cannot read {config}: it is not a regular file")
+        config.unlink()
+        with open(config, "w") as file:
+            file.truncate(1 << 40)
+        self.create_refused(f"cannot read {config}: File too large")
         for text, message in (
             ("{", "config.json: not valid JSON at line 1, column 2: unexpected end of input; expected string literal"),
             ("", "config.json: not valid JSON at line 1, column 1: unexpected end of input"),
@@ -144,6 +153,14 @@ class Refusals(unittest.TestCase):
         ):
             with self.subTest(message):
                 self.refused_with(message, change)
+
+    def test_systemd_driver(self):
+        if os.path.exists("/run/systemd/system"):
+            self.skipTest("this host runs systemd")
+        self.box.save()
+        self.refused("--systemd-cgroup: ", "--systemd-cgroup", "create", "box")
+        self.assert_nothing_left()
+        self.assert_works()
 
     def test_programs(self):
         for args, status in ((["nosuch"], 127), (["/no/such"], 127), (["/etc/passwd"], 126), (["/etc"], 126)):
