@@ -66,8 +66,8 @@ bool names_loopback(std::span<const std::byte> payload) {
   if (payload.size() < sizeof link) return false;
   std::memcpy(&link, payload.data(), sizeof link);
   if (link.ifi_index != 0) return link.ifi_index == kLoopbackIndex;
-  const auto given =
-      find_attribute(payload.subspan(std::min<size_t>(payload.size(), NLMSG_ALIGN(sizeof link))), IFLA_IFNAME);
+  const auto given = find_attribute(
+      payload.subspan(std::min<size_t>(payload.size(), NLMSG_ALIGN(sizeof link))), IFLA_IFNAME);
   const std::string_view name(reinterpret_cast<const char*>(given.data()), given.size());
   return name.substr(0, name.find('\0')) == kLoopbackName;
 }
@@ -91,7 +91,8 @@ int answer_route_request(MessageWriter& writer, const NetlinkRequest& request, s
       break;
     case RTM_GETADDR:
       if (!request.dump) error = EOPNOTSUPP;
-      if (request.dump && (family == AF_UNSPEC || family == AF_INET)) write_address(writer, header, request.port, AF_INET);
+      if (request.dump && (family == AF_UNSPEC || family == AF_INET))
+        write_address(writer, header, request.port, AF_INET);
       if (request.dump && (family == AF_UNSPEC || family == AF_INET6))
         write_address(writer, header, request.port, AF_INET6);
       break;

@@ -96,8 +96,8 @@ Result<bool> passes(std::span<const std::byte> code, const Shown& shown) {
       case INET_DIAG_BC_S_EQ:
       case INET_DIAG_BC_D_EQ: {
         if (!argument(&second, sizeof second)) return Errno(EINVAL);
-        const bool source = op.code == INET_DIAG_BC_S_GE || op.code == INET_DIAG_BC_S_LE ||
-                            op.code == INET_DIAG_BC_S_EQ;
+        const bool source =
+            op.code == INET_DIAG_BC_S_GE || op.code == INET_DIAG_BC_S_LE || op.code == INET_DIAG_BC_S_EQ;
         const uint16_t port = source ? local : remote;
         if (op.code == INET_DIAG_BC_S_EQ || op.code == INET_DIAG_BC_D_EQ)
           yes = port == second.no;
@@ -199,8 +199,7 @@ int answer_internet(MessageWriter& writer, const NetlinkRequest& request, size_t
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) return request.dump ? 0 : ENOENT;
   const auto code = find_attribute(attributes, INET_DIAG_REQ_BYTECODE);
   Stack& stack = Stack::current();
-  const auto& users =
-      protocol == IPPROTO_TCP ? stack.tcp_ports().users() : stack.udp_ports().users();
+  const auto& users = protocol == IPPROTO_TCP ? stack.tcp_ports().users() : stack.udp_ports().users();
   const size_t before = std::exchange(position, 0);
   size_t index = 0;
   for (const auto& [port, user] : users) {

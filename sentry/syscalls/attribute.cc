@@ -96,8 +96,10 @@ Result<> sys_fallocate(Task& task, FdNumber fd, int mode, int64_t offset, int64_
   const uint64_t size = TRY(file->inode()->getattr()).size;
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0 && static_cast<uint64_t>(end) > size)
     TRY(check_file_limit(task, static_cast<uint64_t>(end)));
-  return file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
-                         vfs::set_id_after_change(*task.credentials));
+  TRY(file->fallocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
+                      vfs::set_id_after_change(*task.credentials)));
+  vfs::notify(file->path(), IN_MODIFY);
+  return {};
 }
 
 Result<> sys_chmod(Task& task, GuestPath path, Mode mode) { return do_chmod(task, AT_FDCWD, path, mode, 0); }

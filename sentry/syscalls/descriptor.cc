@@ -126,12 +126,14 @@ Result<> set_status_flags(Task& task, vfs::File& file, int fd, int flags) {
   return {};
 }
 
+// A thread's id does for a process, and init has no thread.
+bool owner_exists(Task& task, int type, pid_t id) {
+  if (type == F_OWNER_PGRP) return task.kernel.find_process_group(id) != nullptr;
+  return task.kernel.find_task(id) != nullptr || task.kernel.find_group(id) != nullptr;
+}
+
 Result<> set_owner(Task& task, vfs::File& file, int fd, int type, pid_t id) {
-  if (id != 0) {
-    if (type == F_OWNER_PGRP ? task.kernel.find_process_group(id) == nullptr
-                             : task.kernel.find_task(id) == nullptr)
-      return Errno(ESRCH);
-  }
+  if (id != 0 && !owner_exists(task, type, id)) return Errno(ESRCH);
   file.async_owner.type = type;
   file.async_owner.id = id;
   file.async_owner.uid = task.credentials->uid;
@@ -142,9 +144,7 @@ Result<> set_owner(Task& task, vfs::File& file, int fd, int type, pid_t id) {
 
 // The owner if it still exists, else 0.
 pid_t owner_id(Task& task, const vfs::AsyncOwner& owner) {
-  const bool exists = owner.type == F_OWNER_PGRP ? task.kernel.find_process_group(owner.id) != nullptr
-                                                 : task.kernel.find_task(owner.id) != nullptr;
-  return exists ? owner.id : 0;
+  return owner_exists(task, owner.type, owner.id) ? owner.id : 0;
 }
 
 // Locks -------------------------------------------------------------------------------------------

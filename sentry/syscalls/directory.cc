@@ -8,6 +8,7 @@
 
 #include "sentry/syscalls/place.h"
 #include "sentry/syscalls/table.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -135,6 +136,7 @@ Result<size_t> do_getdents(Task& task, int fd, GuestPtr<void> buffer, unsigned s
   EntryPacker packer(layout, std::min(size, kMost));
   const uint64_t start = file->position;
   TRY(file->readdir(packer));
+  vfs::notify(file->path(), IN_ACCESS);
   if (packer.bytes().empty()) {
     if (packer.full()) return Errno(EINVAL);
     return size_t{0};

@@ -609,7 +609,7 @@ constexpr Entry kCalls[] = {
     PARTIAL(personality, sys_personality, "of the flags only ADDR_NO_RANDOMIZE has an effect"),
     PARTIAL(unshare, sys_unshare, "no new namespaces"),
     ABSENT(setns, EPERM, "one sandbox, one set of namespaces"),
-    PARTIAL(ptrace, sys_ptrace, "no hardware watchpoints for reads, no PTRACE_SECCOMP_GET_FILTER"),
+    PARTIAL(ptrace, sys_ptrace, "no hardware watchpoints for reads"),
     COMPLETE(process_vm_readv, sys_process_vm_readv),
     COMPLETE(process_vm_writev, sys_process_vm_writev),
     COMPLETE(kcmp, sys_kcmp),

@@ -1,6 +1,7 @@
 // ptrace(2): requests of a guest debugger. How tracees stop and go on is kernel/trace.h's.
 #include <elf.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
@@ -246,6 +247,20 @@ Result<> listen(Task& target) {
   return {};
 }
 
+// PTRACE_SECCOMP_GET_FILTER: filter number `index`, the oldest first, as many instructions as it has.
+Result<uint64_t> seccomp_filter_of(Task& task, const Task& target, uint64_t index, uint64_t place) {
+  if (!task.credentials->capable(CAP_SYS_ADMIN) || task.seccomp_mode != SECCOMP_MODE_DISABLED)
+    return Errno(EACCES);
+  if (target.seccomp_mode != SECCOMP_MODE_FILTER) return Errno(EINVAL);
+  // Copying may park, and the target may add filters.
+  std::shared_ptr<const kernel::SeccompFilter> filter = target.seccomp;
+  if (index >= filter->depth) return Errno(ENOENT);
+  while (filter->depth != index + 1) filter = filter->previous;
+  if (place != 0)
+    TRY(task.memory().write(place, filter->program.data(), filter->program.size() * sizeof(sock_filter)));
+  return filter->program.size();
+}
+
 Result<uint64_t> arch_prctl_of(Task& task, Task& target, uint64_t address, uint64_t code) {
   constexpr uint64_t kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
   Registers next = target.traced_registers();
@@ -375,6 +390,8 @@ Result<uint64_t> sys_ptrace(Task& task, Choice<kPtraceNames> request, pid_t pid,
     }
     case PTRACE_GET_SYSCALL_INFO:
       return syscall_info(task, target, address, data);
+    case PTRACE_SECCOMP_GET_FILTER:
+      return seccomp_filter_of(task, target, address, data);
     case kArchPrctl:
       return arch_prctl_of(task, target, address, data);
     default:

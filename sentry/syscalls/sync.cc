@@ -35,7 +35,7 @@ Result<> sys_flock(Task& task, FdNumber fd, Flags<kFlockNames> operation) {
   const int kind = operation & ~LOCK_NB;
   if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) return Errno(EINVAL);
   const vfs::FileRef file = TRY(task.fds().get_io(fd.value));
-  return vfs::flock(*file->inode(), file.get(), kind, (operation & LOCK_NB) != 0);
+  return vfs::flock(*file->inode(), file.get(), kind, (operation & LOCK_NB) != 0, task.group->id);
 }
 
 }  // namespace sentry::syscalls

@@ -5,6 +5,7 @@
 
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/place.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -78,7 +79,9 @@ Result<Change> read_change(Task& task, GuestPath name, GuestPtr<const void> valu
 }
 Result<> do_set(Task& task, const vfs::Path& place, const Change& change) {
   TRY(check_name(task, place, change.name, W_OK));
-  return place.dentry->inode()->setxattr(change.name, change.value, change.flags);
+  TRY(place.dentry->inode()->setxattr(change.name, change.value, change.flags));
+  vfs::notify(place, IN_ATTRIB);
+  return {};
 }
 
 Result<size_t> do_list(Task& task, const vfs::Path& place, GuestPtr<void> list, size_t size) {
@@ -94,7 +97,9 @@ Result<size_t> do_list(Task& task, const vfs::Path& place, GuestPtr<void> list, 
 
 Result<> do_remove(Task& task, const vfs::Path& place, const std::string& name) {
   TRY(check_name(task, place, name, W_OK));
-  return place.dentry->inode()->removexattr(name);
+  TRY(place.dentry->inode()->removexattr(name));
+  vfs::notify(place, IN_ATTRIB);
+  return {};
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_
     if (change.uid || change.gid) (void)inode.removexattr("security.capability");
   }
   TRY(inode.setattr(change));
-  notify(path, IN_ATTRIB);
+  if (uid != static_cast<uid_t>(-1) || gid != static_cast<gid_t>(-1)) notify(path, IN_ATTRIB);
   return {};
 }
 

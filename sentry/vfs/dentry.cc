@@ -4,6 +4,7 @@
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
+#include "sentry/vfs/notify.h"
 
 namespace sentry::vfs {
 
@@ -12,6 +13,7 @@ Dentry::Dentry(DentryRef parent, std::string name, InodeRef inode)
 
 Dentry::~Dentry() {
   unhash();
+  if (tells_when_gone_) notify_gone(*inode_);
   // A guest can nest directories as deep as it likes: a chain of last references must not become a recursion.
   DentryRef ancestor = std::move(parent_);
   while (ancestor != nullptr && ancestor.use_count() == 1) {

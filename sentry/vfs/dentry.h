@@ -31,6 +31,8 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
   bool negative() const { return inode_ == nullptr; }
   // Unlinked, or its directory was: the path shows " (deleted)".
   bool deleted() const { return deleted_; }
+  // Watchers of the object hear IN_DELETE_SELF when this goes.
+  void tell_when_gone() { tells_when_gone_ = true; }
   bool is_ancestor_of(const Dentry& other) const;
   // Whether a mount of some namespace lies on it.
   bool is_mountpoint() const { return mounted_ != 0; }
@@ -65,6 +67,7 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
   Dentry* next_in_bucket_ = nullptr;
   size_t hash_ = 0;  // of name_, while hashed_
   bool deleted_ = false;
+  bool tells_when_gone_ = false;
   bool hashed_ = false;      // in the parent's table
   bool referenced_ = false;  // used since the cache last looked
   unsigned mounted_ = 0;     // mounts on top

@@ -22,6 +22,20 @@ std::vector<Blocked>& blocked_requests() {
   return requests;
 }
 
+// Files with locks, in the order in which they got their first one.
+std::vector<Inode*>& locked_files() {
+  static std::vector<Inode*> files;
+  return files;
+}
+
+void list(Inode& inode) {
+  std::vector<Inode*>& files = locked_files();
+  if (std::find(files.begin(), files.end(), &inode) == files.end()) files.push_back(&inode);
+}
+void unlist_if_free(Inode& inode) {
+  if (inode.locks().records.empty() && inode.locks().flocks.empty()) std::erase(locked_files(), &inode);
+}
+
 class BlockedScope {
  public:
   BlockedScope(Inode& inode, const RecordLock& wanted) : wanted_(&wanted) {
@@ -98,6 +112,23 @@ void add_merged(std::vector<RecordLock>& records, RecordLock lock) {
 
 }  // namespace
 
+// Whoever holds a lock has the file open; nothing may be left, whatever happens.
+Inode::Locks::~Locks() {
+  std::erase_if(locked_files(), [this](Inode* inode) { return &inode->locks() == this; });
+}
+
+std::vector<LockDescription> all_locks() {
+  std::vector<LockDescription> all;
+  for (Inode* const inode : locked_files()) {
+    for (const RecordLock& held : inode->locks().records) all.push_back({inode, false, false, held});
+    for (const FlockLock& held : inode->locks().flocks)
+      all.push_back({inode, true, false, {held.owner, held.exclusive, 0, ~uint64_t{0}, held.pid}});
+  }
+  for (const Blocked& blocked : blocked_requests())
+    all.push_back({blocked.inode, false, true, *blocked.wanted});
+  return all;
+}
+
 const RecordLock* find_conflict(Inode& inode, const RecordLock& lock) {
   if (!inode.has_locks()) return nullptr;
   const RecordLock* first = nullptr;
@@ -119,6 +150,7 @@ Result<> set_record_lock(Inode& inode, const RecordLock& lock, bool unlock, bool
       if (copy.size() > kMaxRecords) return Errno(ENOLCK);
     }
     if (carve(locks.records, lock)) locks.waiters.wake();
+    unlist_if_free(inode);
     return {};
   }
 
@@ -132,11 +164,12 @@ Result<> set_record_lock(Inode& inode, const RecordLock& lock, bool unlock, bool
   if (locks.records.size() + 2 > kMaxRecords) return Errno(ENOLCK);
   const bool changed = carve(locks.records, lock);
   add_merged(locks.records, lock);
+  list(inode);
   if (changed) locks.waiters.wake();  // a write lock may have become a read lock
   return {};
 }
 
-Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking) {
+Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking, pid_t pid) {
   Inode::Locks& locks = inode.locks();
   const auto own = std::find_if(locks.flocks.begin(), locks.flocks.end(),
                                 [&](const FlockLock& held) { return held.owner == owner; });
@@ -145,6 +178,7 @@ Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking)
     if (operation != LOCK_UN && own->exclusive == exclusive) return {};
     // flock(2): a conversion is not atomic; the old lock goes first, whatever becomes of the new one.
     locks.flocks.erase(own);
+    unlist_if_free(inode);
     locks.waiters.wake();
   }
   if (operation == LOCK_UN) return {};
@@ -160,7 +194,8 @@ Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking)
   }
   // A sibling that shares the description may have come first.
   std::erase_if(locks.flocks, [&](const FlockLock& held) { return held.owner == owner; });
-  locks.flocks.push_back({owner, exclusive});
+  locks.flocks.push_back({owner, exclusive, pid});
+  list(inode);
   return {};
 }
 
@@ -176,7 +211,9 @@ void release_locks(Inode& inode, const void* owner) {
   const auto records =
       std::erase_if(locks.records, [&](const RecordLock& held) { return held.owner == owner; });
   const auto flocks = std::erase_if(locks.flocks, [&](const FlockLock& held) { return held.owner == owner; });
-  if (records + flocks != 0) locks.waiters.wake();
+  if (records + flocks == 0) return;
+  unlist_if_free(inode);
+  locks.waiters.wake();
 }
 
 }  // namespace sentry::vfs

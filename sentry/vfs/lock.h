@@ -22,9 +22,11 @@ struct RecordLock {
 struct FlockLock {
   const void* owner;  // a File
   bool exclusive;
+  pid_t pid;  // of whoever took it
 };
 
 struct Inode::Locks {
+  ~Locks();
   std::vector<RecordLock> records;  // in order of start; an owner's do not overlap
   std::vector<FlockLock> flocks;
   WaitQueue waiters;
@@ -33,7 +35,7 @@ struct Inode::Locks {
 };
 
 // flock(2): EWOULDBLOCK if it would wait and may not. operation: LOCK_SH, LOCK_EX or LOCK_UN.
-Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking);
+Result<> flock(Inode& inode, const void* owner, int operation, bool nonblocking, pid_t pid);
 
 // fcntl(2) F_SETLK / F_SETLKW: sets or clears. EAGAIN, EDEADLK, ENOLCK. ERESTARTSYS from a wait. While it
 // waits the descriptor may be closed: the caller keeps the inode alive and looks again, as fcntl_setlk does.
@@ -42,6 +44,14 @@ Result<> set_record_lock(Inode& inode, const RecordLock& lock, bool unlock, bool
 const RecordLock* find_conflict(Inode& inode, const RecordLock& lock);
 // close(2) drops an owner's record locks; the last close of a description its flock and OFD locks.
 void release_locks(Inode& inode, const void* owner);
+
+// One that is held or waited for, for /proc/locks.
+struct LockDescription {
+  Inode* inode;
+  bool is_flock, waits;
+  RecordLock lock;  // of flock(2): all of the file
+};
+std::vector<LockDescription> all_locks();
 
 // deny_write_access: while the token lives, opening the file for writing is ETXTBSY. ETXTBSY if somebody
 // writes already. What exec owes the file that it runs; the token belongs to the address space.

@@ -193,7 +193,7 @@ Result<> unlink(const Caller& caller, std::string_view path) {
   const InodeRef object = victim->inode();
   TRY(directory->inode()->unlink(walked.last, *object));
   dentries.remove(victim);
-  notify_removed(*directory, walked.last, *object);
+  notify_removed(*directory, walked.last, victim);
   return {};
 }
 
@@ -217,7 +217,7 @@ Result<> rmdir(const Caller& caller, std::string_view path) {
   const InodeRef object = victim->inode();
   TRY(directory->inode()->rmdir(walked.last, *object));
   dentries.remove(victim);
-  notify_removed(*directory, walked.last, *object);
+  notify_removed(*directory, walked.last, victim);
   return {};
 }
 
@@ -291,7 +291,7 @@ Result<> rename(const Caller& from, std::string_view old_path, const Caller& to,
     dentries.move(source, new_directory, new_walk.last);
   }
   notify_moved(*old_directory, old_walk.last, *new_directory, new_walk.last, *moved,
-               exchange ? nullptr : replaced.get());
+               exchange || replaced == nullptr ? nullptr : target);
   return {};
 }
 

@@ -37,12 +37,21 @@ uint32_t with_type(const Inode& inode, uint32_t mask) {
 }
 
 // An object that has lost a name: its last one, or one of several.
-void tell_unlinked(Inode& object) {
+void tell_unlinked(const DentryRef& dentry) {
+  Inode& object = *dentry->inode();
   if (!anybody_watches(&object)) return;
   const Result<Attributes> attributes = object.getattr();
   const bool gone = object.is_directory() || !attributes.ok() || attributes->nlink == 0;
   if (!object.is_directory()) tell(&object, IN_ATTRIB, 0, {}, gone);
-  if (gone) tell(&object, IN_DELETE_SELF, 0, {}, true);
+  if (!gone) return;
+  const auto found = registry().find(&object);
+  if (found == registry().end()) return;
+  for (InodeWatch* const watcher : found->second) watcher->let_go_of_name();
+  // d_delete(): open files, working directories and mappings keep the object in use.
+  if (dentry.use_count() == 1)
+    notify_gone(object);
+  else
+    dentry->tell_when_gone();
 }
 
 }  // namespace
@@ -75,18 +84,20 @@ void detail::notify_entry(const Dentry& directory, std::string_view name, const 
 
 void detail::notify_link_count(const Inode& object) { tell(&object, IN_ATTRIB, 0, {}, false); }
 
-void detail::notify_removed(const Dentry& directory, std::string_view name, Inode& object) {
+void notify_gone(const Inode& object) { tell(&object, IN_DELETE_SELF, 0, {}, true); }
+
+void detail::notify_removed(const Dentry& directory, std::string_view name, const DentryRef& object) {
   tell_unlinked(object);
-  tell(directory.inode().get(), with_type(object, IN_DELETE), 0, name, false);
+  tell(directory.inode().get(), with_type(*object->inode(), IN_DELETE), 0, name, false);
 }
 
 void detail::notify_moved(const Dentry& old_directory, std::string_view old_name, const Dentry& new_directory,
-                          std::string_view new_name, Inode& object, Inode* replaced) {
+                          std::string_view new_name, Inode& object, const DentryRef& replaced) {
   static uint32_t last_cookie = 0;
   const uint32_t cookie = ++last_cookie;
   tell(old_directory.inode().get(), with_type(object, IN_MOVED_FROM), cookie, old_name, false);
   tell(new_directory.inode().get(), with_type(object, IN_MOVED_TO), cookie, new_name, false);
-  if (replaced != nullptr) tell_unlinked(*replaced);
+  if (replaced != nullptr) tell_unlinked(replaced);
   tell(&object, IN_MOVE_SELF, 0, {}, false);
 }
 

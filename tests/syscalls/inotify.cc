@@ -107,6 +107,66 @@ TEST(links_and_the_end_of_an_inode) {
   FAILS(EINVAL, inotify_rm_watch(fd, 1));
 }
 
+TEST(reading_a_directory) {
+  OK(mkdir("d", 0755));
+  Watcher w;
+  {
+    const Fd directory(OK(open("d", O_RDONLY | O_DIRECTORY)));
+    CHECK_EQ(text(w.fd), "1:40000020 d;");
+    char entries[1024];
+    CHECK(OK(syscall(SYS_getdents64, int{directory}, entries, sizeof entries)) > 0);
+    CHECK_EQ(text(w.fd), "1:40000001 d;");
+    CHECK_EQ(OK(syscall(SYS_getdents64, int{directory}, entries, sizeof entries)), 0);
+    CHECK_EQ(text(w.fd), "1:40000001 d;");
+  }
+  CHECK_EQ(text(w.fd), "1:40000010 d;");
+}
+
+// What is still open is there until it is closed.
+TEST(an_unlinked_file_lives_on) {
+  Fd file(OK(open("a", O_CREAT | O_RDWR, 0644)));
+  Fd fd(OK(inotify_init1(IN_NONBLOCK)));
+  OK(inotify_add_watch(fd, "a", IN_ALL_EVENTS));
+  OK(unlink("a"));
+  CHECK_EQ(text(fd), "1:4 ;");
+  OK(write(file, "x", 1));
+  CHECK_EQ(text(fd), "1:2 ;");
+  file.close();
+  CHECK_EQ(text(fd), "1:8 ;1:400 ;1:8000 ;");
+}
+
+TEST(a_replaced_file_lives_on) {
+  Fd file(OK(open("a", O_CREAT | O_RDWR, 0644)));
+  WRITE_FILE("b", "1");
+  Fd fd(OK(inotify_init1(IN_NONBLOCK)));
+  OK(inotify_add_watch(fd, "a", IN_ALL_EVENTS));
+  OK(rename("b", "a"));
+  CHECK_EQ(text(fd), "1:4 ;");
+  file.close();
+  CHECK_EQ(text(fd), "1:8 ;1:400 ;1:8000 ;");
+}
+
+TEST(a_removed_working_directory_lives_on) {
+  OK(mkdir("d", 0755));
+  Fd fd(OK(inotify_init1(IN_NONBLOCK)));
+  OK(inotify_add_watch(fd, "d", IN_DELETE_SELF));
+  OK(chdir("d"));
+  OK(rmdir("../d"));
+  CHECK_EQ(text(fd), "");
+  OK(chdir("/"));
+  CHECK_EQ(text(fd), "1:400 ;1:8000 ;");
+}
+
+TEST(sizes_and_owners) {
+  Fd file(OK(open("a", O_CREAT | O_RDWR, 0644)));
+  Watcher w;
+  if (fallocate(file, 0, 0, 4096) == 0) CHECK_EQ(text(w.fd), "1:2 a;");
+  OK(fchown(file, static_cast<uid_t>(-1), static_cast<gid_t>(-1)));
+  CHECK_EQ(text(w.fd), "");
+  OK(fchown(file, geteuid(), static_cast<gid_t>(-1)));
+  CHECK_EQ(text(w.fd), "1:4 a;");
+}
+
 TEST(watches_can_be_changed_and_removed) {
   Watcher w;
   CHECK_EQ(OK(inotify_add_watch(w.fd, ".", IN_CREATE)), w.directory);

@@ -216,4 +216,41 @@ TEST(open_file_description_locks) {
   OK(set_lock(b, F_WRLCK, 5, 1, F_OFD_SETLK));
 }
 
+// The lines of proc_locks(5) about a file, without their numbers.
+std::vector<std::string> locks_on(int fd) {
+  struct stat status;
+  OK(fstat(fd, &status));
+  const std::string inode = ":" + std::to_string(status.st_ino) + " ";
+  std::vector<std::string> found;
+  const std::string text = READ_FILE("/proc/locks");
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text.find('\n', at);
+    const std::string line = text.substr(at, end - at);
+    if (line.find(inode) != std::string::npos) found.push_back(line.substr(line.find(' ') + 1));
+    at = end + 1;
+  }
+  return found;
+}
+
+TEST(locks_are_listed) {
+  const Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
+  CHECK_EQ(locks_on(fd).size(), 0);
+  const auto shown = [&](const char* kind, const char* type, pid_t pid, const char* range) {
+    const std::vector<std::string> lines = locks_on(fd);
+    CHECK_EQ(lines.size(), 1);
+    const std::string start = std::string(kind) + " ADVISORY  " + type + " " + std::to_string(pid) + " ";
+    CHECK_EQ(lines[0].substr(0, start.size()), start);
+    CHECK_EQ(lines[0].substr(lines[0].size() - strlen(range)), range);
+  };
+  OK(flock(fd, LOCK_EX));
+  shown("FLOCK ", "WRITE", getpid(), " 0 EOF");
+  OK(flock(fd, LOCK_UN));
+  CHECK_EQ(locks_on(fd).size(), 0);
+  OK(set_lock(fd, F_RDLCK, 10, 5));
+  shown("POSIX ", "READ", getpid(), " 10 14");
+  OK(set_lock(fd, F_UNLCK, 0, 0));
+  OK(set_lock(fd, F_WRLCK, 3, 0, F_OFD_SETLK));
+  shown("OFDLCK", "WRITE", -1, " 3 EOF");
+}
+
 }  // namespace

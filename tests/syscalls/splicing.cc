@@ -166,6 +166,7 @@ TEST(signals_for_ready_descriptors) {
   OK(write(ends.first, "x", 1));
   CHECK_EQ(static_cast<int>(seen_signal), 0);
   FAILS(ESRCH, fcntl(ends.second, F_SETOWN, 0x3ffffff));
+  OK(fcntl(ends.second, F_SETOWN, 1));  // init
   FAILS(EINVAL, fcntl(ends.second, F_SETSIG, 65));
   f_owner_ex owner = {F_OWNER_PGRP, getpgrp()};
   OK(fcntl(ends.second, F_SETOWN_EX, &owner));

@@ -527,4 +527,54 @@ TEST(what_ipc_is_there) {
   FAILS(EINVAL, msgctl(0, 99, nullptr));
 }
 
+// The columns of the line of proc_sysvipc(5) about an object.
+std::vector<long> columns(const char* file, int id) {
+  const std::string text = READ_FILE(file);
+  for (size_t at = text.find('\n') + 1; at < text.size(); at = text.find('\n', at) + 1) {
+    std::vector<long> values;
+    const char* next = text.c_str() + at;
+    while (*next != '\n') {
+      char* end = nullptr;
+      values.push_back(strtol(next, &end, 10));
+      if (end == next) break;
+      next = end;
+    }
+    if (values.size() > 1 && values[1] == id) return values;
+  }
+  return {};
+}
+
+TEST(objects_are_listed) {
+  const int segment = OK(shmget(IPC_PRIVATE, 5000, IPC_CREAT | 0640));
+  void* const place = OK(shmat(segment, nullptr, 0));
+  std::vector<long> row = columns("/proc/sysvipc/shm", segment);
+  CHECK_EQ(row.size(), 16);
+  CHECK_EQ(row[2], 640);
+  CHECK_EQ(row[3], 5000);
+  CHECK_EQ(row[4], getpid());
+  CHECK_EQ(row[6], 1);
+  OK(shmdt(place));
+  OK(shmctl(segment, IPC_RMID, nullptr));
+  CHECK(columns("/proc/sysvipc/shm", segment).empty());
+
+  const int set = OK(semget(IPC_PRIVATE, 3, IPC_CREAT | 0600));
+  row = columns("/proc/sysvipc/sem", set);
+  CHECK_EQ(row.size(), 10);
+  CHECK_EQ(row[3], 3);
+  OK(semctl(set, 0, IPC_RMID));
+
+  const int queue = OK(msgget(IPC_PRIVATE, IPC_CREAT | 0600));
+  const struct {
+    long type;
+    char text[4];
+  } message = {1, "abc"};
+  OK(msgsnd(queue, &message, 4, 0));
+  row = columns("/proc/sysvipc/msg", queue);
+  CHECK_EQ(row.size(), 14);
+  CHECK_EQ(row[3], 4);
+  CHECK_EQ(row[4], 1);
+  CHECK_EQ(row[5], getpid());
+  OK(msgctl(queue, IPC_RMID, nullptr));
+}
+
 }  // namespace

@@ -1,7 +1,11 @@
 // Debuggers: ptrace(2), and kcmp(2) beside it.
 #include <elf.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -455,6 +459,40 @@ TEST(kcmp_tells_what_is_shared) {
   FAILS(ESRCH, kcmp(getpid(), 999999, KCMP_VM));
   gate.notify();
   JOIN(pid);
+}
+
+// The oldest filter is number 0.
+TEST(filters_of_a_tracee) {
+  const pid_t pid = check::fork_child([] {
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    for (unsigned short length = 1; length <= 2; ++length) {
+      sock_filter program[2];
+      for (unsigned i = 0; i < length; ++i) program[i] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+      const sock_fprog filter = {length, program};
+      OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+    }
+    OK(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr));
+    raise(SIGSTOP);
+  });
+  CHECK(WIFSTOPPED(WAIT_STATUS(pid)));
+  constexpr auto kGetFilter = static_cast<__ptrace_request>(0x420c);  // PTRACE_SECCOMP_GET_FILTER
+  sock_filter program[2] = {};
+  const auto get = [&](long number) {
+    return ptrace(kGetFilter, pid, reinterpret_cast<void*>(number), program);
+  };
+  uint64_t effective = 0;
+  const std::string status = READ_FILE("/proc/self/status");
+  sscanf(strstr(status.c_str(), "CapEff:"), "CapEff: %lx", &effective);
+  if ((effective >> CAP_SYS_ADMIN & 1) == 0) {
+    FAILS(EACCES, get(0));
+  } else {
+    CHECK_EQ(get(0), 1);
+    CHECK_EQ(program[0].k, SECCOMP_RET_ALLOW);
+    CHECK_EQ(get(1), 2);
+    FAILS(ENOENT, get(2));
+  }
+  OK(kill(pid, SIGKILL));
+  CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
 }
 
 }  // namespace

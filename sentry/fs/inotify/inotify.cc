@@ -33,12 +33,15 @@ class InotifyFile::Watch final : public vfs::InodeWatch {
     --total_watches;
   }
   void notify(uint32_t events, uint32_t cookie, std::string_view name, bool unlinked) override {
-    if (unlinked && !name.empty() && (mask & IN_EXCL_UNLINK) != 0) return;
+    // Of an open file that has no name any more, fsnotify's inotify_handle_inode_event().
+    const bool of_file = (events & (IN_ACCESS | IN_MODIFY | IN_OPEN | IN_CLOSE)) != 0 || !name.empty();
+    if (unlinked && of_file && (mask & IN_EXCL_UNLINK) != 0) return;
     const bool wanted = (events & (mask | kAlways) & ~kControlBits) != 0;
     const bool ends = (events & (IN_DELETE_SELF | IN_UNMOUNT)) != 0 && name.empty();
     if (wanted) owner_.push({descriptor_, events, cookie, std::string(name)});
     if (ends || (wanted && (mask & IN_ONESHOT) != 0)) owner_.end(descriptor_);  // deletes this
   }
+  void let_go_of_name() override { place_ = {}; }
   const vfs::Inode& inode() const { return *inode_; }
 
   uint32_t mask;
@@ -46,7 +49,7 @@ class InotifyFile::Watch final : public vfs::InodeWatch {
  private:
   InotifyFile& owner_;
   const int descriptor_;
-  const vfs::Path place_;  // keeps the name, and so the inode's identity, in the cache
+  vfs::Path place_;  // keeps the name, and so the inode's identity, in the cache, while there is one
   const vfs::InodeRef inode_;
 };
 

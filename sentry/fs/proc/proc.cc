@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "sentry/fs/proc/ipc_text.h"
 #include "sentry/fs/proc/net_directory.h"
 #include "sentry/fs/proc/process_directory.h"
 #include "sentry/fs/proc/subject.h"
@@ -101,10 +102,14 @@ void RootDirectory::fill(pseudo::Superblock& superblock) {
   };
   system("cpuinfo", cpuinfo_text);
   system("loadavg", loadavg_text);
+  system("locks", locks_text);
   system("meminfo", meminfo_text);
   system("stat", system_stat_text);
   system("uptime", uptime_text);
   system("vmstat", vmstat_text);
+  system("sysvipc/msg", message_queues_text);
+  system("sysvipc/sem", semaphores_text);
+  system("sysvipc/shm", shared_memory_text);
   tree.constant("version", version_text());
   tree.constant("cmdline", "console=tty0\n");
   // cgroups(7): hierarchy 0 is that of version 2. Runtimes look here for what may limit them.

@@ -23,7 +23,8 @@ constexpr uint64_t kPage = Quota::kPage;
 constexpr uint64_t kEntrySize = 20;
 // What statfs(2) shows as the whole where nothing limits it: programs take a file system of no blocks for a
 // full one.
-constexpr uint64_t kNominalPages = uint64_t{1} << 24;  // 64 GiB
+constexpr uint64_t kNominalPages = uint64_t{1} << 24;   // 64 GiB
+constexpr uint64_t kNominalInodes = kNominalPages / 4;  // mke2fs(8)'s ratio
 
 }  // namespace
 
@@ -54,7 +55,8 @@ Result<struct statfs> Tmpfs::statfs() {
   answer.f_blocks = limit != 0 ? limit : kNominalPages;
   answer.f_bavail = answer.f_bfree =
       answer.f_blocks > quota_->pages() ? answer.f_blocks - quota_->pages() : 0;
-  answer.f_files = quota_->max_inodes();
+  const uint64_t inodes = quota_->max_inodes();
+  answer.f_files = inodes != 0 ? inodes : kNominalInodes;
   answer.f_ffree = answer.f_files > quota_->inodes() ? answer.f_files - quota_->inodes() : 0;
   return answer;
 }
