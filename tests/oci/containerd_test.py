@@ -35,6 +35,7 @@ class Containerd(unittest.TestCase):
         state = pathlib.Path("/run/containerd/runc/default")
         self.assertFalse((state / self.name).exists())
         self.assertEqual(engine.cgroups(self.name), [])
+        self.assertEqual([line for line in engine.mounts(str(self.engine.folder)) if f"/{self.name}/" in line], [])
 
     def ctr(self, *words, **options):
         return self.engine.ctr(*words, **options)

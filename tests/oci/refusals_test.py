@@ -84,6 +84,54 @@ class Refusals(unittest.TestCase):
         self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
         self.assert_works()
 
+    def test_log_in_text(self):
+        log = self.box.folder / "log.txt"
+        for words in (["--log-format", "text"], []):
+            done = self.box.command("--log", log, *words, "kill", "box")
+            self.assertEqual(done.returncode, 125)
+            self.assertEqual(log.read_text(), done.stderr)
+            self.assertEqual(done.stderr, 'bulkhead: the container "box" does not exist\n')
+            log.unlink()
+        # A log that takes nothing is no reason to say nothing.
+        done = self.box.command("--log", "/dev/full", "kill", "box")
+        self.assertEqual((done.returncode, done.stderr), (125, 'bulkhead: the container "box" does not exist\n'))
+        done = self.box.command("--log", "/no/such/log", "kill", "box")
+        self.assertEqual((done.returncode, done.stderr), (125, "bulkhead: --log /no/such/log: No such file or directory\n"))
+
+    def test_documents_of_other_commands(self):
+        self.assertEqual(self.box.create("sleep", "100"), 0, self.box.output())
+        self.assertEqual(self.box.command("start", "box").returncode, 0)
+        document = self.box.folder / "document"
+        good = {"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+        for change, message, status in (
+            ({"args": []}, "document: args: expected a program", 125),
+            ({"cwd": "relative"}, "document: cwd: expected an absolute path", 125),
+            ({"cwd": "/no/such"}, "working directory /no/such: No such file or directory", 125),
+            ({"args": ["nosuch"]}, "nosuch: No such file or directory", 127),
+            ({"user": {"uid": "root"}}, "document: user.uid: expected a whole number", 125),
+            ({"rlimits": [{"type": "RLIMIT_NO", "soft": 1, "hard": 1}]}, "document: rlimits[0].type: expected", 125),
+            ({"capabilities": {"effective": ["CAP_KILL"]}}, "document: capabilities.effective", 125),
+        ):
+            document.write_text(json.dumps({**good, **change}))
+            for detached in ([], ["--detach", "--pid-file", "pid"]):
+                self.refused(message, "exec", *detached, "--process", "document", "box", status=status)
+        (self.box.folder / "pid").unlink(missing_ok=True)
+        for text, message in (
+            ("garbage", "not valid JSON"),
+            ("[]", "expected an object"),
+            ('{"memory": {"limit": -2}}', "memory.limit: expected"),
+            ('{"unified": {"../x": "1"}}', "is not the name of a file in a cgroup"),
+            ('{"cpu": {"period": 5}}', "cpu.period" if os.geteuid() == 0 else "has no cgroups"),
+        ):
+            document.write_text(text)
+            self.refused(message, "update", "--resources", "document", "box")
+        for words in (["exec", "--process"], ["update", "--resources"]):
+            self.refused("nothere: No such file or directory", *words, "nothere", "box")
+            self.refused("/dev/zero: File too large", *words, "/dev/zero", "box")
+        self.assertEqual(self.box.command("exec", "box", "echo", "alive").stdout, "alive\n")
+        self.assertEqual(self.box.command("delete", "--force", "box").returncode, 0)
+        self.assert_works()
+
     def test_bundles(self):
         config = self.box.folder / "config.json"
         self.create_refused(f"cannot read {config}: No such file or directory")
