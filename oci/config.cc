@@ -712,10 +712,11 @@ Checked<Config> parse_config(std::string_view json) {
   return read_config(Value(document, ""));
 }
 
-Checked<Process> parse_process(std::string_view json) {
+Checked<ProcessDocument> parse_process(std::string_view json) {
   const nlohmann::json document = TRY(parse_document(json));
-  Config ignored;
-  return read_process(Value(document, ""), ignored);
+  Config config;
+  Process process = TRY(read_process(Value(document, ""), config));
+  return ProcessDocument{std::move(process), std::move(config.unsupported), std::move(config.without_effect)};
 }
 
 Checked<Resources> parse_resources(std::string_view json) {

@@ -201,8 +201,12 @@ struct Config {
 // Reads one document. The error names the first thing that is wrong.
 Checked<Config> parse_config(std::string_view json);
 
-// Reads a process alone, as `exec --process FILE` has it.
-Checked<Process> parse_process(std::string_view json);
+// A process alone, as `exec --process FILE` has it.
+struct ProcessDocument {
+  Process process;
+  std::vector<std::string> unsupported, without_effect;  // as Config's
+};
+Checked<ProcessDocument> parse_process(std::string_view json);
 
 // Reads linux.resources alone, as `update --resources FILE` has it.
 Checked<Resources> parse_resources(std::string_view json);

@@ -107,6 +107,19 @@ class ContainerPlanner {
       return failure("config.json: {}: a sandbox has a kernel of its own and cannot join a {} namespace",
                      path, each.type);
     }
+    // config-linux.md: what is not listed is the host's.
+    for (const std::string_view type : {"network", "pid", "ipc", "uts", "mount"}) {
+      const bool listed = std::any_of(from.namespaces.begin(), from.namespaces.end(),
+                                      [&](const oci::Namespace& each) { return each.type == type; });
+      const bool of_pod = type == "pid" || type == "ipc" || type == "uts";
+      if (listed || (of_pod && !container_.sandbox_id.empty())) continue;
+      if (type == "network")
+        warn(
+            "linux.namespaces: no \"network\", but the guest does not have the host's: it has loopback "
+            "alone");
+      else
+        note(fmt::format("linux.namespaces: no \"{}\", but a sandbox has its own", type));
+    }
     const std::string& propagation = from.rootfs_propagation;
     if (propagation == "shared" || propagation == "rshared")
       return failure(

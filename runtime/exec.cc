@@ -109,13 +109,18 @@ Outcome<sentry::boot::Process> first_process(const KnownContainer& container) {
   return std::move(*process);
 }
 
-Outcome<sentry::boot::Process> process_of(const KnownContainer& container, const Options& options) {
+Outcome<sentry::boot::Process> process_of(const KnownContainer& container, const Options& options,
+                                          const CommandLog& log) {
   if (!options.process.empty()) {
     const std::optional<std::string> text = read_text_file(options.process);
     if (!text) return system_failure(errno, "--process {}", options.process);
-    const oci::Checked<oci::Process> parsed = oci::parse_process(*text);
+    const oci::Checked<oci::ProcessDocument> parsed = oci::parse_process(*text);
     if (!parsed) return failure("{}: {}", options.process, parsed.error().text());
-    sentry::boot::Process process = plan_process(*parsed);
+    for (const std::string& path : parsed->unsupported)
+      log.warn(fmt::format("{}: {}: not honoured", options.process, path));
+    for (const std::string& what : parsed->without_effect)
+      log.note(fmt::format("{}: {}", options.process, what));
+    sentry::boot::Process process = plan_process(parsed->process);
     if (options.tty) process.terminal = true;
     return process;
   }
@@ -185,7 +190,8 @@ Outcome<int> supervise_process(const KnownContainer& container, sentry::boot::Pr
   return ending.status;
 }
 
-Outcome<int> exec(const GlobalOptions& globals, const Options& options, const std::array<int, 3>& stdio) {
+Outcome<int> exec(const GlobalOptions& globals, const CommandLog& log, const Options& options,
+                  const std::array<int, 3>& stdio) {
   // A guest's tasks are the sentry's on the host: cgroups do not tell them apart.
   for (const std::string& cgroup : options.cgroups)
     if (cgroup.substr(cgroup.find(':') + 1) != "/")
@@ -196,7 +202,7 @@ Outcome<int> exec(const GlobalOptions& globals, const Options& options, const st
     return failure("cannot exec in the container \"{}\": container not running", options.id);
   if (state.status == "paused" && !options.ignore_paused)
     return failure("cannot exec in the container \"{}\": it is paused (--ignore-paused)", options.id);
-  sentry::boot::Process process = TRY(process_of(container, options));
+  sentry::boot::Process process = TRY(process_of(container, options, log));
   process.ignored_signals = options.detach ? 0 : ignored_signals();
   if (options.detach && process.terminal && options.console_socket.empty())
     return failure("a process in the background with a terminal needs --console-socket");
@@ -319,7 +325,7 @@ int exec_verb(GlobalOptions globals, const std::vector<std::string>& arguments) 
   options.id = options.args[0];
   options.args.erase(options.args.begin());
   if (!options.args.empty() && options.args[0] == "--") options.args.erase(options.args.begin());
-  const Outcome<int> status = exec(globals, options, stdio);
+  const Outcome<int> status = exec(globals, *log, options, stdio);
   return status ? *status : log->report(status.error());
 }
 

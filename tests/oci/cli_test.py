@@ -174,6 +174,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         process = dict(box.config["process"], args=["sh", "-c", "echo $X"], env=["X=y", "PATH=/bin"])
         (box.folder / "process.json").write_text(json.dumps(process))
         self.assertEqual(box.command("exec", "--process", "process.json", "box").stdout, "y\n")
+        process["capabilities"] = {"bounding": ["CAP_KILL", "CAP_OF_NEXT_YEAR"]}
+        (box.folder / "process.json").write_text(json.dumps(process))
+        done = box.command("--log", "log", "exec", "--process", "process.json", "box")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("capabilities.bounding: CAP_OF_NEXT_YEAR: not honoured", (box.folder / "log").read_text())
         words = [BULKHEAD, "--root", box.state, "exec", "--preserve-fds", "1", "box", "sh", "-c", "echo there >&3"]
         subprocess.run(["sh", "-c", f'exec "$@" 3>{box.folder}/more', "sh", *words], check=True)
         self.assertEqual((box.folder / "more").read_text(), "there\n")

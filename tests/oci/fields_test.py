@@ -376,6 +376,15 @@ def _(p):
     kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user", "time")
     p.set("linux.namespaces", [{"type": kind} for kind in kinds])
     p.expect("echo $$; ls /proc/self/ns | wc -l; ip link 2>/dev/null | grep -c mtu", "1\n10\n1")
+    # Without one the host's is asked for, which no guest gets: that is said.
+    p.set("linux.namespaces", [{"type": "pid"}])
+    p.box.save()
+    done = p.box.command("--log", "log", "run", "box")
+    p.test.assertEqual(done.returncode, 0, done.stderr)
+    said = (p.box.folder / "log").read_text()
+    for kind in ("network", "ipc", "uts", "mount"):
+        p.test.assertIn(f'linux.namespaces: no "{kind}"', said)
+    p.test.assertNotIn('no "pid"', said)
 
 
 @probe("linux.namespaces: network by path")

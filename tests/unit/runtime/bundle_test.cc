@@ -27,7 +27,8 @@ class Bundle : public testing::Test {
                {"process",
                 {{"args", {"boot"}}, {"cwd", "/x"}, {"env", {"A=b"}}, {"user", {{"uid", 5}, {"gid", 6}}}}},
                {"root", {{"path", "rootfs"}}},
-               {"mounts", json::array()}};
+               {"mounts", json::array()},
+               {"linux", {{"namespaces", json::array({{{"type", "network"}}})}}}};
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
