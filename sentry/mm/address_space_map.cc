@@ -48,6 +48,10 @@ bool mergeable(const Vma& left, uint64_t left_start, const Vma& right, uint64_t 
 Mappable::Mappable() = default;
 Mappable::~Mappable() = default;
 
+void Mappable::text_changes() {
+  if (text_image_ != nullptr) retired_images_.push_back(std::move(text_image_));
+}
+
 void Mappable::invalidate(uint64_t offset, uint64_t length) {
   std::vector<AddressSpaceMap*> maps(maps_.begin(), maps_.end());
   maps.erase(std::unique(maps.begin(), maps.end()), maps.end());
@@ -356,15 +360,15 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   if (above == vmas_.begin()) return;
   const uint64_t start = std::prev(above)->first;
   const Vma vma = std::prev(above)->second;  // others may change the map while we read
-  if (site + 2 > vma.end || vma.file == nullptr || !vma.file->stable() || vma.shared ||
+  if (site + 2 > vma.end || vma.file == nullptr || !vma.file->may_have_text_image() || vma.shared ||
       (vma.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC)
     return;
-  std::unique_ptr<TextImage>& image = vma.file->text_image();
-  if (image == nullptr) {
+  if (vma.file->text_image() == nullptr) {
     auto made = TextImage::create(memory_file_, patcher, start - vma.offset);
     if (!made.ok()) return;
-    image = std::move(*made);
+    vma.file->text_image() = std::move(*made);
   }
+  TextImage* const image = vma.file->text_image().get();
   const uint64_t page = page_floor(site), page_offset = vma.offset + (page - start);
   (void)image->patch(*vma.file, page_offset + (site - page));
   if (!image->has(page_offset) || !reach_trampolines(*image, start - vma.offset)) return;
@@ -374,6 +378,7 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   const uint64_t changes = changes_;
   std::byte here[kPageSize];
   if (!read(page, here, sizeof here).ok()) return;
+  if (vma.file->text_image().get() != image) return;
   if (changes != changes_ || forking_) {
     count = kOften - 1;
     return;

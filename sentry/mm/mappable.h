@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "sentry/base/result.h"
 
@@ -31,9 +32,12 @@ class Mappable {
   };
   virtual Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) = 0;
 
-  // What is in it does not change while it is mapped, as far as anybody in the sandbox can tell: its text may
-  // be mapped from a TextImage.
+  // What is in it does not change while it is mapped, as far as anybody in the sandbox can tell, or
+  // text_changes() is called when it does: its text may be mapped from a TextImage.
   virtual bool stable() const { return false; }
+  // Text that is mapped from now on is not what the image was made from. What is mapped stays as it is:
+  // mmap(2) leaves open whether a private mapping sees later changes.
+  void text_changes();
 
   // msync(2) MS_SYNC.
   virtual Result<> sync(uint64_t, uint64_t) { return {}; }
@@ -52,11 +56,15 @@ class Mappable {
   bool mapped() const { return !maps_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces
   std::unique_ptr<TextImage>& text_image() { return text_image_; }
+  bool may_have_text_image() const { return stable() && retired_images_.size() < kMostRetired; }
 
  private:
   friend class AddressSpaceMap;
+  // Files that are written and executed in turn are soon left as they are.
+  static constexpr size_t kMostRetired = 4;
   std::unique_ptr<TextImage> text_image_;
-  std::multiset<AddressSpaceMap*> maps_;  // one entry a VMA
+  std::vector<std::unique_ptr<TextImage>> retired_images_;  // may still be mapped
+  std::multiset<AddressSpaceMap*> maps_;                    // one entry a VMA
 };
 
 }  // namespace sentry::mm

@@ -11,16 +11,17 @@ namespace {
 
 using platform::kPageSize;
 
-// Reads a run of the file's pages without waiting: what is being executed is in the host's cache. False
-// otherwise.
-bool read_pages(Mappable& file, uint64_t offset, std::span<std::byte> to) {
+// Reads a run of the file's pages without waiting: what is being executed is in the host's cache, or in the
+// sandbox's memory. False otherwise.
+bool read_pages(const MemoryFile& memory, Mappable& file, uint64_t offset, std::span<std::byte> to) {
   while (!to.empty()) {
     const Result<Mappable::Backing> backing = file.backing(offset, to.size(), false);
     if (!backing.ok() || backing->host_fd < 0) return false;
     const size_t want = static_cast<size_t>(std::min<uint64_t>(to.size(), backing->length));
     const iovec piece{to.data(), want};
+    const int flags = backing->host_fd == memory.host_fd() ? 0 : RWF_NOWAIT;  // which memory does not know
     const ssize_t got =
-        ::preadv2(backing->host_fd, &piece, 1, static_cast<off_t>(backing->host_offset), RWF_NOWAIT);
+        ::preadv2(backing->host_fd, &piece, 1, static_cast<off_t>(backing->host_offset), flags);
     if (got <= 0) return false;
     offset += static_cast<uint64_t>(got);
     to = to.subspan(static_cast<size_t>(got));
@@ -103,7 +104,7 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
     state = &known->second;
   } else {
     fresh.original.resize(kPageSize);
-    if (!read_pages(file, page, fresh.original)) return false;
+    if (!read_pages(memory_, file, page, fresh.original)) return false;
     fresh.current = fresh.original;
   }
   const auto patch =
@@ -162,7 +163,7 @@ void TextImage::mapped(Mappable& file, uint64_t offset, uint64_t length) {
   // A page or two more than there were are not worth another copy.
   if (have != 0 && (patches_ == have || (mapped_ % 32 != 0 && patches_ < have + have / 4 + 4))) return;
   std::vector<std::byte> text(length);
-  if (!read_pages(file, offset, text)) return;
+  if (!read_pages(memory_, file, offset, text)) return;
   for (const auto& [page, state] : pages_)
     if (page >= offset && page + kPageSize <= offset + length)
       std::copy(state.current.begin(), state.current.end(),

@@ -193,6 +193,93 @@ TEST(text_is_mapped_a_second_time) {
   call_often(first_site, getpid());
 }
 
+// ---- text of a file that changes
+
+// A file with one function, in the middle of its page.
+class TextFile {
+ public:
+  explicit TextFile(const char* name) : fd_(OK(open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0755))) {
+    write_page(kGetpid, sizeof kGetpid);
+  }
+  int fd() const { return fd_; }
+  void write_page(const unsigned char* code, size_t size) {
+    unsigned char page[kPage];
+    fill(page, code, size);
+    CHECK_EQ(OK(pwrite(fd(), page, kPage, 0)), static_cast<ssize_t>(kPage));
+  }
+  static void fill(unsigned char* page, const unsigned char* code, size_t size) {
+    memset(page, 0x90, kPage);
+    memcpy(page + kPlace, code, size);
+  }
+  // Mapped once more.
+  Function map() const {
+    auto* const page =
+        static_cast<unsigned char*>(OK(mmap(nullptr, kPage, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd(), 0)));
+    return reinterpret_cast<Function>(page + kPlace);
+  }
+  static constexpr size_t kPlace = 1024;
+
+ private:
+  Fd fd_;
+};
+
+TEST(text_of_a_file_that_is_written) {
+  TextFile file("text");
+  const int mine = getpid(), parents = getppid();
+  std::vector<Function> older;
+  for (int round = 0; round < 12; ++round) {
+    const bool own = round % 2 == 0;
+    if (own)
+      file.write_page(kGetpid, sizeof kGetpid);
+    else
+      file.write_page(kGetppid, sizeof kGetppid);
+    const Function now = file.map();
+    call_often(now, own ? mine : parents);
+    // Whether these have changed with the file, mmap(2) leaves open.
+    for (const Function function : older) {
+      const int answer = function();
+      CHECK(answer == mine || answer == parents);
+    }
+    older.push_back(now);
+  }
+}
+
+TEST(text_of_a_file_that_is_cut_and_written) {
+  TextFile file("text");
+  for (int round = 0; round < 4; ++round) {
+    call_often(file.map(), getpid());
+    OK(ftruncate(file.fd(), 0));
+    file.write_page(kSeven, sizeof kSeven);
+    call_often(file.map(), 7);
+    file.write_page(kGetpid, sizeof kGetpid);
+  }
+}
+
+TEST(text_of_a_file_that_is_written_through_a_mapping) {
+  TextFile file("text");
+  call_often(file.map(), getpid());
+  auto* const shared =
+      static_cast<unsigned char*>(OK(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd(), 0)));
+  for (int round = 0; round < 4; ++round) {
+    TextFile::fill(shared, kGetppid, sizeof kGetppid);
+    call_often(file.map(), getppid());
+    TextFile::fill(shared, kGetpid, sizeof kGetpid);
+    call_often(file.map(), getpid());
+  }
+  OK(munmap(shared, kPage));
+  call_often(file.map(), getpid());
+}
+
+TEST(text_of_a_file_with_a_hole_made_in_it) {
+  TextFile file("text");
+  const Function before = file.map();
+  call_often(before, getpid());
+  if (fallocate(file.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPage) != 0) SKIP("no holes here");
+  const auto* const now = static_cast<const unsigned char*>(
+      OK(mmap(nullptr, kPage, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.fd(), 0)));
+  for (size_t i = 0; i < kPage; ++i) CHECK_EQ(now[i], 0);
+}
+
 TEST(jumps_to_the_call_instruction_itself) {
   call_often(first_site, getpid());
   for (int i = 0; i < kOften; ++i) {

@@ -30,6 +30,7 @@ class GoferFile final : public vfs::SeekableFile {
     TRY(node_->tree().call(protocol::Op::kFallocate, handle_->id, [&](protocol::Writer& w) {
       w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
     }));
+    node_->content_changes();
     settle_set_id(before, set_id);
     const auto reply = TRY(node_->tree().call(protocol::Op::kGetattr, TRY(node_->node())));
     protocol::Reader reader(reply.body);

@@ -92,6 +92,7 @@ Result<> GoferInode::setattr(const vfs::AttributeChange& change) {
   const Client::Reply reply = TRY(call(protocol::Op::kSetattr, [&](protocol::Writer& w) { w.put(request); }));
   protocol::Reader reader(reply.body);
   attr_ = TRY(take<protocol::Attr>(reader));
+  if (change.size) content_changes();
   return {};
 }
 
@@ -271,7 +272,12 @@ void GoferInode::name_changed(std::string_view name) {
   attr_.mtime = attr_.ctime = to_timestamp(now);
 }
 
+void GoferInode::content_changes() {
+  if (const auto text = private_mapping_.lock()) text->text_changes();
+}
+
 void GoferInode::grown(uint64_t end) {
+  content_changes();
   attr_.size = std::max(attr_.size, end);
   attr_.blocks = std::max(attr_.blocks, (attr_.size + 4095) / 4096 * 8);
   attr_.mtime = attr_.ctime = to_timestamp(read_clock(CLOCK_REALTIME));
@@ -326,6 +332,7 @@ class FileMapping final : public mm::Mappable {
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
     return Backing{handle_->fd.get(), offset, length};
   }
+  bool stable() const override { return !inode_->written_through_mappings(); }
   Result<> sync(uint64_t, uint64_t) override {
     TRY(inode_->tree().call(protocol::Op::kFsync, handle_->id, [](protocol::Writer& w) {
       w.put(protocol::FsyncRequest{1, 0});
@@ -349,6 +356,10 @@ class FileMapping final : public mm::Mappable {
 
 Result<std::shared_ptr<mm::Mappable>> GoferInode::mappable(bool shared_write, const vfs::Path& path) {
   auto& slot = shared_write ? shared_mapping_ : private_mapping_;
+  // Somebody outside may have written to it since.
+  const Version version{attr_.mtime.seconds, attr_.mtime.nanoseconds, attr_.ctime.seconds,
+                        attr_.ctime.nanoseconds, attr_.size};
+  if (shared_write || std::exchange(mapped_version_, version) != version) content_changes();
   if (auto live = slot.lock()) return live;
   HandleRef open = TRY(handle(shared_write));
   if (!open->fd) return Errno(ENODEV);

@@ -187,11 +187,14 @@ class GoferInode final : public vfs::Inode {
   Result<HandleRef> handle(bool write);
   Result<std::shared_ptr<mm::Mappable>> mappable(bool shared_write, const vfs::Path& path);
   Result<Listing> listing();
+  bool written_through_mappings() const { return !shared_mapping_.expired(); }
   size_t ahead() const { return ahead_ == nullptr ? 0 : ahead_->size(); }
   void drop_ahead();
   // After this name has changed here; after a write.
   void name_changed(std::string_view name);
   void grown(uint64_t end);
+  // Before or after what is in the file changes.
+  void content_changes();
   Result<uint64_t> current_size();
 
  private:
@@ -236,6 +239,15 @@ class GoferInode final : public vfs::Inode {
   protocol::Attr attr_;
   std::weak_ptr<Handle> read_handle_, write_handle_;
   std::weak_ptr<mm::Mappable> private_mapping_, shared_mapping_;
+  struct Version {  // mtime, ctime, size
+    int64_t seconds;
+    uint32_t nanoseconds;
+    int64_t changed_seconds;
+    uint32_t changed_nanoseconds;
+    uint64_t size;
+    bool operator==(const Version&) const = default;
+  };
+  std::optional<Version> mapped_version_;  // of the file when it was last mapped
   std::optional<std::string> link_target_;
   Listing listing_;
   std::unique_ptr<NamesAhead> ahead_;

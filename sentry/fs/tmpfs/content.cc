@@ -17,6 +17,21 @@ constexpr int kScannedRuns = 512;
 constexpr uint64_t page_of(uint64_t offset) { return offset / kPage; }
 constexpr uint64_t page_after(uint64_t offset) { return (offset + kPage - 1) / kPage; }
 
+// What is mapped as text before the change, or while it is under way, is not what is there afterwards.
+class TextChange {
+ public:
+  explicit TextChange(mm::Mappable* file) : file_(file) { tell(); }
+  ~TextChange() { tell(); }
+  TextChange(const TextChange&) = delete;
+  TextChange& operator=(const TextChange&) = delete;
+
+ private:
+  void tell() {
+    if (file_ != nullptr) file_->text_changes();
+  }
+  mm::Mappable* file_;
+};
+
 }  // namespace
 
 Content::~Content() {
@@ -154,6 +169,7 @@ Result<size_t> Content::write(mm::Source& source, uint64_t offset) {
   if (source.remaining() == 0) return size_t{0};
   if (offset >= kMaxSize) return Errno(EFBIG);
   const uint64_t end = offset + std::min(source.remaining(), kMaxSize - offset);
+  const TextChange change(owner_);
   // Pages that are skipped over must stay holes: only slices have those.
   const uint64_t heap_pages = heap_ != nullptr ? page_after(heap_->size()) : 0;
   if (in_heap() && end <= kInlineLimit && page_of(offset) <= heap_pages)
@@ -255,6 +271,7 @@ void Content::discard(uint64_t start, uint64_t end) {
 
 Result<> Content::resize(uint64_t size) {
   if (size > kMaxSize) return Errno(EFBIG);
+  const TextChange change(owner_);
   const uint64_t old = size_;
   size_ = size;
   if (size >= old) return {};
@@ -313,6 +330,7 @@ Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
 }
 
 Result<> Content::punch(uint64_t offset, uint64_t length) {
+  const TextChange change(owner_);
   const uint64_t end = length > ~offset ? ~uint64_t{0} : offset + length;
   if (in_heap()) {
     if (heap_ == nullptr || offset >= heap_->size()) return {};

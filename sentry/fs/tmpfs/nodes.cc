@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include <mutex>
+#include <utility>
 
 #include "sentry/fs/tmpfs/graveyard.h"
 #include "sentry/vfs/dentry.h"
@@ -120,7 +121,7 @@ Result<vfs::FileRef> RegularFile::open(const vfs::Path& path, int flags) {
 }
 
 Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t length, bool shared_write) {
-  written_through_mappings_ |= shared_write;
+  if (shared_write && !std::exchange(written_through_mappings_, true)) text_changes();
   return content_.backing(offset, length);
 }
 
