@@ -59,10 +59,13 @@ sigset_t hear_of_stubs() {
   return asleep;
 }
 
-Nanoseconds share_of_cpu_time(pid_t process, size_t threads) {
+Nanoseconds process_cpu_time(pid_t process) {
   // CPUCLOCK_SCHED of a process: include/linux/posix-timers.h.
-  const Nanoseconds all = read_clock(static_cast<clockid_t>((~static_cast<unsigned>(process) << 3) | 2));
-  return all / static_cast<Nanoseconds>(threads);
+  return read_clock(static_cast<clockid_t>((~static_cast<unsigned>(process) << 3) | 2));
+}
+
+Nanoseconds share_of_cpu_time(pid_t process, size_t threads) {
+  return process_cpu_time(process) / static_cast<Nanoseconds>(threads);
 }
 
 }  // namespace sentry::platform

@@ -33,6 +33,8 @@ bool forget_the_sentry(pid_t sentry);
 // SIGCHLD says that a stub has ended. It is blocked except while the event loop sleeps: the mask for then.
 sigset_t hear_of_stubs();
 
+// CPU time of all threads that a process has had.
+Nanoseconds process_cpu_time(pid_t process);
 // CPU time of one of a process's `threads`. The host lets nobody read the clock of another process's thread,
 // only that of the process: its threads are taken to have had equal shares.
 Nanoseconds share_of_cpu_time(pid_t process, size_t threads);

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/frame.h"
@@ -31,11 +32,24 @@ void begin(Thread& child) {
   area.reported = child.reported = 1;
   area.answered = child.answered = 0;
   area.waits = area.sleeping = area.interrupted = area.stepping = area.asleep = area.save_state = 0;
+  area.working = area.waiting = 0;
+  area.turned = cycles();
 }
 
 Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }
 
 }  // namespace
+
+CpuTicks ticks(const Thread& thread) {
+  const Area& area = *thread.area;
+  CpuTicks spent{area.working, area.waiting};
+  if (thread.state == Thread::State::kRunning) {
+    // It may be on its way in or out: then this is a little more than it has done.
+    const uint64_t now = cycles(), turned = area.turned;
+    if (turned != 0 && turned < now) spent.working += now - turned;
+  }
+  return spent;
+}
 
 TrapAddressSpace::~TrapAddressSpace() {
   for (const Change& change : queue_)
@@ -188,6 +202,17 @@ int64_t TrapAddressSpace::serve_one(Thread& thread, const Operation& operation, 
     thread.consents.push_back(operation);
   }
   return serve(thread, rounds) ? area.operations[0].result : -ESRCH;
+}
+
+Nanoseconds TrapAddressSpace::guest_time(const Thread& thread) const {
+  double all = left_ticks_;
+  for (const auto& one : threads_) {
+    const CpuTicks spent = ticks(*one);
+    all += static_cast<double>(spent.working) + static_cast<double>(spent.waiting);
+  }
+  if (all == 0) return 0;
+  const double share = static_cast<double>(ticks(thread).working) / all;
+  return static_cast<Nanoseconds>(static_cast<double>(process_cpu_time(process_)) * std::min(share, 1.0));
 }
 
 void TrapAddressSpace::refused(const Thread& thread) {

@@ -13,6 +13,13 @@ namespace sentry::platform::trap {
 
 class TrapContext;
 
+// Ticks of the time stamp counter that a thread has spent in guest code, and awake in the shim.
+struct CpuTicks {
+  uint64_t working = 0, waiting = 0;
+};
+// By the thread's own word.
+CpuTicks ticks(const Thread& thread);
+
 // Changes to the stub's memory are queued here, in order, and carried out by whichever of its threads goes on
 // first, before it runs guest code: mapping calls and copies into guest memory need no handover of their own.
 // What must know at once (reading memory, forking, populating) has the queue carried out and waits.
@@ -71,6 +78,9 @@ class TrapAddressSpace final : public AddressSpace {
   // Until a child that the parent has been ordered to make has been heard of, or cannot be.
   void await_birth(Thread& parent, Thread& child, int64_t result, pid_t newest);
   std::optional<AreaSlot> new_place();
+  // Of the process's CPU time, what this thread has spent in guest code. The host tells the time of them all;
+  // what part of it is a thread's, and how much it only waited for the sentry, the shim counts.
+  Nanoseconds guest_time(const Thread& thread) const;
 
   TrapPlatform& platform_;
   pid_t process_;
@@ -82,6 +92,7 @@ class TrapAddressSpace final : public AddressSpace {
   std::vector<AreaSlot> slots_;  // mapped in this process, whether in use or not
   std::vector<AreaSlot> idle_;   // mapped, and their threads have exited
   uint32_t next_place_ = 1;
+  double left_ticks_ = 0;  // of the threads that have gone
 };
 
 class TrapContext final : public Context {
@@ -121,6 +132,7 @@ class TrapContext final : public Context {
   uint64_t held_ = ~uint64_t{0};  // as told; an area may have had another owner
   bool mask_told_ = false;
   bool own_told_ = false;
+  mutable Nanoseconds cpu_time_told_ = 0;  // an estimate, but it never runs backwards
 };
 
 }  // namespace sentry::platform::trap

@@ -152,6 +152,9 @@ struct Area {
   uint32_t mask_changed;             // since the last report
   uint32_t own_changed;
   uint32_t asleep;  // on a futex of the guest's, or about to
+  // By the time stamp counter, for CPU times: when it came from guest code, or went there, 0 while
+  // it sleeps; how long it has been there, and how long in the shim without sleeping.
+  uint64_t turned, working, waiting;
 
   // By the shim with a report, and by the sentry with the answer if it changes any but rax.
   alignas(64) Registers registers;

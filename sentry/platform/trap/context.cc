@@ -31,6 +31,8 @@ TrapContext::~TrapContext() {
   if (space == nullptr) return;  // killed with its process
   // The last one goes with its address space.
   if (space->threads_.size() == 1) return;
+  const CpuTicks spent = ticks(thread);
+  space->left_ticks_ += static_cast<double>(spent.working) + static_cast<double>(spent.waiting);
   std::erase(space->threads_, thread_);
   if (thread.state == Thread::State::kDead) return;
   // Other threads go on: this one alone leaves, and what it should still have done is left to them.
@@ -195,8 +197,9 @@ void TrapContext::interrupt() {
 
 Nanoseconds TrapContext::cpu_time() const {
   const Thread& thread = *thread_;
-  if (thread.space == nullptr || thread.state == Thread::State::kDead) return 0;
-  return share_of_cpu_time(thread.process, thread.space->threads_.size());
+  if (thread.space != nullptr && thread.state != Thread::State::kDead)
+    cpu_time_told_ = std::max(cpu_time_told_, thread.space->guest_time(thread));
+  return cpu_time_told_;
 }
 
 void TrapContext::read_fpstate(std::span<std::byte> state) {

@@ -75,6 +75,13 @@ void futex_wake(uint32_t& word, uint64_t scope) {
   call(__NR_futex, reinterpret_cast<uint64_t>(&word), kFutexWake | scope, 0x7fffffff);
 }
 
+// What has passed since the last turn goes to `account`.
+void turn(Area& area, uint64_t& account) {
+  const uint64_t now = __builtin_ia32_rdtsc();
+  account += now - area.turned;
+  area.turned = now;
+}
+
 // Reports to the sentry and waits for its answer.
 void hand_over(Area& area, Report report, uint32_t flags = 0) {
   if (area.mask_changed != 0) flags |= kReportSignals;
@@ -92,16 +99,19 @@ void hand_over(Area& area, Report report, uint32_t flags = 0) {
   for (;;) {
     const uint32_t seen = load(area.answered);
     if (seen == mine) return;
+    turn(area, area.waiting);
+    area.turned = 0;  // asleep
     if (load(notice().awake) == 0 && load(area.waits) != mine) {
       call(kDoorbell, reinterpret_cast<uint64_t>(&area));
-      continue;
+    } else {
+      store(area.sleeping, 1);
+      fence();
+      // Had the sentry gone to sleep without having seen the report, somebody must ring: it looks again when
+      // it does.
+      if (load(area.answered) == seen) futex_wait(area.answered, seen, 0);
+      store(area.sleeping, 0);
     }
-    store(area.sleeping, 1);
-    fence();
-    // Had the sentry gone to sleep without having seen the report, somebody must ring: it looks again when it
-    // does.
-    if (load(area.answered) == seen) futex_wait(area.answered, seen, 0);
-    store(area.sleeping, 0);
+    area.turned = __builtin_ia32_rdtsc();
   }
 }
 
@@ -181,6 +191,7 @@ void serve(Area& area) {
     }
     const bool done = operate(area);
     if (command == Command::kResume && done) {
+      turn(area, area.waiting);
       area.registers.rax = area.result;
       return;
     }
@@ -318,10 +329,13 @@ bool answer_futex(Area& area, uint64_t& result) {
       [[fallthrough]];
     case kFutexWait: {
       if (registers.r10 != 0) return false;
+      turn(area, area.working);
+      area.turned = 0;  // asleep
       store(area.asleep, 1);
       fence();
       const long waited = shim_wait(&area, word, value);
       store(area.asleep, 0);
+      area.turned = __builtin_ia32_rdtsc();
       result = static_cast<uint64_t>(waited);
       return waited != kInterrupted;
     }
@@ -589,6 +603,7 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
     area.registers.rip = area.registers.rcx =
         place + static_cast<uint64_t>(*reinterpret_cast<const int32_t*>(place));
   }
+  turn(area, area.working);
   hand_over(area, report);
   serve(area);
   put_bases(area);
@@ -608,6 +623,7 @@ void shim_jump(Area* area) {
     area->registers.gs_base = 0;
     const uint32_t whole = (area->registers.eflags & kTrapFlag) != 0 ? kReportWhole : 0;
     tell_call(*area);
+    turn(*area, area->working);
     hand_over(*area, Report::kCall, kReportJump | whole | bring_along(*area));
     go_back(*area);
   }
@@ -617,6 +633,7 @@ void shim_jump(Area* area) {
 void shim_jump_interrupted(Area* area) {
   area->registers.fs_base = read_fs();
   area->registers.gs_base = 0;
+  turn(*area, area->working);
   hand_over(*area, Report::kInterrupted, kReportJump);
   go_back(*area);
 }
