@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,7 +48,7 @@ class ContainerPlanner {
   Outcome<> plan() {
     plan_.id = fmt::format("{}.{}", ::getpid(), id_);
     plan_.boot.id = id_;
-    plan_.boot.hostname = config_.hostname.empty() ? "bulkhead" : config_.hostname;
+    plan_.boot.hostname = config_.hostname.empty() ? default_hostname() : config_.hostname;
     plan_.boot.domainname = config_.domainname;
     take_annotations();
     TRY(add_namespaces());
@@ -65,6 +66,18 @@ class ContainerPlanner {
  private:
   void warn(std::string_view what) { container_.warnings.push_back(fmt::format("config.json: {}", what)); }
   void note(std::string_view what) { container_.notes.push_back(fmt::format("config.json: {}", what)); }
+
+  bool lists_namespace(std::string_view type) const {
+    const std::vector<oci::Namespace>& all = config_.linux_part.namespaces;
+    return std::any_of(all.begin(), all.end(), [&](const oci::Namespace& each) { return each.type == type; });
+  }
+
+  // Who asks for no UTS namespace asks for the host's name.
+  std::string default_hostname() const {
+    utsname host{};
+    if (lists_namespace("uts") || ::uname(&host) != 0) return "bulkhead";
+    return host.nodename;
+  }
 
   // Kubernetes, through containerd's CRI and CRI-O: containers of a pod name the one that was there first.
   void take_annotations() {
@@ -109,10 +122,8 @@ class ContainerPlanner {
     }
     // config-linux.md: what is not listed is the host's.
     for (const std::string_view type : {"network", "pid", "ipc", "uts", "mount"}) {
-      const bool listed = std::any_of(from.namespaces.begin(), from.namespaces.end(),
-                                      [&](const oci::Namespace& each) { return each.type == type; });
       const bool of_pod = type == "pid" || type == "ipc" || type == "uts";
-      if (listed || (of_pod && !container_.sandbox_id.empty())) continue;
+      if (lists_namespace(type) || (of_pod && !container_.sandbox_id.empty())) continue;
       if (type == "network")
         warn(
             "linux.namespaces: no \"network\", but the guest does not have the host's: it has loopback "

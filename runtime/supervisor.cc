@@ -146,8 +146,7 @@ class Supervision {
 
   Ending out_of_memory() const {
     return {kStatusSignal + SIGKILL,
-            fmt::format("the sandbox reached its memory limit ({}): killed (raise {})",
-                        options_.memory_limit_text, options_.memory_option)};
+            out_of_memory_message(options_.memory_limit_text, options_.memory_option)};
   }
 
   // The sandbox is over; the first reason given stands.

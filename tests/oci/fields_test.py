@@ -385,6 +385,7 @@ def _(p):
     for kind in ("network", "ipc", "uts", "mount"):
         p.test.assertIn(f'linux.namespaces: no "{kind}"', said)
     p.test.assertNotIn('no "pid"', said)
+    p.expect("hostname", os.uname().nodename)
 
 
 @probe("linux.namespaces: network by path")
