@@ -113,13 +113,13 @@ TEST_F(Locks, ACircleIsRefused) {
 TEST_F(Locks, Flock) {
   FiberScheduler& fibers = loop.fibers();
   const FileRef one = tree.open("/f").value(), other = tree.open("/f").value();
-  EXPECT_EQ(code(vfs::flock(*inode, one.get(), LOCK_SH, true)), 0);
-  EXPECT_EQ(code(vfs::flock(*inode, other.get(), LOCK_SH, true)), 0);
-  EXPECT_EQ(code(vfs::flock(*inode, one.get(), LOCK_EX, true)), EWOULDBLOCK);
+  EXPECT_EQ(code(vfs::flock(*inode, one.get(), LOCK_SH, true, 1)), 0);
+  EXPECT_EQ(code(vfs::flock(*inode, other.get(), LOCK_SH, true, 1)), 0);
+  EXPECT_EQ(code(vfs::flock(*inode, one.get(), LOCK_EX, true, 1)), EWOULDBLOCK);
   // The failed conversion has lost the old lock, flock(2).
-  EXPECT_EQ(code(vfs::flock(*inode, other.get(), LOCK_EX, true)), 0);
+  EXPECT_EQ(code(vfs::flock(*inode, other.get(), LOCK_EX, true, 1)), 0);
   int answer = -1;
-  fibers.spawn([&] { answer = code(vfs::flock(*inode, one.get(), LOCK_EX, false)); });
+  fibers.spawn([&] { answer = code(vfs::flock(*inode, one.get(), LOCK_EX, false, 1)); });
   while (fibers.run_ready()) {
   }
   EXPECT_EQ(answer, -1);

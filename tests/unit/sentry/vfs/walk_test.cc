@@ -145,6 +145,21 @@ TEST_F(Walk, BindMountsShareNames) {
   EXPECT_EQ(tree.read("/plain"), "x");
 }
 
+TEST_F(Walk, AMountMayForbidToFollow) {
+  tree.mkdir("/view");
+  tree.symlink("/view/b", "/into");
+  const auto view = tree.context.space->bind(tree.find("/view").value(), tree.find("/a").value());
+  ASSERT_TRUE(view.ok());
+  (*view)->nosymfollow = true;
+  EXPECT_EQ((*view)->options_text(), "rw,relatime,nosymfollow");
+  EXPECT_EQ(error("/view/link"), ELOOP);
+  EXPECT_EQ(error("/view/link/file"), ELOOP);
+  EXPECT_EQ(error("/view/link", false), 0);
+  // The link's mount counts, not that of what it leads to.
+  EXPECT_EQ(tree.read("/into/file"), "x");
+  EXPECT_EQ(tree.read("/a/link/file"), "x");
+}
+
 TEST_F(Walk, ARemovedDirectoryIsAPlaceWithoutNames) {
   tree.mkdir("/gone");
   tree.context.cwd = tree.find("/gone").value();
