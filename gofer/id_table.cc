@@ -15,8 +15,9 @@ Id IdTable::insert(Entry entry) {
   Slot& slot = slots_[index];
   slot.used = true;
   slot.entry = std::move(entry);
+  slot.entry.id = Id{slot.generation} << 32 | index;
   ++held_;
-  return Id{slot.generation} << 32 | index;
+  return slot.entry.id;
 }
 
 Result<Entry*> IdTable::find(Id id) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "gofer/protocol.h"
 #include "sentry/base/fd.h"
@@ -26,12 +27,17 @@ struct Entry {
   bool synchronous = false;
   bool opaque =
       false;  // a node of a file system that is no file tree (proc, sysfs): nothing below it is served
-  uint16_t attach = 0;    // the attach point that it is below
-  uint32_t type = 0;      // S_IFMT bits: fixed for a file's life
-  uint64_t device = 0;    // makedev(3) of its file system
-  Fd fd;                  // node: O_PATH; handle: open
-  Fd directory;           // node of a directory between two batches of kReaddir
-  uint64_t position = 0;  // of the directory stream
+  uint16_t attach = 0;       // the attach point that it is below
+  uint32_t type = 0;         // S_IFMT bits: fixed for a file's life
+  uint64_t device = 0;       // makedev(3) of its file system
+  uint64_t ino = 0;          // node: which one there; no other file's while `fd` is open
+  Id id = kNoId;             // its own
+  Id parent = kNoId;         // node: the directory that it was met in, which may be gone
+  std::string name;          // node: its name there and then
+  bool nonblocking = false;  // handle: opened with O_NONBLOCK
+  Fd fd;                     // node: O_PATH; handle: open
+  Fd directory;              // node of a directory between two batches of kReaddir
+  uint64_t position = 0;     // of the directory stream
 
   bool is_directory() const { return (type & S_IFMT) == S_IFDIR; }
   bool is_regular() const { return (type & S_IFMT) == S_IFREG; }

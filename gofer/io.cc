@@ -20,8 +20,29 @@ Result<> check_open_flags(uint32_t flags) {
 // device or a fifo by now. No O_NONBLOCK: it means nothing to a regular file, except that io_uring would
 // answer EAGAIN on file systems without RWF_NOWAIT.
 Result<Fd> Server::reopen(const Entry& node, int flags) {
+  if (node.is_directory()) {
+    // A directory has a name in itself, which takes the host much less code; where it may be read but not
+    // searched the magic link remains.
+    Result<Fd> fd = open_component(node.fd.get(), ".", static_cast<uint64_t>(flags));
+    if (fd.ok()) return fd;
+  }
   return host_fd(
       ::openat(AT_FDCWD, FdPath(node.fd.get()).c_str(), flags | O_CLOEXEC | O_NOCTTY | O_LARGEFILE));
+}
+
+// A walk by name reaches a third of the host's functions that the magic link does. Somebody else may have put
+// another file there since: O_NONBLOCK so that a fifo does not hold us up (the mounts are nodev), and what
+// was opened is looked at.
+std::optional<Fd> Server::reopen_by_name(const Entry& node) {
+  if (!node.is_regular() || !known_nowait(node.device).value_or(false)) return std::nullopt;
+  const Result<Entry*> directory = ids_.node(node.parent);
+  if (!directory.ok()) return std::nullopt;
+  Result<Fd> fd = open_component((*directory)->fd.get(), node.name.c_str(),
+                                 uint64_t{O_RDONLY} | O_NONBLOCK | O_NOCTTY | O_LARGEFILE);
+  if (!fd.ok()) return std::nullopt;
+  const auto status = status_of(fd->get());
+  if (!status.ok() || status->stx_ino != node.ino || device_of(*status) != node.device) return std::nullopt;
+  return std::move(*fd);
 }
 
 Result<Opened> Server::open_node(Entry& node, uint32_t flags, Reply& reply) {
@@ -43,9 +64,15 @@ Result<Opened> Server::open_node(Entry& node, uint32_t flags, Reply& reply) {
   if (changes && node.is_directory()) return Errno(EISDIR);
   if (changes && read_only(node)) return Errno(EROFS);
   TRY(ids_.require(1));
-  Fd fd = TRY(reopen(node, static_cast<int>(flags) | (node.is_directory() ? O_DIRECTORY : 0)));
+  std::optional<Fd> named;
+  if (flags == O_RDONLY) named = reopen_by_name(node);
+  const bool nonblocking = named.has_value();
+  Fd fd = named ? std::move(*named)
+                : TRY(reopen(node, static_cast<int>(flags) | (node.is_directory() ? O_DIRECTORY : 0)));
   // The size matters for the probe of a file system that was not seen before only.
-  return add_handle(node, std::move(fd), flags, 1, reply);
+  const Opened opened = add_handle(node, std::move(fd), flags, 1, reply);
+  TRY(ids_.handle(opened.handle))->nonblocking = nonblocking;
+  return opened;
 }
 
 Opened Server::add_handle(const Entry& node, Fd fd, uint32_t flags, uint64_t size, Reply& reply) {
@@ -69,11 +96,16 @@ Opened Server::add_handle(const Entry& node, Fd fd, uint32_t flags, uint64_t siz
   return opened;
 }
 
+std::optional<bool> Server::known_nowait(uint64_t device) const {
+  for (const auto& [known, nowait] : nowait_devices_)
+    if (known == device) return nowait;
+  return std::nullopt;
+}
+
 // preadv2(2): a file system that cannot read without waiting answers EOPNOTSUPP. Asked once for each file
 // system. An empty file tells nothing, so such an answer is given but not kept.
 bool Server::reads_nowait(const Entry& node, int fd, uint64_t size) {
-  for (const auto& [device, nowait] : nowait_devices_)
-    if (device == node.device) return nowait;
+  if (const auto known = known_nowait(node.device)) return *known;
   if (size == 0) return true;
   char byte;
   const iovec vec{&byte, 1};
@@ -130,10 +162,15 @@ Result<> Server::read(const RequestHeader& header, Decoder& in, Reply& reply) {
   const bool in_packet = request.buffer == kInPacket;
   if (request.offset > INT64_MAX || (in_packet && request.length > kMaxInline)) return Errno(EINVAL);
   uint8_t* to = in_packet ? nullptr : TRY(shared(request.buffer, request.length));
-  const Entry* handle = TRY(ids_.handle(header.id));
+  Entry* handle = TRY(ids_.handle(header.id));
   if (handle->is_directory()) return Errno(EISDIR);
   if (!handle->readable) return Errno(EBADF);
 
+  if (handle->nonblocking) {
+    // The client has its own descriptor; what it asks us to read is for waiting.
+    handle->fd = TRY(reopen(*handle, O_RDONLY));
+    handle->nonblocking = false;
+  }
   if (ring_) {
     Transfer& transfer = claim_transfer(header, reply);
     transfer.in_packet = in_packet;

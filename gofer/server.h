@@ -1,5 +1,5 @@
 // Serves the attach points' file trees over one socket until its other end closes. The client is hostile:
-// whatever it sends, it reaches no file outside the trees, changes nothing in a read-only one, and opens
+// whatever it sends, it reaches no file outside the trees, changes nothing in a read-only one, and is given
 // nothing but regular files and directories.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -118,8 +119,8 @@ class Server {
   Result<Entry*> writable_directory(Id id);
   bool read_only(const Entry& entry) const { return attach_points_[entry.attach].read_only; }
 
-  // A node for the file that `fd` is of, below the entry's attach point.
-  Result<Node> adopt(const Entry& below, Fd fd, const struct statx& status);
+  // A node for the file that `fd` is of, met as `name` in the directory.
+  Result<Node> adopt(const Entry& directory, const char* name, Fd fd, const struct statx& status);
   // The node of a name in a directory.
   Result<Node> lookup(const Entry& directory, const char* name);
   // lookup() of what mkdir and its kin have just made, with its owner set; removed again if that cannot be.
@@ -130,8 +131,13 @@ class Server {
 
   // Opens a node's very file again.
   Result<Fd> reopen(const Entry& node, int flags);
+  // The same for a regular file to be read, by the name that it had, with O_NONBLOCK; none if that is not to
+  // be had.
+  std::optional<Fd> reopen_by_name(const Entry& node);
   Result<Opened> open_node(Entry& node, uint32_t flags, Reply& reply);
   Opened add_handle(const Entry& node, Fd fd, uint32_t flags, uint64_t size, Reply& reply);
+  // Whether the file system reads without waiting, if that has been found out.
+  std::optional<bool> known_nowait(uint64_t device) const;
   bool reads_nowait(const Entry& node, int fd, uint64_t size);
   // The part of the shared buffer that a request names: EINVAL if it is not all there.
   Result<uint8_t*> shared(uint64_t offset, uint32_t length) const;
@@ -157,6 +163,9 @@ class Server {
   alignas(64) std::array<uint8_t, kMaxMessage> reply_packet_;
 };
 
+// openat2(2) of one component, or of ".", the directory itself. seccomp cannot see these flags, so they are
+// put together here and nowhere else.
+Result<Fd> open_component(int directory, const char* name, uint64_t flags, uint32_t mode = 0);
 // The attributes of a descriptor's file: statx(2) with AT_EMPTY_PATH.
 Result<struct statx> status_of(int fd);
 Attr to_attr(const struct statx& status);

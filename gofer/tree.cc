@@ -21,18 +21,6 @@
 namespace gofer {
 namespace {
 
-constexpr uint64_t kResolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-
-// openat2(2) of one component. seccomp cannot see these flags, so they are put together here and nowhere
-// else.
-Result<Fd> open_component(int directory, const char* name, uint64_t flags, uint32_t mode = 0) {
-  open_how how{};
-  how.flags = flags | O_NOFOLLOW | O_CLOEXEC;
-  how.mode = mode;
-  how.resolve = kResolve;
-  return host_fd(static_cast<int>(::syscall(SYS_openat2, directory, name, &how, sizeof(how))));
-}
-
 // File systems that are interfaces of the kernel, not trees of files. An attach point may have them mounted
 // below (the host's root has); nothing in them is for a sandbox.
 bool is_kernel_interface(int fd) {
@@ -72,12 +60,23 @@ void remove_made(int directory, const char* name, const struct statx& made) {
 
 }  // namespace
 
-Result<Node> Server::adopt(const Entry& below, Fd fd, const struct statx& status) {
+Result<Fd> open_component(int directory, const char* name, uint64_t flags, uint32_t mode) {
+  open_how how{};
+  how.flags = flags | O_NOFOLLOW | O_CLOEXEC;
+  how.mode = mode;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return host_fd(static_cast<int>(::syscall(SYS_openat2, directory, name, &how, sizeof(how))));
+}
+
+Result<Node> Server::adopt(const Entry& directory, const char* name, Fd fd, const struct statx& status) {
   Entry entry;
-  entry.attach = below.attach;
+  entry.attach = directory.attach;
   entry.type = status.stx_mode & S_IFMT;
   entry.device = device_of(status);
-  entry.opaque = entry.device != below.device && is_kernel_interface(fd.get());
+  entry.ino = status.stx_ino;
+  entry.parent = directory.id;
+  entry.name = name;
+  entry.opaque = entry.device != directory.device && is_kernel_interface(fd.get());
   entry.fd = std::move(fd);
   return Node{.id = ids_.insert(std::move(entry)), .attr = to_attr(status)};
 }
@@ -87,7 +86,7 @@ Result<Node> Server::lookup(const Entry& directory, const char* name) {
   TRY(ids_.require(1));
   Fd fd = TRY(open_component(directory.fd.get(), name, O_PATH));
   const auto status = TRY(status_of(fd.get()));
-  return adopt(directory, std::move(fd), status);
+  return adopt(directory, name, std::move(fd), status);
 }
 
 Result<Entry*> Server::changeable_node(Id id) {
@@ -191,7 +190,7 @@ Result<> Server::create(const RequestHeader& header, Decoder& in, Reply& reply) 
     remove_made(directory->fd.get(), name.c_str(), status);
     return path.error();
   }
-  const Node node = TRY(adopt(*directory, std::move(*path), status));
+  const Node node = TRY(adopt(*directory, name.c_str(), std::move(*path), status));
   reply.issued(node.id);
   const Entry* made = TRY(ids_.node(node.id));
   reply.body().put(node).put(add_handle(*made, std::move(file), request.flags, 0, reply));
@@ -353,12 +352,13 @@ Result<> Server::readdir(const RequestHeader& header, Decoder& in, Reply& reply)
   if (!entry->is_directory()) return Errno(ENOTDIR);
   if (entry->opaque) return Errno(EACCES);
   const bool of_node = entry->kind == Entry::Kind::kNode;
-  if (of_node && !entry->directory) {
+  const bool fresh = of_node && !entry->directory;
+  if (fresh) {
     TRY(ids_.require(1));
     ids_.hold_directory(*entry, TRY(reopen(*entry, O_RDONLY | O_DIRECTORY)));
   }
   const int directory = of_node ? entry->directory.get() : entry->fd.get();
-  if (request.cookie != entry->position || request.cookie == 0)
+  if (request.cookie != entry->position || (request.cookie == 0 && !fresh))
     TRY(host(::lseek(directory, static_cast<off_t>(request.cookie), SEEK_SET)));
 
   const bool with_attr = (request.options & kReaddirAttr) != 0;
