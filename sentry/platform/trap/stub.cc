@@ -62,7 +62,11 @@ void install_handlers() {
 [[noreturn]] void become_zygote(const ZygoteSpec& spec, pid_t parent) {
   if (!forget_the_sentry(parent)) give_up(Step::kOrphan);
   ::prctl(PR_SET_DUMPABLE, 0);
-  if (spec.vdso != 0 && !move_vdso(spec.vdso, kVdso + kVdsoRoom / 2)) give_up(Step::kVdso);
+  if (spec.vdso != 0) {
+    constexpr uint64_t kPlace = kVdso + kVdsoRoom / 2;
+    const uint64_t code_length = move_vdso(spec.vdso, kPlace);
+    if (code_length == 0 || !keep_vdso_across_fork(kPlace, code_length)) give_up(Step::kVdso);
+  }
   const auto image = shim_image();
   map_or_give_up(kShimText, kShimTextSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                  Step::kText);

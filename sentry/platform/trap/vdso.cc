@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <string_view>
 
 #include "sentry/platform/platform.h"
@@ -50,18 +51,29 @@ uint64_t move_part(uint64_t start, uint64_t end, uint64_t to, uint64_t to_end) {
   return 0;
 }
 
+// Puts a copy of the code in its own place.
+bool make_private(uint64_t code, uint64_t length) {
+  void* const copy = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy == MAP_FAILED) return false;
+  std::memcpy(copy, pointer(code), length);
+  return ::mprotect(copy, length, PROT_READ | PROT_EXEC) == 0 &&
+         ::mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(code)) != MAP_FAILED;
+}
+
 // The vDSO's data pages are device memory to the host, which cannot be cold.
 bool is_data(uint64_t page) { return ::madvise(pointer(page), kPageSize, MADV_COLD) != 0 && errno == EINVAL; }
 
-bool move_parts(uint64_t from, uint64_t to) {
-  if (move_part(from, 0, to, 0) == 0) return false;
+// How long the code is; 0 if something did not move.
+uint64_t move_parts(uint64_t from, uint64_t to) {
+  const uint64_t code_length = move_part(from, 0, to, 0);
+  if (code_length == 0) return 0;
   while (is_data(from - kPageSize)) {
     const uint64_t length = move_part(0, from, 0, to);
-    if (length == 0) return false;
+    if (length == 0) return 0;
     from -= length;
     to -= length;
   }
-  return true;
+  return code_length;
 }
 
 }  // namespace
@@ -72,16 +84,24 @@ uint64_t find_vdso_clock(uint64_t vdso) {
   return vdso == 0 ? 0 : find_symbol(reinterpret_cast<const unsigned char*>(vdso), "__vdso_clock_gettime");
 }
 
-bool move_vdso(uint64_t from, uint64_t to) {
+uint64_t move_vdso(uint64_t from, uint64_t to) {
   // A mapping cannot be moved to where it lies in part.
   constexpr uint64_t kRoom = 4 * kMostPages * kPageSize;
   if ((from < to ? to - from : from - to) < kRoom) {
     void* const aside = ::mmap(nullptr, 2 * kRoom, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (aside == MAP_FAILED) return false;
+    if (aside == MAP_FAILED) return 0;
     const uint64_t middle = reinterpret_cast<uint64_t>(aside) + kRoom;
-    return move_parts(from, middle) && move_parts(middle, to);
+    if (move_parts(from, middle) == 0) return 0;
+    from = middle;
   }
   return move_parts(from, to);
+}
+
+bool keep_vdso_across_fork(uint64_t vdso, uint64_t code_length) {
+  const uint64_t clock = vdso + find_vdso_clock(vdso);
+  if (!make_private(vdso, code_length)) return false;
+  timespec now;
+  return reinterpret_cast<int (*)(clockid_t, timespec*)>(clock)(CLOCK_MONOTONIC, &now) == 0;
 }
 
 }  // namespace sentry::platform::trap
