@@ -207,8 +207,7 @@ size_t Content::write_straight(mm::Source& source, uint64_t at, bool& straight) 
   wanted = std::min(wanted, segment.end() - at);
   const Result<uint64_t> reserved = reserve(at, wanted);
   if (!reserved.ok()) return 0;
-  // A thread that goes its own way may write later than it says.
-  exposed_ = true;
+  written_straight_ = true;
   const size_t count = source
                            .get_to(segment.slice->host_fd(), segment.slice->host_offset(at - segment.start),
                                    static_cast<size_t>(*reserved))
@@ -259,6 +258,8 @@ Result<size_t> Content::write_slices(mm::Source& source, uint64_t offset) {
 void Content::discard(uint64_t start, uint64_t end) {
   end = std::min(end, segments_.back().end());
   if (start >= end) return;
+  // A thread that goes its own way may write later than it says: into what is given back now.
+  if (written_straight_) exposed_ = true;
   if (allocated_.missing(page_of(start), page_after(end)) != page_after(end) - page_of(start) || exposed_) {
     for (Segment& segment : segments_) {
       const uint64_t from = std::max(start, segment.start), to = std::min(end, segment.end());
@@ -293,7 +294,7 @@ Result<> Content::resize(uint64_t size) {
     quota_->release_pages(allocated_.count());
     allocated_.clear();
     segments_.clear();
-    exposed_ = false;
+    exposed_ = written_straight_ = false;
     return {};
   }
   // Up to the end of the last page: what lies behind the size reads as zeros should the file grow again.

@@ -82,8 +82,9 @@ class Content {
   // Never reallocated while a parked reader may look at it: growing makes a new one.
   std::shared_ptr<std::vector<std::byte>> heap_;  // the first bytes; what is missing up to size_ are zeros
   std::vector<Segment> segments_;
-  ExtentSet allocated_;   // pages of the segments
-  bool exposed_ = false;  // mapped since the last rescan: the host may have allocated pages
+  ExtentSet allocated_;            // pages of the segments
+  bool exposed_ = false;           // mapped since the last rescan: the host may have allocated pages
+  bool written_straight_ = false;  // by a guest's own thread, into pages that it was given
   vfs::FiberLock lock_;
 };
 
