@@ -8,7 +8,7 @@ const server = http.createServer((request, response) => {
 });
 function ask(number) {
   return new Promise((resolve, reject) => {
-    const request = http.request({port: 7380, path: '/' + number, method: 'POST'}, (response) => {
+    const request = http.request({host: '127.0.0.1', port: 7380, path: '/' + number, method: 'POST'}, (response) => {
       response.on('data', () => {});
       response.on('end', resolve);
     });
