@@ -25,6 +25,8 @@
 namespace sentry::init {
 namespace {
 
+constexpr Nanoseconds kSettled = 50 * kMillisecond;
+
 class Sandbox {
  public:
   explicit Sandbox(const boot::Boot& boot)
@@ -70,7 +72,7 @@ class Sandbox {
 
   int run() {
     loop_.fibers().spawn([this] { first_->start(); });
-    settled_.arm(monotonic_now() + kSecond / 2);
+    settled_.arm(monotonic_now() + kSettled);
     loop_.run();
     return ended_ ? 0 : kInternalFault;
   }
@@ -109,7 +111,7 @@ class Sandbox {
   std::shared_ptr<GuestContainer> first_;
   std::vector<std::shared_ptr<GuestContainer>> others_;
   // Starting has touched most of this program, and running needs little of it. Sandboxes that are over sooner
-  // need not pay for that.
+  // need not pay for that; others should have it behind them when their work begins.
   Timer settled_{loop_, [] { drop_clean_pages(); }};
   bool ended_ = false;
 };
@@ -119,7 +121,10 @@ class Sandbox {
 int run_sandbox(const boot::Boot& boot) {
   // Data on its way into guest memory waits in the heap, up to a large read's worth: the pages of that are
   // not to be given back and taken again for each.
-  ::mallopt(M_TRIM_THRESHOLD, 2 << 20);
+  // So is room for a small sandbox's kernel, which costs nothing until it is touched.
+  constexpr int kRoom = 2 << 20;
+  ::mallopt(M_TOP_PAD, kRoom);
+  ::mallopt(M_TRIM_THRESHOLD, kRoom + (2 << 20));
   ::mallopt(M_MMAP_THRESHOLD, 512 << 10);
   ::signal(SIGPIPE, SIG_IGN);
   // Everything that the surface no longer allows happens in the constructor.
