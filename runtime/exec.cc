@@ -240,6 +240,7 @@ Outcome<GuestProcess> start_guest_process(const KnownContainer& container, sentr
     return static_cast<int>(request.fds.size()) - 1;
   };
   name_terminals(process, stdio);
+  name_open_flags(process, stdio, more_fds);
   for (size_t i = 0; i < 3; ++i) process.stdio_fds[i] = place(stdio[i]);
   for (const int fd : more_fds) process.more_fds.push_back(place(fd));
   process.console_fd = place(their_console.get());

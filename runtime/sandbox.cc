@@ -11,6 +11,7 @@
 
 #include "runtime/programs.h"
 #include "runtime/resource_limits.h"
+#include "runtime/stdio.h"
 #include "runtime/terminal.h"
 #include "sentry/base/log.h"
 
@@ -131,6 +132,7 @@ Outcome<Sandbox> Sandbox::start(SandboxPlan plan) {
     process.console_fd = kSentryConsole;
   }
   name_terminals(process, plan.stdio);
+  name_open_flags(process, plan.stdio, plan.more_fds);
   for (int i = 0; i < 3; ++i)
     process.stdio_fds[i] = plan.stdio[static_cast<size_t>(i)] < 0 ? -1 : static_cast<int>(kSentryStdio) + i;
   plan.boot.log_fd = kSentryLog;
@@ -197,6 +199,7 @@ Outcome<Sandbox::Joining> Sandbox::start_container(SandboxPlan plan) {
     joining.owned.push_back(std::move(console.theirs));
   }
   name_terminals(process, plan.stdio);
+  name_open_flags(process, plan.stdio, plan.more_fds);
   for (size_t i = 0; i < 3; ++i) process.stdio_fds[i] = place(plan.stdio[i]);
   for (const int fd : plan.more_fds) process.more_fds.push_back(place(fd));
   Fd document = TRY(document_file(sentry::boot::encode(plan.boot)));

@@ -18,4 +18,12 @@ std::array<int, 3> inherited_stdio() {
   return stdio;
 }
 
+void name_open_flags(sentry::boot::Process& process, const std::array<int, 3>& stdio,
+                     const std::vector<int>& more_fds) {
+  for (size_t i = 0; i < stdio.size(); ++i)
+    process.stdio_flags[i] = stdio[i] < 0 ? 0 : ::fcntl(stdio[i], F_GETFL);
+  process.more_flags.clear();
+  for (const int fd : more_fds) process.more_flags.push_back(::fcntl(fd, F_GETFL));
+}
+
 }  // namespace runtime

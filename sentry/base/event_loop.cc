@@ -55,8 +55,39 @@ Result<> HostWatch::set_events(uint32_t events) {
   return {};
 }
 
-EventLoop::EventLoop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-  BULKHEAD_CHECK(epoll_, "epoll_create1: error {}", errno);
+Result<std::unique_ptr<HostReadiness>> HostReadiness::create(EventLoop& loop, int fd, uint32_t events) {
+  std::unique_ptr<HostReadiness> readiness(new HostReadiness(loop, fd));
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = readiness.get();
+  if (::epoll_ctl(loop.asked_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    const int error = errno;
+    readiness->fd_ = -1;
+    return Errno(error);
+  }
+  ++loop.asks_;
+  return readiness;
+}
+
+HostReadiness::~HostReadiness() {
+  if (fd_ < 0) return;
+  epoll_event event{};
+  ::epoll_ctl(loop_.asked_.get(), EPOLL_CTL_DEL, fd_, &event);
+  --loop_.asks_;
+}
+
+uint32_t HostReadiness::now() const {
+  std::vector<epoll_event> events(loop_.asks_);
+  const timespec at_once{};
+  const int count =
+      ::epoll_pwait2(loop_.asked_.get(), events.data(), static_cast<int>(events.size()), &at_once, nullptr);
+  for (int i = 0; i < count; ++i)
+    if (events[static_cast<size_t>(i)].data.ptr == this) return events[static_cast<size_t>(i)].events;
+  return 0;
+}
+
+EventLoop::EventLoop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), asked_(::epoll_create1(EPOLL_CLOEXEC)) {
+  BULKHEAD_CHECK(epoll_ && asked_, "epoll_create1: error {}", errno);
   BULKHEAD_CHECK(current_loop == nullptr, "a second event loop");
   current_loop = this;
 }

@@ -57,6 +57,22 @@ class HostWatch {
   std::function<void(uint32_t)> ready_;
 };
 
+// Which events of a host descriptor hold, asked without waiting: what poll(2) with timeout 0 answers, by an
+// epoll of its own, whose code the loop's runs anyway. Descriptor as with HostWatch.
+class HostReadiness {
+ public:
+  static Result<std::unique_ptr<HostReadiness>> create(EventLoop& loop, int fd, uint32_t events);
+  ~HostReadiness();
+  HostReadiness(const HostReadiness&) = delete;
+  HostReadiness& operator=(const HostReadiness&) = delete;
+  uint32_t now() const;
+
+ private:
+  HostReadiness(EventLoop& loop, int fd) : loop_(loop), fd_(fd) {}
+  EventLoop& loop_;
+  int fd_;
+};
+
 // What a platform adds to the loop: traps that are collected before the loop sleeps and after it wakes.
 class TrapSource {
  public:
@@ -92,11 +108,14 @@ class EventLoop {
  private:
   friend class Timer;
   friend class HostWatch;
+  friend class HostReadiness;
   bool fire_timers();
   bool poll_host(bool may_sleep);
 
   FiberScheduler fibers_;
   Fd epoll_;
+  Fd asked_;         // an epoll that nobody sleeps on
+  size_t asks_ = 0;  // descriptors in it
   std::multimap<Nanoseconds, Timer*> timers_;
   std::vector<std::function<void()>> posted_;
   std::vector<HostWatch*> removed_;  // watches that died while their batch of events was being handled

@@ -42,10 +42,13 @@ Fiber::Fiber(FiberScheduler& scheduler, std::function<void()> body)
     scheduler.free_stacks_.pop_back();
   } else {
     stack_.size = kStackSize + kPage;
-    stack_.base = ::mmap(nullptr, stack_.size, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    BULKHEAD_CHECK(stack_.base != MAP_FAILED, "no memory for a fiber's stack");
-    BULKHEAD_CHECK(::mprotect(stack_.base, kPage, PROT_NONE) == 0, "no guard page for a fiber's stack");
+    // The first page stays out of reach: a guard.
+    constexpr int kPrivate = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    stack_.base = ::mmap(nullptr, stack_.size, PROT_NONE, kPrivate, -1, 0);
+    BULKHEAD_CHECK(stack_.base != MAP_FAILED, "no room for a fiber's stack");
+    void* const usable = static_cast<char*>(stack_.base) + kPage;
+    BULKHEAD_CHECK(::mmap(usable, kStackSize, PROT_READ | PROT_WRITE, kPrivate | MAP_FIXED, -1, 0) == usable,
+                   "no memory for a fiber's stack");
   }
   char* top = static_cast<char*>(stack_.base) + stack_.size;
   context_ = context::make_fcontext(top, kStackSize, [](context::transfer_t from) {

@@ -26,6 +26,14 @@ bool send_packet(int socket, std::string_view bytes, const std::vector<int>& fds
   return TEMP_FAILURE_RETRY(::sendmsg(socket, &message, MSG_NOSIGNAL)) == static_cast<ssize_t>(bytes.size());
 }
 
+ssize_t send_now(int socket, const void* bytes, size_t size) {
+  iovec vec{const_cast<void*>(bytes), size};
+  msghdr message{};
+  message.msg_iov = &vec;
+  message.msg_iovlen = 1;
+  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 ssize_t receive_packet(int socket, void* buffer, size_t size, std::vector<Fd>& fds) {
   alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int) * kMostPacketFds)];
   iovec vec{buffer, size};

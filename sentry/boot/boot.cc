@@ -94,8 +94,9 @@ void field(A& a, Process& p) {
   all(a, p.args, p.env, p.path, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding,
       p.cap_effective, p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs,
       p.oom_score_adj, p.terminal, p.console_fd, p.console_streams, p.rows, p.columns, p.stdio_fds[0],
-      p.stdio_fds[1], p.stdio_fds[2], p.host_terminals, p.more_fds, p.scheduling_policy,
-      p.scheduling_priority, p.nice, p.io_priority, p.personality, p.ignored_signals);
+      p.stdio_fds[1], p.stdio_fds[2], p.host_terminals, p.more_fds, p.stdio_flags[0], p.stdio_flags[1],
+      p.stdio_flags[2], p.more_flags, p.scheduling_policy, p.scheduling_priority, p.nice, p.io_priority,
+      p.personality, p.ignored_signals);
 }
 template <typename A>
 void field(A& a, DeviceRule& r) {

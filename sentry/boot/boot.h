@@ -91,8 +91,10 @@ struct Process {
   uint32_t console_streams = 7;
   uint16_t rows = 0, columns = 0;
   int32_t stdio_fds[3] = {-1, -1, -1};
-  uint32_t host_terminals = 0;    // bit N: stdio_fds[N] is a terminal of the host's, of rows and columns
-  std::vector<int32_t> more_fds;  // the guest's 3, 4...: the host's, passed through
+  uint32_t host_terminals = 0;      // bit N: stdio_fds[N] is a terminal of the host's, of rows and columns
+  std::vector<int32_t> more_fds;    // the guest's 3, 4...: the host's, passed through
+  int32_t stdio_flags[3] = {};      // how each of those was opened: F_GETFL of fcntl(2)
+  std::vector<int32_t> more_flags;  // as many as more_fds
   // sched(7), ioprio_set(2), personality(2)
   int32_t scheduling_policy = 0, scheduling_priority = 0, nice = 0, io_priority = 0;
   uint32_t personality = 0;

@@ -24,7 +24,7 @@ void ControlLink::send(const boot::Control& message, std::string_view text) {
   if (!socket_) return;
   std::string packet(reinterpret_cast<const char*>(&message), sizeof message);
   packet += text;
-  (void)!::send(socket_.get(), packet.data(), packet.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  (void)!send_now(socket_.get(), packet.data(), packet.size());
 }
 
 void ControlLink::readable() {

@@ -67,15 +67,17 @@ Result<> install_stdio(kernel::Task& task, const ProgramRequest& request) {
       ioctl = [host = request.host_terminal](mm::AddressSpaceMap& memory, unsigned what, uint64_t argument) {
         return host->ioctl(memory, what, argument);
       };
-    vfs::FileRef file = TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]),
-                                                     task.credentials, std::move(ioctl)));
+    vfs::FileRef file =
+        TRY(fs::host::make_host_file(task.loop(), Fd(process.stdio_fds[number]), process.stdio_flags[number],
+                                     task.credentials, std::move(ioctl)));
     TRY(task.fds().install_at(number, std::move(file), false, 3));
   }
-  int number = 3;
-  for (const int32_t fd : process.more_fds) {
-    vfs::FileRef file = TRY(fs::host::make_host_file(task.loop(), Fd(fd), task.credentials));
+  if (process.more_flags.size() != process.more_fds.size()) return Errno(EINVAL);
+  for (size_t i = 0; i < process.more_fds.size(); ++i) {
+    const int number = 3 + static_cast<int>(i);
+    vfs::FileRef file = TRY(fs::host::make_host_file(task.loop(), Fd(process.more_fds[i]),
+                                                     process.more_flags[i], task.credentials));
     TRY(task.fds().install_at(number, std::move(file), false, static_cast<uint64_t>(number) + 1));
-    ++number;
   }
   return {};
 }

@@ -1,7 +1,5 @@
 #include "sentry/init/surface.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -16,10 +14,9 @@ Surface sentry_surface(std::string_view platform) {
   Surface list{.program = "bulkhead-sentry", .calls = {}};
   list.calls = {
       // Waiting.
-      HOST_CALL(epoll_pwait2, "the one place where the sentry sleeps"),
+      HOST_CALL(epoll_pwait2,
+                "the one place where the sentry sleeps; whether a stream is ready, without waiting"),
       HOST_CALL(epoll_ctl, "watches the standard streams, the gofer, the runtime"),
-      HOST_CALL(poll, {arg_equals(2, 0)}, "timeout == 0",
-                "asks whether a stream that refuses RWF_NOWAIT is ready"),
       HOST_CALL(rt_sigreturn, "leaves the handler of the signal that ends the sleep"),
       HOST_CALL(clock_gettime, "time, where the vDSO has no answer (CPU clocks of stubs)"),
       // Data: the standard streams, donated descriptors, the sandbox's memory file.
@@ -29,17 +26,14 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(lseek, "finds holes in the memory file; the position of a redirected stream"),
       HOST_CALL(fstat, "what kind of stream a standard descriptor is"),
       HOST_CALL(ftruncate, "truncates a redirected stream, by the guest's order"),
-      HOST_CALL(fcntl, {arg_equals(1, F_GETFL)}, "command == F_GETFL", "how a standard stream was opened"),
       HOST_CALL(close, "drops donated descriptors"),
-      HOST_CALL(sendto, "requests to the gofer, messages to the runtime"),
+      HOST_CALL(sendmsg, "requests to the gofer, messages to the runtime"),
       HOST_CALL(recvmsg, "the gofer's replies, the runtime's messages, with descriptors"),
       HOST_CALL(getrandom, "the guest's random numbers, address layout"),
       // The sentry's own memory.
       HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff), arg_masked(2, PROT_EXEC, 0)},
                 "fd == -1, never executable", "heap, fibers' stacks"),
       HOST_CALL(munmap, "heap, fibers' stacks"),
-      HOST_CALL(mprotect, {arg_masked(2, PROT_EXEC, 0)}, "never executable",
-                "guard pages of fibers' stacks, heap"),
       HOST_CALL(brk, "heap"),
       HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),
       HOST_CALL(exit_group, "the end"),

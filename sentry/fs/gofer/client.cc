@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "sentry/base/log.h"
+#include "sentry/base/packet.h"
 
 namespace sentry::fs::gofer {
 
@@ -53,7 +54,7 @@ void Client::send(std::vector<uint8_t> packet) {
     unsent_.push_back(std::move(packet));
     return;
   }
-  const ssize_t sent = ::send(socket_.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t sent = send_now(socket_.get(), packet.data(), packet.size());
   if (sent >= 0) return;
   if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) {
     unsent_.push_back(std::move(packet));
@@ -66,7 +67,7 @@ void Client::send(std::vector<uint8_t> packet) {
 void Client::writable() {
   while (!unsent_.empty()) {
     const auto& packet = unsent_.front();
-    if (::send(socket_.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (send_now(socket_.get(), packet.data(), packet.size()) < 0) {
       if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) fail("does not take requests");
       return;
     }

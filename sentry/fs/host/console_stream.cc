@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sentry/base/packet.h"
+
 namespace sentry::fs::host {
 
 Result<std::unique_ptr<ConsoleStream>> ConsoleStream::create(EventLoop& loop, Fd socket, ConsolePeer& peer) {
@@ -86,7 +88,7 @@ bool ConsoleStream::move_output() {
   if (output_blocked_) return false;
   const std::string_view text = peer_.output();
   if (text.empty()) return false;
-  const ssize_t count = ::send(socket_.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t count = send_now(socket_.get(), text.data(), text.size());
   if (count > 0) {
     peer_.output_taken(static_cast<size_t>(count));
     return true;

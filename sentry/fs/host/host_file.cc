@@ -1,7 +1,6 @@
 #include "sentry/fs/host/host_file.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -20,7 +19,7 @@ namespace {
 
 // One transfer goes through a buffer of this size; a read or write of more takes several.
 constexpr size_t kBuffer = 64 * 1024;
-// What a descriptor that knows no RWF_NOWAIT is offered after poll(2) has called it writable: PIPE_BUF is
+// What a descriptor that knows no RWF_NOWAIT is offered once it is writable: PIPE_BUF is
 // what pipe(7) promises to take at once then, and a terminal's room is about as much.
 constexpr size_t kCautious = 512;
 
@@ -56,7 +55,7 @@ Nanoseconds nanoseconds(const timespec& time) {
 class HostInode final : public vfs::Inode, public mm::Mappable {
  public:
   HostInode(EventLoop& loop, Fd fd, const struct stat& status, int host_flags, vfs::CredentialsRef owner,
-            HostIoctl ioctl)
+            HostIoctl ioctl, std::unique_ptr<HostReadiness> readiness)
       : Inode(host_superblock()),
         loop_(loop),
         fd_(std::move(fd)),
@@ -65,6 +64,7 @@ class HostInode final : public vfs::Inode, public mm::Mappable {
         owner_(std::move(owner)),
         ioctl_(std::move(ioctl)),
         number_(next_inode()),
+        readiness_(std::move(readiness)),
         nowait_(!S_ISREG(status.st_mode)) {}
 
   int fd() const { return fd_.get(); }
@@ -107,7 +107,8 @@ class HostInode final : public vfs::Inode, public mm::Mappable {
   vfs::CredentialsRef owner_;
   HostIoctl ioctl_;
   uint64_t number_;
-  bool nowait_;  // RWF_NOWAIT has not been refused
+  std::unique_ptr<HostReadiness> readiness_;  // null where the host's file is always ready
+  bool nowait_;                               // RWF_NOWAIT has not been refused
   bool watch_tried_ = false;
   std::unique_ptr<HostWatch> watch_;
   WaitQueue queue_;
@@ -215,11 +216,8 @@ Result<mm::Mappable::Backing> HostInode::backing(uint64_t offset, uint64_t lengt
 }
 
 Events HostInode::ready_events() const {
-  constexpr short kAsked = POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLWRNORM;
-  if (regular()) return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
-  pollfd entry{fd_.get(), kAsked, 0};
-  if (::poll(&entry, 1, 0) < 0) return 0;  // EINTR or ENOMEM: nothing is known to be ready
-  return static_cast<Events>(static_cast<unsigned short>(entry.revents));
+  // Regular files, /dev/null and their kin know no waiting.
+  return readiness_ ? readiness_->now() : EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
 }
 
 WaitQueue* HostInode::queue() {
@@ -413,13 +411,15 @@ Result<std::shared_ptr<mm::Mappable>> HostFile::mmap(int, int flags) {
 
 }  // namespace
 
-Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials,
-                                    HostIoctl ioctl) {
+Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, int flags,
+                                    vfs::CredentialsRef credentials, HostIoctl ioctl) {
+  constexpr uint32_t kAsked = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLRDNORM | EPOLLWRNORM;
   const struct stat status = TRY(host_stat(descriptor.get()));
-  const int flags = ::fcntl(descriptor.get(), F_GETFL);
-  if (flags < 0) return Errno(errno);
+  Result<std::unique_ptr<HostReadiness>> readiness = HostReadiness::create(loop, descriptor.get(), kAsked);
+  if (!readiness.ok() && !readiness.is(EPERM)) return readiness.error();
   auto inode =
-      std::make_shared<HostInode>(loop, std::move(descriptor), status, flags, credentials, std::move(ioctl));
+      std::make_shared<HostInode>(loop, std::move(descriptor), status, flags, credentials, std::move(ioctl),
+                                  readiness.ok() ? std::move(*readiness) : nullptr);
   // O_NONBLOCK of the host's description binds the host's callers; the guest starts with a clear one of its
   // own.
   auto file =

@@ -12,16 +12,16 @@
 
 namespace sentry::fs::host {
 
-// A file over `descriptor`, which it owns. Asks the host once for its type and access mode; EBADF if it is
-// none.
+// A file over `descriptor`, which it owns, opened with `flags` (fcntl(2), F_GETFL). Asks the host once for
+// its type; EBADF if it is none.
 //
 // Guests see the host's type (fifo, socket, character device, regular file), owner `credentials`, and an
 // inode number of ours. `ioctl` answers what the file does not: ENOTTY where there is none.
 //
-// Host calls: preadv2 and pwritev2 (RWF_NOWAIT; plain for regular files), poll with timeout 0, fstat,
-// fcntl(F_GETFL), and for regular files lseek and ftruncate.
+// Host calls: preadv2 and pwritev2 (RWF_NOWAIT; plain for regular files), epoll_ctl and epoll_pwait2, fstat,
+// and for regular files lseek and ftruncate.
 using HostIoctl = std::function<Result<uint64_t>(mm::AddressSpaceMap&, unsigned request, uint64_t argument)>;
-Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, vfs::CredentialsRef credentials,
-                                    HostIoctl ioctl = nullptr);
+Result<vfs::FileRef> make_host_file(EventLoop& loop, Fd descriptor, int flags,
+                                    vfs::CredentialsRef credentials, HostIoctl ioctl = nullptr);
 
 }  // namespace sentry::fs::host

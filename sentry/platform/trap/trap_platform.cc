@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -101,6 +100,10 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   if (spins_ == 0)
     ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 #endif
+  notified_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{.events = EPOLLIN, .data = {}};
+  BULKHEAD_CHECK(notified_ && ::epoll_ctl(notified_.get(), EPOLL_CTL_ADD, listener_.get(), &event) == 0,
+                 "watching the stubs' notifications: error {}", errno);
   auto watch = HostWatch::create(loop, listener_.get(), EPOLLIN, [this](uint32_t) { hear(); });
   BULKHEAD_CHECK(watch.ok(), "watching the stubs' notifications: error {}", watch.error().value());
   listener_watch_ = std::move(*watch);
@@ -439,8 +442,9 @@ void TrapPlatform::settle_consent(Thread& thread) {
 bool TrapPlatform::hear() {
   unheard_ = 0;
   for (unsigned heard = 0; heard < kMostHeard; ++heard) {
-    pollfd listener{listener_.get(), POLLIN, 0};
-    if (::poll(&listener, 1, 0) <= 0) return heard != 0;
+    epoll_event event;
+    const timespec at_once{};
+    if (::epoll_pwait2(notified_.get(), &event, 1, &at_once, nullptr) <= 0) return heard != 0;
     notified();
   }
   return true;

@@ -124,6 +124,7 @@ class TrapPlatform final : public Platform {
   unsigned complaints_ = 0;
   CallSitePatcher patcher_;
   Fd areas_, notice_, listener_;
+  Fd notified_;  // an epoll of the listener alone, to ask whether there is a notification
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;
   std::unique_ptr<HostWatch> listener_watch_;

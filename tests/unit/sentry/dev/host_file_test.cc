@@ -27,8 +27,9 @@ class HostFileTest : public testing::Test {
 
   void SetUp() override { ::signal(SIGPIPE, SIG_IGN); }
   vfs::FileRef over(int fd) {
-    Result<vfs::FileRef> file = make_host_file(
-        loop, Fd(::dup(fd)), std::make_shared<vfs::Credentials>(vfs::Credentials{.fsuid = 5, .fsgid = 6}));
+    Result<vfs::FileRef> file =
+        make_host_file(loop, Fd(::dup(fd)), ::fcntl(fd, F_GETFL),
+                       std::make_shared<vfs::Credentials>(vfs::Credentials{.fsuid = 5, .fsgid = 6}));
     EXPECT_TRUE(file.ok());
     return *file;
   }
@@ -216,7 +217,7 @@ TEST_F(HostFileTest, TerminalIsNoTerminalToTheGuest) {
 }
 
 TEST_F(HostFileTest, NoDescriptor) {
-  EXPECT_TRUE(make_host_file(loop, Fd(), std::make_shared<vfs::Credentials>()).is(EBADF));
+  EXPECT_TRUE(make_host_file(loop, Fd(), 0, std::make_shared<vfs::Credentials>()).is(EBADF));
 }
 
 }  // namespace
