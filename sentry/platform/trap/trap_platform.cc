@@ -29,7 +29,8 @@ namespace sentry::platform::trap {
 namespace {
 
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
-constexpr size_t kReapAt = 32;           // stubs that have been killed, when the sentry is too busy to sleep
+constexpr size_t kKeptAreas = 4;
+constexpr size_t kReapAt = 32;  // stubs that have been killed, when the sentry is too busy to sleep
 constexpr Nanoseconds kPatienceRound = 250'000'000;
 // Notifications that are heard at once: a flood of them does not keep the others waiting for long.
 constexpr unsigned kMostHeard = 16;
@@ -135,8 +136,13 @@ std::optional<AreaSlot> TrapPlatform::take_slot(uint32_t place) {
 
 void TrapPlatform::free_areas(const std::vector<AreaSlot>& slots) {
   for (const AreaSlot& slot : slots) {
-    ::fallocate(areas_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                static_cast<off_t>(slot.file_offset()), static_cast<off_t>(kAreaSize));
+    // The next owner finds zeros. Some areas keep their memory: a shell's children come one after the other.
+    if (free_slots_.size() < kKeptAreas) {
+      std::memset(static_cast<void*>(area_of(slot)), 0, kAreaSize);
+    } else {
+      ::fallocate(areas_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(slot.file_offset()), static_cast<off_t>(kAreaSize));
+    }
     free_slots_.push_back(slot.index);
   }
 }
