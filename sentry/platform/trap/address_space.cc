@@ -34,6 +34,7 @@ void begin(Thread& child) {
   area.waits = area.sleeping = area.interrupted = area.stepping = area.asleep = area.save_state = 0;
   area.working = area.waiting = 0;
   area.turned = cycles();
+  area.payoff = Payoff();
 }
 
 Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }

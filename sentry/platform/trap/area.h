@@ -9,6 +9,7 @@
 
 #include "sentry/platform/guest_range.h"
 #include "sentry/platform/registers.h"
+#include "sentry/platform/trap/payoff.h"
 
 namespace sentry::platform::trap {
 
@@ -155,6 +156,7 @@ struct Area {
   // By the time stamp counter, for CPU times: when it came from guest code, or went there, 0 while
   // it sleeps; how long it has been there, and how long in the shim without sleeping.
   uint64_t turned, working, waiting;
+  Payoff payoff;  // of looking for answers
 
   // By the shim with a report, and by the sentry with the answer if it changes any but rax.
   alignas(64) Registers registers;

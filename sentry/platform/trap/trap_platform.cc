@@ -233,13 +233,20 @@ void TrapPlatform::count_futex_waiters(uint64_t address, int change) {
   __atomic_add_fetch(&told_->futexes[futex_index(address)], static_cast<uint32_t>(change), __ATOMIC_SEQ_CST);
 }
 
+bool TrapPlatform::look_for_a_while(Thread& thread) {
+  if (spins_ == 0 || !payoff_.worth_looking()) return false;
+  for (unsigned i = 0; i < spins_; ++i) {
+    if (!look(thread)) continue;
+    payoff_.found();
+    return true;
+  }
+  payoff_.in_vain();
+  return false;
+}
+
 void TrapPlatform::wait_while(Thread& thread, Thread::State state) {
   // Short answers come before another fiber could run.
-  if (state == Thread::State::kServing && thread.consents.empty()) {
-    for (unsigned i = 0; i < spins_; ++i) {
-      if (look(thread)) return;
-    }
-  }
+  if (state == Thread::State::kServing && thread.consents.empty() && look_for_a_while(thread)) return;
   Fiber* const self = Fiber::current();
   thread.waiters.push_back(self);
   while (thread.state == state) Fiber::park();
@@ -249,13 +256,9 @@ void TrapPlatform::wait_while(Thread& thread, Thread::State state) {
 void TrapPlatform::wait_for_report(Thread& thread) {
   constexpr unsigned kStraight = 64;
   if (running_.size() == 1 && straight_ < kStraight && !loop_.fibers().has_ready() &&
-      thread.consents.empty()) {
-    for (unsigned i = 0; i < spins_; ++i) {
-      if (look(thread)) {
-        ++straight_;
-        return;
-      }
-    }
+      thread.consents.empty() && look_for_a_while(thread)) {
+    ++straight_;
+    return;
   }
   straight_ = 0;
   wait_while(thread, Thread::State::kRunning);
@@ -349,17 +352,26 @@ bool TrapPlatform::linger(Deadline until) {
       __atomic_store_n(&thread->area->waits, thread->reported, __ATOMIC_RELEASE);
   }
   fresh_.clear();
-  if (linger_ == 0 || running_.empty()) return false;
+  if (linger_ == 0 || running_.empty() || !payoff_.worth_looking()) return false;
   const Nanoseconds start = monotonic_now();
   Nanoseconds end = start + linger_;
   if (until && *until < end) end = *until;
   for (unsigned i = 0;; ++i) {
-    if (collect()) return true;
+    if (collect()) {
+      // What came when the processor had been taken away from us would have come sooner without us.
+      if (i < 16 || monotonic_now() < end)
+        payoff_.found();
+      else
+        payoff_.in_vain();
+      return true;
+    }
     if ((i & 15) == 15) {
-      if (monotonic_now() >= end) return false;
+      if (monotonic_now() >= end) break;
       if (expected_notifications_ != 0 && hear()) return true;
     }
   }
+  payoff_.in_vain();
+  return false;
 }
 
 bool TrapPlatform::may_sleep() {

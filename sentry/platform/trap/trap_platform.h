@@ -58,6 +58,8 @@ class TrapPlatform final : public Platform {
   // The same for guest code. Looks for a while before the event loop gets its turn, where nothing else is to
   // be done.
   void wait_for_report(Thread& thread);
+  // Looks for the thread's report for a while, where that pays; whether it came.
+  bool look_for_a_while(Thread& thread);
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
@@ -152,6 +154,7 @@ class TrapPlatform final : public Platform {
   pid_t newest_ = 0;                  // the tid that was heard of last
   std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected
   Nanoseconds linger_ = 0;
+  Payoff payoff_;  // of looking for reports
   std::unique_ptr<TrapAddressSpace> zygote_;
   std::shared_ptr<Thread> zygote_thread_;
 };

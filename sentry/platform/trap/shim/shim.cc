@@ -92,9 +92,16 @@ void hand_over(Area& area, Report report, uint32_t flags = 0) {
   const uint32_t mine = area.reported + 1;
   store(area.reported, mine);
   fence();
-  for (uint32_t left = load(notice().awake) != 0 ? notice().spins : 0; left != 0; --left) {
-    if (load(area.answered) == mine) return;
-    if (load(area.waits) == mine) break;
+  if (load(notice().awake) != 0 && notice().spins != 0 && area.payoff.worth_looking()) {
+    uint32_t left = notice().spins;
+    for (; left != 0; --left) {
+      if (load(area.answered) == mine) {
+        area.payoff.found();
+        return;
+      }
+      if (load(area.waits) == mine) break;
+    }
+    if (left == 0) area.payoff.in_vain();
   }
   for (;;) {
     const uint32_t seen = load(area.answered);
