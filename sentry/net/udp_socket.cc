@@ -1,5 +1,6 @@
 #include "sentry/net/udp_socket.h"
 
+#include <linux/errqueue.h>
 #include <netinet/udp.h>
 #include <sys/epoll.h>
 
@@ -171,7 +172,7 @@ Result<Address> UdpSocket::peer_name() {
 Events UdpSocket::poll() {
   Events events = kOut;
   if (!inbox_.empty()) events |= kIn;
-  if (error_ != 0) events |= EPOLLERR;
+  if (error_ != 0 || !errors_.empty()) events |= EPOLLERR;
   if ((shutdown_ & kReceive) != 0) events |= kIn | EPOLLRDHUP;
   if (shutdown_ == (kReceive | kSend)) events |= EPOLLHUP;
   return events;
@@ -268,11 +269,57 @@ void UdpSocket::transmit_one(const std::shared_ptr<const Datagram>& datagram) {
     for (UdpSocket* const target : find_all(datagram->from, to)) target->deliver(datagram);
   } else if (UdpSocket* const target = find(datagram->from, to); target != nullptr) {
     target->deliver(datagram);
-  } else if (peer_ && *peer_ == to) {
-    // "Port unreachable" comes back; only connected sockets hear of it, udp(7).
-    error_ = ECONNREFUSED;
-    queue_.wake(EPOLLERR);
+  } else {
+    hear_refusal(datagram);
   }
+}
+
+// "Port unreachable" comes back. Only sockets that are connected or have set IP_RECVERR hear of it, udp(7).
+void UdpSocket::hear_refusal(const std::shared_ptr<const Datagram>& datagram) {
+  const bool four = datagram->to.ip.is_v4();
+  const bool queues = InternetSocket::family() == AF_INET6 ? option_number(IPPROTO_IPV6, IPV6_RECVERR) != 0
+                                                           : option_number(IPPROTO_IP, IP_RECVERR) != 0;
+  if (!queues && !(peer_ && *peer_ == datagram->to)) return;
+  if (queues && four == (InternetSocket::family() == AF_INET) && errors_.size() < kMostErrors)
+    errors_.push_back(datagram);
+  error_ = ECONNREFUSED;
+  queue_.wake(EPOLLERR);
+}
+
+// MSG_ERRQUEUE, recv(2): the datagram as it was sent, where to, and what became of it.
+Result<Received> UdpSocket::receive_error(mm::Sink& sink) {
+  if (errors_.empty()) return Errno(EAGAIN);
+  const std::shared_ptr<const Datagram> datagram = std::move(errors_.front());
+  errors_.pop_front();
+  // The next one's error is pending again, sock_dequeue_err_skb().
+  error_ = errors_.empty() ? 0 : ECONNREFUSED;
+  const int family = InternetSocket::family();
+  Received received;
+  received.flags = MSG_ERRQUEUE;
+  received.from = to_address(datagram->to, family);
+  const InternetAddress offender{datagram->to.ip, 0};
+  if (family == AF_INET) {
+    constexpr uint8_t kUnreachable = 3, kPort = 3;  // ICMP_DEST_UNREACH, ICMP_PORT_UNREACH
+    const struct {
+      sock_extended_err error;
+      sockaddr_in offender;
+    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP, kUnreachable, kPort, 0, 0, 0},
+           to_address(offender, AF_INET).as<sockaddr_in>()};
+    received.extra.push_back({IPPROTO_IP, IP_RECVERR, option_value(told)});
+  } else {
+    constexpr uint8_t kUnreachable = 1, kPort = 4;  // ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH
+    const struct {
+      sock_extended_err error;
+      sockaddr_in6 offender;
+    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP6, kUnreachable, kPort, 0, 0, 0},
+           to_address(offender, AF_INET6).as<sockaddr_in6>()};
+    received.extra.push_back({IPPROTO_IPV6, IPV6_RECVERR, option_value(told)});
+  }
+  const auto count = static_cast<size_t>(std::min<uint64_t>(datagram->data.size(), sink.remaining()));
+  if (count != 0 && TRY(sink.put(datagram->data.data(), count)) < count) return Errno(EFAULT);
+  if (count < datagram->data.size()) received.flags |= MSG_TRUNC;
+  received.length = count;
+  return received;
 }
 
 Result<> UdpSocket::set_option(int level, int option, std::span<const std::byte> value,
@@ -284,7 +331,7 @@ Result<> UdpSocket::set_option(int level, int option, std::span<const std::byte>
 }
 
 Result<Received> UdpSocket::receive(mm::Sink& sink, const ReceiveRequest& request) {
-  if ((request.flags & MSG_ERRQUEUE) != 0) return Errno(EAGAIN);
+  if ((request.flags & MSG_ERRQUEUE) != 0) return receive_error(sink);
   if ((request.flags & MSG_OOB) != 0) return Errno(EOPNOTSUPP);
   // SO_PEEK_OFF counts on through the datagrams.
   size_t index = 0, skipped = 0;

@@ -63,6 +63,8 @@ class UdpSocket final : public InternetSocket, private PortUser {
   Result<> transmit(Gathered gathered);
   void transmit_one(const std::shared_ptr<const Datagram>& datagram);
   void deliver(const std::shared_ptr<const Datagram>& datagram);
+  void hear_refusal(const std::shared_ptr<const Datagram>& datagram);
+  Result<Received> receive_error(mm::Sink& sink);
   void add_control(Received& received, const Datagram& datagram) const;
 
   std::optional<InternetAddress> peer_;
@@ -73,6 +75,9 @@ class UdpSocket final : public InternetSocket, private PortUser {
   };
   std::deque<Arrived> inbox_;
   std::optional<Gathered> gathered_;
+  // IP_RECVERR: datagrams that nobody took, ip(7).
+  static constexpr size_t kMostErrors = 64;
+  std::deque<std::shared_ptr<const Datagram>> errors_;
   uint32_t drops_ = 0;
   size_t queued_ = 0;  // bytes in it, with what they cost
   int shutdown_ = 0;

@@ -457,7 +457,7 @@ Result<unsigned> sys_recvmmsg(Task& task, FdNumber fd, GuestPtr<mmsghdr> message
 constexpr Entry kEntries[] = {
     PARTIAL(socket, sys_socket,
             "AF_UNIX; AF_INET and AF_INET6 over the sandbox's own loopback: TCP and UDP; AF_NETLINK: "
-            "NETLINK_ROUTE, to look at the loopback"),
+            "NETLINK_ROUTE, to look at the loopback, and NETLINK_SOCK_DIAG"),
     COMPLETE(socketpair, sys_socketpair),
     COMPLETE(bind, sys_bind),
     COMPLETE(listen, sys_listen),
@@ -472,7 +472,7 @@ constexpr Entry kEntries[] = {
     COMPLETE(sendto, sys_sendto),
     COMPLETE(sendmsg, sys_sendmsg),
     COMPLETE(sendmmsg, sys_sendmmsg),
-    PARTIAL(recvfrom, sys_recvfrom, "no error queue"),
+    COMPLETE(recvfrom, sys_recvfrom),
     COMPLETE(recvmsg, sys_recvmsg),
     COMPLETE(recvmmsg, sys_recvmmsg),
 };

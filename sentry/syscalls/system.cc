@@ -56,6 +56,9 @@ Result<> sys_sysinfo(Task& task, GuestPtr<struct sysinfo> out) {
   const fs::proc::SystemMemory memory = fs::proc::system_memory(task.kernel);
   struct sysinfo info {};
   info.uptime = read_clock(CLOCK_BOOTTIME) / kSecond;
+  const std::array<double, 3> loads = fs::proc::load_averages(task.kernel);
+  std::transform(loads.begin(), loads.end(), std::begin(info.loads),
+                 [](double load) { return static_cast<unsigned long>(load * (1 << SI_LOAD_SHIFT)); });
   info.totalram = memory.total;
   info.freeram = memory.free;
   info.sharedram = memory.shared;
@@ -104,7 +107,7 @@ constexpr Entry kCalls[] = {
     COMPLETE(uname, sys_uname),
     COMPLETE(sethostname, sys_sethostname),
     COMPLETE(setdomainname, sys_setdomainname),
-    PARTIAL(sysinfo, sys_sysinfo, "no load averages"),
+    COMPLETE(sysinfo, sys_sysinfo),
     COMPLETE(getrandom, sys_getrandom),
     PARTIAL(vhangup, sys_vhangup, "EPERM or ENOSYS"),
 

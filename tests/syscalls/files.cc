@@ -571,6 +571,30 @@ TEST(advice) {
   CHECK_EQ(posix_fadvise(pipe_fds[0], 0, 0, POSIX_FADV_NORMAL), ESPIPE);
 }
 
+TEST(advice_is_checked) {
+  Fd writer(OK(open("a", O_WRONLY | O_CREAT, 0600)));
+  FAILS(EBADF, readahead(writer, 0, 4));
+  FAILS(EBADF, readahead(999, 0, 4));
+  CHECK_EQ(posix_fadvise(writer, 0, -1, POSIX_FADV_NORMAL), EINVAL);
+  CHECK_EQ(posix_fadvise(999, 0, 0, POSIX_FADV_NORMAL), EBADF);
+}
+
+TEST(parts_are_synchronized) {
+  Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
+  OK(write(fd, "text", 4));
+  OK(sync_file_range(fd, 0, 2, SYNC_FILE_RANGE_WRITE));
+  OK(sync_file_range(fd, 0, 0,
+                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+  OK(sync_file_range(fd, 1 << 20, 4096, 0));
+  FAILS(EINVAL, sync_file_range(fd, 0, 0, 8));
+  FAILS(EINVAL, sync_file_range(fd, -1, 0, SYNC_FILE_RANGE_WRITE));
+  FAILS(EINVAL, sync_file_range(fd, 0, -1, SYNC_FILE_RANGE_WRITE));
+  FAILS(EBADF, sync_file_range(999, 0, 0, SYNC_FILE_RANGE_WRITE));
+  int pipe_fds[2];
+  OK(pipe(pipe_fds));
+  FAILS(ESPIPE, sync_file_range(pipe_fds[0], 0, 0, SYNC_FILE_RANGE_WRITE));
+}
+
 TEST(status_flags_change_by_fcntl) {
   Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
   OK(fcntl(fd, F_SETFL, O_APPEND | O_NONBLOCK));

@@ -36,6 +36,14 @@ TEST(sysinfo_fields) {
   CHECK(info.freeram <= info.totalram);
   CHECK(info.procs > 0);
   CHECK(info.mem_unit > 0);
+  // What /proc/loadavg rounds; it moves on from time to time.
+  WAIT_UNTIL([&] {
+    double shown = -1;
+    OK(sysinfo(&info));
+    CHECK_EQ(sscanf(READ_FILE("/proc/loadavg").c_str(), "%lf", &shown), 1);
+    const double told = static_cast<double>(info.loads[0]) / (1 << SI_LOAD_SHIFT);
+    return told > shown - 0.02 && told < shown + 0.02;
+  }());
 }
 
 TEST(resource_limits) {

@@ -1,8 +1,10 @@
 // udp(7) and what ip(7) tells of datagrams: corking, segments, broadcast, groups, ancillary data.
 #include <arpa/inet.h>
+#include <linux/errqueue.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "tests/syscalls/check.h"
@@ -344,6 +346,43 @@ TEST(dropped_datagrams_are_counted) {
   OK(send(sender, "x", 1, 0));
   const uint32_t dropped = as<uint32_t>(receive_control(receiver, SOL_SOCKET, SO_RXQ_OVFL));
   CHECK(dropped >= 10 && dropped < 20);
+}
+
+// What nobody takes comes back with the reason, if IP_RECVERR asks for it.
+TEST(error_queue) {
+  const sockaddr_in nobody = address(port_of(bound()));
+  Fd sender(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  set_option(sender, IPPROTO_IP, IP_RECVERR, 1);
+  OK(sendto(sender, "lost", 4, 0, generic(nobody), sizeof nobody));
+  pollfd ready = {sender, POLLIN, 0};
+  CHECK_EQ(OK(poll(&ready, 1, 1000)), 1);
+  CHECK_EQ(ready.revents, POLLERR);
+  char bytes[16], control[512];
+  sockaddr_in from = {};
+  iovec piece = {bytes, sizeof bytes};
+  msghdr message = {};
+  message.msg_name = &from;
+  message.msg_namelen = sizeof from;
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  CHECK_EQ(OK(recvmsg(sender, &message, MSG_ERRQUEUE)), 4);
+  CHECK_EQ(std::string(bytes, 4), "lost");
+  CHECK_EQ(message.msg_flags, MSG_ERRQUEUE);
+  CHECK_EQ(from.sin_port, nobody.sin_port);
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  CHECK(header != nullptr);
+  CHECK_EQ(header->cmsg_level, IPPROTO_IP);
+  CHECK_EQ(header->cmsg_type, IP_RECVERR);
+  sock_extended_err error;
+  memcpy(&error, CMSG_DATA(header), sizeof error);
+  CHECK_EQ(error.ee_errno, ECONNREFUSED);
+  CHECK_EQ(error.ee_origin, SO_EE_ORIGIN_ICMP);
+  CHECK_EQ(error.ee_type, 3);
+  CHECK_EQ(error.ee_code, 3);
+  FAILS(EAGAIN, recvmsg(sender, &message, MSG_ERRQUEUE));
+  FAILS(EAGAIN, recv(sender, bytes, sizeof bytes, MSG_DONTWAIT));
 }
 
 // lo speaks IPv6 where the kernel has it.

@@ -29,7 +29,8 @@ std::string locks_text(const kernel::Kernel&) {
 
 std::string shared_memory_text(const kernel::Kernel& kernel) {
   std::string text =
-      "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime  "
+      "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      "
+      "atime  "
       "    dtime      ctime                   rss                  swap\n";
   for (const auto& segment : kernel.ipc->shared_memory->all()) {
     const kernel::SharedMemorySegment& s = *segment;
@@ -44,21 +45,22 @@ std::string shared_memory_text(const kernel::Kernel& kernel) {
 std::string semaphores_text(const kernel::Kernel& kernel) {
   std::string text = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n";
   for (const auto& set : kernel.ipc->semaphores->all())
-    text += fmt::format("{:10} {:10}  {:4o} {:10} {:5} {:5} {:5} {:5} {:10} {:10}\n", set->key, set->id, set->mode,
-                        set->semaphores.size(), set->uid, set->gid, set->cuid, set->cgid, set->operation_time,
-                        set->change_time);
+    text += fmt::format("{:10} {:10}  {:4o} {:10} {:5} {:5} {:5} {:5} {:10} {:10}\n", set->key, set->id,
+                        set->mode, set->semaphores.size(), set->uid, set->gid, set->cuid, set->cgid,
+                        set->operation_time, set->change_time);
   return text;
 }
 
 std::string message_queues_text(const kernel::Kernel& kernel) {
   std::string text =
-      "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      "
+      "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime     "
+      " "
       "rtime      ctime\n";
   for (const auto& queue : kernel.ipc->messages->all())
     text += fmt::format("{:10} {:10}  {:4o}  {:10} {:10} {:5} {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10}\n",
                         queue->key, queue->id, queue->mode, queue->bytes, queue->size(), queue->last_sender,
-                        queue->last_receiver, queue->uid, queue->gid, queue->cuid, queue->cgid, queue->send_time,
-                        queue->receive_time, queue->change_time);
+                        queue->last_receiver, queue->uid, queue->gid, queue->cuid, queue->cgid,
+                        queue->send_time, queue->receive_time, queue->change_time);
   return text;
 }
 

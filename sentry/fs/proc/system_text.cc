@@ -137,24 +137,29 @@ std::string uptime_text(const Kernel& kernel) {
   return fmt::format("{} {}\n", hundredths(up), hundredths(idle));
 }
 
-// getloadavg(3). Nothing wakes an idle sandbox to sample, so the averages move on when they are looked at, as
-// if what runs now had run since the last look.
-std::string loadavg_text(const Kernel& kernel) {
-  static double averages[3] = {};
+// Nothing wakes an idle sandbox to sample, so the averages move on when they are looked at, as if what runs
+// now had run since the last look.
+std::array<double, 3> load_averages(const Kernel& kernel) {
+  static std::array<double, 3> averages = {};
   static Nanoseconds sampled = 0;
   const Nanoseconds now = monotonic_now();
   if (sampled == 0) sampled = kernel.boot_time;
   const double seconds = static_cast<double>(now - sampled) / static_cast<double>(kSecond);
   sampled = now;
-  const size_t running = runnable(kernel);
-  constexpr double kPeriods[3] = {60, 300, 900};
-  for (int i = 0; i < 3; ++i) {
+  const auto running = static_cast<double>(runnable(kernel));
+  constexpr std::array<double, 3> kPeriods = {60, 300, 900};
+  for (size_t i = 0; i < averages.size(); ++i) {
     const double kept = std::exp(-seconds / kPeriods[i]);
-    averages[i] = averages[i] * kept + static_cast<double>(running) * (1 - kept);
+    averages[i] = averages[i] * kept + running * (1 - kept);
   }
+  return averages;
+}
+
+std::string loadavg_text(const Kernel& kernel) {
+  const std::array<double, 3> averages = load_averages(kernel);
   const pid_t last = kernel.groups().empty() ? 0 : kernel.groups().rbegin()->first;
-  return fmt::format("{:.2f} {:.2f} {:.2f} {}/{} {}\n", averages[0], averages[1], averages[2], running,
-                     kernel.task_count(), last);
+  return fmt::format("{:.2f} {:.2f} {:.2f} {}/{} {}\n", averages[0], averages[1], averages[2],
+                     runnable(kernel), kernel.task_count(), last);
 }
 
 std::string system_stat_text(const Kernel& kernel) {

@@ -1,6 +1,7 @@
 // The files of /proc that are about the whole system.
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "sentry/kernel/kernel.h"
@@ -13,6 +14,9 @@ struct SystemMemory {
   uint64_t total = 0, free = 0, available = 0, cached = 0, shared = 0;
 };
 SystemMemory system_memory(const kernel::Kernel& kernel);
+
+// Over 1, 5 and 15 minutes, getloadavg(3).
+std::array<double, 3> load_averages(const kernel::Kernel& kernel);
 
 std::string meminfo_text(const kernel::Kernel& kernel);
 std::string uptime_text(const kernel::Kernel& kernel);
