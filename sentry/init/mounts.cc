@@ -248,6 +248,19 @@ class Mounter {
     return resolved.empty() ? std::string("/") : resolved;
   }
 
+  Result<> make_node(const vfs::CredentialsRef& owner, const std::string& path, bool directory) {
+    const vfs::Caller caller{fs_, owner, fs_.root};
+    return directory ? vfs::mkdir(caller, path, 0755) : vfs::mknod(caller, path, S_IFREG | 0644, 0);
+  }
+
+  // The builder, but for whose files it makes.
+  vfs::CredentialsRef first_process() const {
+    auto credentials = std::make_shared<vfs::Credentials>(*builder());
+    credentials->fsuid = boot_.process.uid;
+    credentials->fsgid = boot_.process.gid;
+    return credentials;
+  }
+
   // The mountpoint, made (with the directories above it) where it is missing.
   Result<vfs::Path> find_or_make(const std::string& wanted, bool directory) {
     const vfs::CredentialsRef credentials = builder();
@@ -255,12 +268,12 @@ class Mounter {
     if (found.ok()) return found->path;
     if (!found.is(ENOENT)) return found.error();
     const std::string destination = TRY(resolve(wanted));
-    const vfs::Caller caller{fs_, credentials, fs_.root};
     for (size_t slash = destination.find('/', 1);; slash = destination.find('/', slash + 1)) {
       const bool last = slash == std::string::npos;
       const std::string part = destination.substr(0, slash);
-      const Result<> made =
-          last && !directory ? vfs::mknod(caller, part, S_IFREG | 0644, 0) : vfs::mkdir(caller, part, 0755);
+      Result<> made = make_node(credentials, part, directory || !last);
+      // Root is not among the ids that an ordinary user's gofer has: then it is the first process's.
+      if (made.is(EINVAL)) made = make_node(first_process(), part, directory || !last);
       if (!made.ok() && !made.is(EEXIST)) return made.error();
       if (last) break;
     }

@@ -43,10 +43,13 @@ class Refusals(unittest.TestCase):
         self.assertEqual(done.returncode, status, said)
         self.assertEqual(len(said.splitlines()), 1, said)
         lines = self.box.log_lines()
+        if os.geteuid() != 0:  # who has no cgroups is told so, too
+            lines = [line for line in lines if "an ordinary user has no cgroups" not in line["msg"]]
         self.assertEqual([line["level"] for line in lines], ["error"], lines)
         self.assertRegex(lines[0]["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         self.assertEqual(said, f"bulkhead: {lines[0]['msg']}\n")
-        self.assertIn(message, lines[0]["msg"])
+        self.message = lines[0]["msg"]
+        self.assertIn(message, self.message)
 
     def create_refused(self, message, status=125, prefix=()):
         self.refused(message, "create", "--pid-file", "pid", "box", status=status, prefix=prefix)
@@ -245,7 +248,7 @@ class Refusals(unittest.TestCase):
             for kind in ("prestart", "createRuntime", "createContainer"):
                 with self.subTest(kind=kind, message=message):
                     self.refused_with(message, lambda config: config.update(hooks={kind: [hook]}))
-                    self.assertIn(f"hooks.{kind}[0] ({hook['path']}): ", self.box.log_lines()[0]["msg"])
+                    self.assertIn(f"hooks.{kind}[0] ({hook['path']}): ", self.message)
         # Garbage of one that succeeds is nobody's business.
         self.box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "head -c 100000 /dev/urandom; exit 0"]}]}
         self.assertEqual(self.box.create("true"), 0)
@@ -262,7 +265,7 @@ class Refusals(unittest.TestCase):
                 self.box.config = dict(copy.deepcopy(self.good), hooks={"startContainer": [hook]})
                 self.assertEqual(self.box.create("true"), 0, self.box.output())
                 self.refused("hooks.startContainer[0]", "start", "box")
-                self.assertIn(message, self.box.log_lines()[0]["msg"])
+                self.assertIn(message, self.message)
                 self.assert_nothing_left()
                 self.assert_works()
 
