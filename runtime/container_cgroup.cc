@@ -126,6 +126,9 @@ Outcome<std::string> make_directory(const Hierarchy& hierarchy, const std::strin
   const std::vector<std::string> parts = words(below, '/');
   if (std::find(parts.begin(), parts.end(), "..") != parts.end())
     return failure("config.json: linux.cgroupsPath: \"..\" is not possible");
+  // What is in a container's cgroup is killed with it: never the host itself.
+  if (std::all_of(parts.begin(), parts.end(), [](const std::string& part) { return part == "."; }))
+    return failure("config.json: linux.cgroupsPath: \"{}\" names no cgroup below the host's own", below);
   // Another container's end may remove a parent meanwhile: then from the top again.
   constexpr int kTries = 100;
   for (int tries = 1;; ++tries) {

@@ -49,13 +49,13 @@ class Bundle:
         (self.folder / "config.json").write_text(json.dumps(self.config))
 
     def command(self, *words, **options):
-        """Runs `bulkhead WORD...` on this bundle's state directory."""
+        """Runs `bulkhead WORD...` on this bundle's state directory, by the command `before` if there is one."""
         options.setdefault("timeout", 60)
         if "input" not in options and "stdin" not in options:
             options["stdin"] = subprocess.DEVNULL
         text = options.pop("text", True)
         return subprocess.run(
-            [BULKHEAD, "--root", str(self.state), *self.options] + [str(word) for word in words],
+            [*options.pop("before", ()), BULKHEAD, "--root", str(self.state), *self.options] + [str(word) for word in words],
             capture_output=True,
             cwd=self.folder,
             text=text,

@@ -471,6 +471,18 @@ echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgr
         self.assertIn("linux.cgroupsPath: the cgroup", self.box.log_lines()[-1]["msg"])
         self.assertEqual(self.box.status(), "running")
 
+    def test_cgroup_of_the_host(self):
+        # In a pid namespace: whoever kills what is in the cgroup kills that only.
+        self.box.config["process"]["args"] = ["true"]
+        for path in ("/", "//", "/.", "./", "."):
+            self.box.config["linux"]["cgroupsPath"] = path
+            self.box.save()
+            (self.box.folder / "log").unlink(missing_ok=True)
+            done = self.box.command("--log", "log", "run", "box", before=["unshare", "--pid", "--fork", "--mount-proc"])
+            self.assertNotEqual(done.returncode, 0, path)
+            self.assertIn("linux.cgroupsPath", (self.box.folder / "log").read_text())
+            self.assertFalse(self.box.state.exists())
+
     def test_start_hook_fails(self):
         # It runs in the sandbox, before the program: which then never runs.
         self.box.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]}

@@ -1,5 +1,5 @@
-// Whether looking for the other side's turn pays. It does while that side runs on a processor of its own, and not
-// while it waits for ours, or has long work to do.
+// Whether looking for the other side's turn pays. It does while that side runs on a processor of its own, and
+// not while it waits for ours, or has long work to do.
 #pragma once
 
 #include <cstdint>
