@@ -353,6 +353,8 @@ Result<WaitAnswer> wait_for_child(Task& task, const WaitRequest& request) {
     if (collect_traced(task, request, answer, candidates)) return answer;
     for (ThreadGroup* child : group.children) {
       if (!selects(task, request, *child)) continue;
+      // A zombie that nobody else traces will never be anything but that.
+      if (child->dead && child->traced_by.expired() && (request.options & WEXITED) == 0) continue;
       candidates = true;
       if (child->dead ? !child->traced_by.expired() : traces(group, *child)) continue;
       if (collect(task, *child, request.options, answer)) return answer;

@@ -434,7 +434,13 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
     if (!vma->grows_down) return Errno(EINVAL);
     start = std::prev(vmas_.upper_bound(address))->first;
   }
-  if (!covered(start, end)) return Errno(ENOMEM);
+  if (!covered(start, end)) {
+    // What comes before the hole changes nevertheless, as on Linux.
+    uint64_t hole = start;
+    for (const Vma* vma = find(hole); vma != nullptr; vma = find(hole)) hole = vma->end;
+    if (hole > start) TRY(mprotect(start, hole - start, prot));
+    return Errno(ENOMEM);
+  }
   for (auto vma = std::prev(vmas_.upper_bound(start)); vma != vmas_.end() && vma->first < end; ++vma) {
     const Vma& here = vma->second;
     if ((prot & ~here.max_prot) != 0) return Errno(EACCES);
@@ -469,8 +475,9 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
       }
     }
   }
+  // All go before one comes back: it may be joined to the next, if that has been like this before.
+  for (const auto& [from, vma] : changed) forget(from, vma.end);
   for (auto& [from, vma] : changed) {
-    forget(from, vma.end);
     vma.prot = prot;
     insert(from, std::move(vma));
   }
@@ -504,7 +511,6 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
   const bool duplicate = old_size == 0;  // an old Linux feature: a second mapping of the same shared object
   if (duplicate && !here->second.shared) return Errno(EINVAL);
   if (duplicate && !may_move) return Errno(EINVAL);
-  if (keep && (here->second.shared || here->second.file != nullptr)) return Errno(EINVAL);
   if (old_size > here->second.end - old_address) return Errno(EFAULT);
   if (new_size > old_size && mapped_bytes_ + (new_size - old_size) > limits_.address_space)
     return Errno(ENOMEM);
@@ -555,7 +561,7 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
     if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));
   } else if (vma.shared) {
     TRY(host_map(target, vma, target, vma.end));
-    TRY(space_->unmap(old_address, old_size));
+    if (!keep) TRY(space_->unmap(old_address, old_size));
   } else {
     // Private file pages may have been written: move piece by piece, since the host's mappings may be
     // several.
@@ -563,7 +569,7 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
       const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, moved - done, false));
       const uint64_t piece = std::min(backing.length, moved - done);
       if (piece == 0) return Errno(EIO);
-      TRY(space_->move(old_address + done, piece, target + done, piece, false));
+      TRY(space_->move(old_address + done, piece, target + done, piece, keep));
       done += piece;
     }
     if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));

@@ -198,9 +198,31 @@ TEST(protections) {
   CHECK_EQ(p[kPage], 'x');
   OK(munmap(p + kPage, kPage));
   FAILS(ENOMEM, mprotect(p, 3 * kPage, PROT_READ));
+  CHECK_EQ(protection_of(p), "r--p");
+  CHECK_EQ(protection_of(p + 2 * kPage), "rw-p");
   FAILS(EINVAL, mprotect(p + 1, kPage, PROT_READ));
   FAILS(EINVAL, mprotect(p, kPage, 0x100));
   OK(mprotect(p, 0, PROT_READ));
+}
+
+// A part that has the protection already is joined to the one before it, which comes to have it.
+TEST(protections_that_join) {
+  char* p = map(3 * kPage);
+  for (int i = 0; i < 3; ++i) {
+    OK(mprotect(p + kPage, kPage, PROT_READ));
+    OK(mprotect(p, 3 * kPage, PROT_READ));
+    CHECK_EQ(protection_of(p + kPage), "r--p");
+    OK(mprotect(p + kPage, kPage, PROT_READ | PROT_WRITE));
+    CHECK_EQ(protection_of(p), "r--p");
+    CHECK_EQ(protection_of(p + kPage), "rw-p");
+    OK(munmap(p + kPage, kPage));
+    CHECK(mmap(p + kPage, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+          p + kPage);
+    OK(mprotect(p, 3 * kPage, PROT_READ | PROT_WRITE));
+    CHECK(can_write(p));
+    CHECK(can_write(p + kPage));
+    CHECK(can_write(p + 2 * kPage));
+  }
 }
 
 TEST(code_can_be_written_and_run) {

@@ -158,6 +158,7 @@ TEST(waitid_tells_all) {
   siginfo_t info = {};
   pid_t child = check::fork_child([] { _exit(9); });
   OK(waitid(P_PID, id_t(child), &info, WEXITED | WNOWAIT));
+  FAILS(ECHILD, waitid(P_PID, id_t(child), nullptr, WSTOPPED | WNOHANG));
   CHECK_EQ(info.si_signo, SIGCHLD);
   CHECK_EQ(info.si_pid, child);
   CHECK_EQ(info.si_uid, getuid());
