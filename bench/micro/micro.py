@@ -5,9 +5,7 @@ The kinds of work take turns, and so do the runtimes within each; a figure is th
 process, and the ratio to native is the median over the repetitions. Exit status: 0 if every target is met, 1 if one is
 missed, 2 if something did not run."""
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -16,6 +14,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+import peers  # noqa: E402
 
 # Work, and the most that it may cost on the trap platform, times native; gVisor's newest systrap as once measured.
 TARGETS = {
@@ -31,33 +31,17 @@ TARGETS = {
 def main():
     parser = argparse.ArgumentParser(prog="micro", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", default=os.path.join(ROOT, "build/bin"), metavar="DIR", help="where bulkhead is")
-    parser.add_argument("--reps", type=int, default=3, metavar="N", help="repetitions of everything (default: 3)")
-    parser.add_argument("--no-peers", action="store_true", help="native and bulkhead only")
-    parser.add_argument("--runtime", action="append", default=[], metavar="NAME=PATH", help="one more OCI runtime")
-    parser.add_argument("--markdown", metavar="FILE", help="put the table into this page, between its marks")
+    peers.add_options(parser, ROOT)
     parser.add_argument("works", nargs="*", metavar="WORK", help="of: " + ", ".join(TARGETS))
     options = parser.parse_args()
     work = os.path.join(options.bin, "bench_micro_work")
-    bulkhead = os.path.join(options.bin, "bulkhead")
     if not os.access(work, os.X_OK):
         sys.exit(f"micro: no {work}: ./dev build")
     with tempfile.TemporaryDirectory(prefix="bulkhead-micro-", dir="/var/tmp") as folder:
         os.chmod(folder, 0o755)
         shutil.copy(work, os.path.join(folder, "work"))
         program = os.path.join(folder, "work")
-        box = ["--bind", f"{folder}:{folder}:ro", "--", program]
-        ways = {
-            "native": [program],
-            "bulkhead trap": [bulkhead, "do", "--platform", "trap", *box],
-            "bulkhead ptrace": [bulkhead, "do", "--platform", "ptrace", *box],
-        }
-        if not options.no_peers:
-            if shutil.which("runsc"):
-                ways["gVisor ptrace"] = ["runsc", "--platform=ptrace", "--network=none", "do", program]
-            oci = [("runc", "runc")] if shutil.which("runc") else []
-            for name, path in oci + [entry.split("=", 1) for entry in options.runtime]:
-                ways[name] = bundle_command(folder, name, path)
+        ways = {name: [*words, program] for name, words in peers.ways(options, folder).items()}
         works = options.works or list(TARGETS)
         figures = {way: {name: [] for name in works} for way in ways}
         broken = False
@@ -70,44 +54,11 @@ def main():
                     else:
                         figures[way][name].append(figure)
     lines, missed = table(works, ways, figures)
-    text = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}, " \
-           f"load {os.getloadavg()[0]:.1f}, {options.reps} repetitions\n\n" + "\n".join(lines) + "\n"
+    text = peers.machine(options) + "\n\n" + "\n".join(lines) + "\n"
     print(text)
     if options.markdown:
-        put_between(options.markdown, "<!-- micro -->", "<!-- /micro -->", text)
+        peers.put_between(options.markdown, "<!-- micro -->", "<!-- /micro -->", text)
     return 2 if broken else 1 if missed else 0
-
-
-def put_between(path, start, end, text):
-    """Replaces what stands between two lines of a page."""
-    with open(path, encoding="utf-8") as file:
-        before, rest = file.read().split(start + "\n", 1)
-    after = rest.split(end, 1)[1]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{start}\n{text}{end}{after}")
-
-
-def bundle_command(folder, name, path):
-    """An OCI bundle over the host's root, as `do` shows it, in a shell line that writes and runs it."""
-    bundle = os.path.join(folder, name)
-    os.makedirs(os.path.join(bundle, "rootfs"), exist_ok=True)
-    script = f'''cd "{bundle}" && {path} run "bulkhead-micro-$$" '''
-    spec = json.loads(subprocess.run(["runc", "spec", "-b", bundle], check=True, capture_output=True) and
-                      open(os.path.join(bundle, "config.json"), encoding="utf-8").read())
-    spec["process"]["terminal"] = False
-    spec["root"] = {"path": "/", "readonly": True}
-    spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
-    with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(spec, file)
-    edit = f'''python3 - "$1" <<'X'
-import json, sys
-path = "{bundle}/config.json"
-spec = json.load(open(path))
-spec["process"]["args"] = ["{folder}/work", sys.argv[1]]
-json.dump(spec, open(path, "w"))
-X
-'''
-    return ["sh", "-c", edit + script, "sh"]
 
 
 def run(command, name):
