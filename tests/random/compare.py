@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FAMILIES = ("registers", "steps", "signals", "faults", "timers", "memory", "truncation", "threads", "processes")
+FAMILIES = ("registers", "alignment", "steps", "signals", "faults", "timers", "memory", "truncation", "threads", "processes")
 # What a fault's frame says of the CPU's error code: a supervisor by ptrace(2) is not told, and guesses.
 NOT_TOLD = "  cpu:"
 WAYS = ("native", "again", "trap", "ptrace", "one-core")

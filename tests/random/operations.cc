@@ -9,11 +9,11 @@
 namespace random_program {
 namespace {
 constexpr Operation kOperations[] = {
-    {"registers", 4, registers_operation},   {"steps", 1, steps_operation},
-    {"signals", 4, signals_operation},       {"faults", 2, faults_operation},
-    {"timers", 1, timers_operation},         {"memory", 5, memory_operation},
-    {"truncation", 2, truncation_operation}, {"threads", 2, threads_operation},
-    {"processes", 3, processes_operation},
+    {"registers", 4, registers_operation}, {"alignment", 1, alignment_operation},
+    {"steps", 1, steps_operation},         {"signals", 4, signals_operation},
+    {"faults", 2, faults_operation},       {"timers", 1, timers_operation},
+    {"memory", 5, memory_operation},       {"truncation", 2, truncation_operation},
+    {"threads", 2, threads_operation},     {"processes", 3, processes_operation},
 };
 const char* the_program = nullptr;
 int the_depth = 0;

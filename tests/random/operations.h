@@ -28,6 +28,7 @@ int depth();
 
 // What a family of a file of its own has to offer.
 void registers_operation(Random& random);
+void alignment_operation(Random& random);
 void calls_in_thread(Random& random);  // a few of the first family's
 void steps_operation(Random& random);
 void signals_operation(Random& random);

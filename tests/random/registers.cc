@@ -103,6 +103,8 @@ struct Scratch {
   Machine in, out;
 };
 thread_local Scratch scratch;
+bool checks_alignment =
+    false;  // with the flag by which the processor faults on accesses that are not aligned
 thread_local uint8_t* generated = nullptr;  // a page of code
 
 void randomize(Machine& machine, Random& random) {
@@ -110,7 +112,7 @@ void randomize(Machine& machine, Random& random) {
   machine.flags =
       kAlways | (random.next() & (kCarry | kParity | kAdjust | kZero | kSign | kDirection | kOverflow));
   if (random.one_in(4)) machine.flags |= kIdentification;
-  bool aligned = random.one_in(8);  // the processor checks that accesses are
+  bool aligned = checks_alignment && random.one_in(2);
   if (aligned) machine.flags |= kAlignment;
   uint64_t top = reinterpret_cast<uint64_t>(scratch.stack + sizeof scratch.stack - 1024);
   machine.general[kRsp] = top - random.below(64) * 8 - (aligned || random.one_in(2) ? 0 : random.below(8));
@@ -337,6 +339,12 @@ void registers_operation(Random& random) {
     must(syscall(SYS_arch_prctl, ARCH_GET_GS, &own), "arch_prctl");
     say("  gs base: %s", own == reinterpret_cast<uint64_t>(&scratch.words[32]) ? "as set" : "differs");
   }
+}
+
+void alignment_operation(Random& random) {
+  checks_alignment = true;
+  registers_operation(random);
+  checks_alignment = false;
 }
 
 void calls_in_thread(Random& random) { calls(random, false, 1 + random.below(4)); }
