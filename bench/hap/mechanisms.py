@@ -30,7 +30,8 @@ GROUPS = (
         ("mmap", "mmap + munmap anonymous"), ("mprotect", "mprotect"), ("drop-memory", "madvise of memory in use"),
         ("huge-page", "a huge page, made and split")),
           "The guest's mappings are the stub's. Huge pages come with the host's setting (transparent_hugepage=always); "
-          "PR_SET_THP_DISABLE in the stubs would take them away, and make large guests slower. The rest goes only with a "
+          "PR_SET_THP_DISABLE in the stubs would take them away, and make large guests slower (64 MiB of new memory cost 4 ms "
+          "with huge pages, 17 ms without). The rest goes only with a "
           "guest address space that is no host process's."),
     Group("Mapped files", (
         ("file-map-read", "private file mapping, read faults"), ("file-map-write", "… written (copy-on-write)")),
@@ -48,24 +49,24 @@ GROUPS = (
         ("notify-epoll", "notify under epoll"), ("pread", "pread of a file"), ("pipe", "pipe write+read, no sleep"),
         ("streams", "standard streams, asked and never waited for"), ("heap", "the heap grows and shrinks"),
         ("random", "getrandom")),
-          "The sentry sleeps in one place and talks to the tenant's streams. A heap that is reserved before the guest "
-          "starts, and random numbers from a generator of the sentry's own, would save the last two; streams are asked by "
-          "poll first, as pipes refuse RWF_NOWAIT before Linux 6.5."),
+          "The sentry sleeps in one place and talks to the tenant's streams, which are asked by epoll first, as pipes refuse "
+          "RWF_NOWAIT before Linux 6.5. Random numbers from a generator of the sentry's own would save the last one, and be "
+          "the same in two clones of one virtual machine."),
     Group("The gofer's answers", (
         ("open-close", "open + close by path (ext4)"), ("look-up", "names met first: openat2, statx, readlinkat"),
         ("open-held", "a held file opened by /proc/self/fd"), ("list", "a directory listed"),
         ("seqpacket", "unix seqpacket ping-pong"), ("rights", "SCM_RIGHTS")),
           "What was asked once comes from the sentry's caches, but one first look reaches the same functions as a "
-          "thousand. Opening by name would save /proc/self/fd, but the file can be exchanged for a fifo or a device "
-          "between the look and the open, and the gofer promises to open neither. A shared ring in place of the socket "
-          "saves nothing while descriptors must be sent, and programs cannot run without: their text is mapped. A "
-          "sandbox whose files are read in whole before it starts would need no gofer in steady state."),
+          "thousand. Descriptors have to be handed over, since programs' text is mapped: by requests in shared memory, and "
+          "SECCOMP_IOCTL_NOTIF_ADDFD into a call of the sentry's own, about 20 functions would do for the socket's 90, but "
+          "the sentry would sleep in that call until the gofer answers. A sandbox whose files are read in whole before it "
+          "starts would need no gofer in steady state."),
     Group("The memory file", (
         ("memfd", "memfd_create, ftruncate, map, fault, close"), ("memfd-io", "memfd pread/pwrite"),
         ("memfd-hole", "pages of a memory file given back and taken ahead")),
           "Shared guest memory, text pages with rewritten call sites, contents of files in tmpfs, the areas of threads. "
-          "Areas that are kept for the next thread rather than given back would save the holes; small files' contents "
-          "could stay in the sentry's heap until somebody maps them."),
+          "Small files' contents stay in the sentry's heap until somebody maps them; a large file that is removed gives its "
+          "memory back."),
     Group("Writing to the host's files", (("pwrite", "pwrite to an ext4 file"),),
           "Nothing that the tenant does by default: what remains here is shared with writes to other descriptors."),
 )
@@ -138,26 +139,34 @@ def by_rows(functions, sets):
     return sorted(found.items(), key=lambda entry: -len(entry[0]))
 
 
-def remaining_page(run, prices, runtime, targets):
-    """Function by function, in Markdown, what `runtime` reaches in each row of `targets` ({workload: limit}) and why."""
+def remaining(run, prices, runtime, targets):
+    """What `runtime` reaches in each row of `targets` ({workload: limit}), by mechanism: a table in Markdown, the row's
+    sets, and what `split` gave."""
     sets = {workload: run.row(runtime, workload).functions for workload in targets
             if run.row(runtime, workload) is not None}
-    lines = ["# What remains, function by function", "",
-             "`./dev hap` writes this page from its results and those of `./dev hap --prices`: every host kernel function "
-             f"that the row {runtime} reaches in steady state, where a target is set, by the mechanism that brings it. "
-             "A function that several mechanisms have counts where it comes first. [hap.md](hap.md) has the method.", "",
-             str(run.facts.get("kernel", "")), "", "| | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|",
-             "| wanted at most | " + " | ".join(str(targets[workload]) for workload in sets) + " |",
-             "| measured | " + " | ".join(
-                 f"{len(reached)}" + (" **MISSED**" if len(reached) > targets[workload] else "")
-                 for workload, reached in sets.items()) + " |"]
     groups, left = split(set().union(*sets.values()), prices)
     unexplained = Group("None of these", (), "No single primitive that was measured reaches them: what they share the "
                         "work with decides whether they run (full caches, trees that turn, memory that is short).")
     groups.append((unexplained, [("", left)]))
+    lines = ["| | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|",
+             "| wanted at most | " + " | ".join(str(targets[workload]) for workload in sets) + " |",
+             "| measured | " + " | ".join(
+                 f"{len(reached)}" + (" **MISSED**" if len(reached) > targets[workload] else "")
+                 for workload, reached in sets.items()) + " |"]
     for group, parts in groups:
         mine = set().union(*(functions for _, functions in parts))
         lines.append(f"| {group.title} | " + " | ".join(str(len(mine & reached)) for reached in sets.values()) + " |")
+    return lines, sets, groups
+
+
+def remaining_page(run, prices, runtime, targets):
+    """Function by function, in Markdown, what `runtime` reaches in each row of `targets` ({workload: limit}) and why."""
+    table, sets, groups = remaining(run, prices, runtime, targets)
+    lines = ["# What remains, function by function", "",
+             "`./dev hap` writes this page from its results and those of `./dev hap --prices`: every host kernel function "
+             f"that the row {runtime} reaches in steady state, where a target is set, by the mechanism that brings it. "
+             "A function that several mechanisms have counts where it comes first. [hap.md](hap.md) has the method.", "",
+             str(run.facts.get("kernel", "")), "", *table]
     for group, parts in groups:
         lines += ["", f"## {group.title}", "", group.why]
         for words, mine in parts:

@@ -10,6 +10,7 @@ FUNCTION_TARGETS = {"union": 800, "python": 620, "redis": 450, "sweep": 720, "sw
 SYSCALL_TARGETS = {"union": 22}
 REACH_TARGETS = {"/stub": 4, "sentry": 24, "gofer": 36}  # by the end of the process's name, without consent
 TARGET_RUNTIME = "bulkhead"
+AGREEMENT = 0.03  # how far two runs may be apart, on each row
 
 # Figures measured before with the same method (stock Debian 12 kernel in TCG), to check a run against:
 # {workload: {runtime: functions}}.
@@ -297,8 +298,9 @@ def difference_text(run, left, right, workload):
     return "\n".join(parts)
 
 
-def agreement_text(first, second, limit):
+def agreement_text(first, second):
     """Whether two runs agree, row by row; second value: all within the limit."""
+    limit = AGREEMENT
     found = sets.agreement(first, second)
     lines = [["row", "first", "second", "difference"]]
     for (runtime, workload), fraction in found.items():

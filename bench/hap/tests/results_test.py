@@ -7,6 +7,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import mechanisms  # noqa: E402
+import page  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import vm  # noqa: E402
@@ -128,6 +129,25 @@ class ResultsTest(unittest.TestCase):
             results.difference(first, "a", "b", "files")
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
+
+    def test_page(self):
+        def run(address):
+            return self.results(*(self.row("runc", name, recording((0xffffffff81000000, address)), calls=(0,))
+                                  for name in ("true", "files", "python", "redis")))
+        text = "".join(f"before {name}\n<!-- {name} -->\nold {name}\n<!-- /{name} -->\n"
+                       for name in ("union", "more", "details", "agreement", "targets"))
+        first, second = run(0xffffffff81000100), run(0xffffffff81000000)
+        first.labels = second.labels = {"runc": {"label": "runc", "model": "container"}}
+        filled = page.filled(text, second, first, None)
+        self.assertIn("| runc | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 |", filled)
+        self.assertIn("| runc, true | 2 | 1 | 50.0 % |", filled)
+        self.assertIn("0 of these 5 rows agree within 3 %", filled)
+        self.assertIn("before details", filled)
+        self.assertNotIn("old union", filled)
+        self.assertIn("old targets", filled)  # there is no row of ours
+        self.assertEqual(page.filled(filled, second, first, None), filled)
+        with self.assertRaises(KeyError):
+            page.filled("", second, first, None)
 
     def test_merge_prefers_the_second(self):
         first = self.results(self.row("a", "true", recording((0xffffffff81000000,))),
