@@ -219,11 +219,10 @@ void through_pipe(Random& random) {
     for (uint64_t sent = 0; sent < total;) {
       uint64_t size = std::min(total - sent, 1 + child_random.below(sizeof bytes));
       for (uint64_t i = 0; i < size; i++) bytes[i] = static_cast<char>((sent + i) * 31 >> 3);
-      if (write(data.writer, bytes, size) != static_cast<ssize_t>(size)) {
-        // How much fits before the reader has gone is a race.
-        return 9;
-      }
-      sent += size;
+      // How much fits before the reader has gone is a race; that it gets to know of that is none.
+      ssize_t wrote = write(data.writer, bytes, size);
+      if (wrote < 0) return 9;
+      sent += static_cast<uint64_t>(wrote);
     }
     return 0;
   });
