@@ -1,6 +1,7 @@
 // Threads as libraries make them: pthreads(7), clone(2) with CLONE_THREAD, set_tid_address(2), thread-local
 // storage.
 #include <asm/prctl.h>
+#include <fenv.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +24,60 @@ TEST(thousand_threads_one_after_the_other) {
   int sum = 0;
   for (int i = 0; i < 1000; ++i) std::thread([&] { ++sum; }).join();
   CHECK_EQ(sum, 1000);
+}
+
+// What one that has ended had for itself does not show in the next: that has what its parent has.
+TEST(threads_begin_with_what_their_parent_has) {
+  const int roundings[] = {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO};
+  static char alternate[16384];
+  for (int round = 0; round < 40; ++round) {
+    const int rounding = roundings[round % 4];
+    CHECK_EQ(fesetround(rounding), 0);
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, round % 2 == 0 ? SIGUSR1 : SIGUSR2);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, &mask, nullptr), 0);
+    std::thread([&] {
+      CHECK_EQ(fegetround(), rounding);
+      unsigned control = 0;
+      asm volatile("stmxcsr %0" : "=m"(control));
+      CHECK_EQ(control >> 13 & 3, static_cast<unsigned>(round % 4));
+      sigset_t now;
+      CHECK_EQ(pthread_sigmask(SIG_SETMASK, nullptr, &now), 0);
+      CHECK(sigismember(&now, SIGUSR1) == (round % 2 == 0) && sigismember(&now, SIGUSR2) == (round % 2 == 1));
+      stack_t stack;
+      OK(sigaltstack(nullptr, &stack));
+      CHECK_EQ(stack.ss_flags, SS_DISABLE);
+      timespec spent;
+      OK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent));
+      CHECK(spent.tv_sec == 0 && spent.tv_nsec < 500'000'000);
+      // Leaves all of it otherwise.
+      stack = {.ss_sp = alternate, .ss_flags = 0, .ss_size = sizeof alternate};
+      OK(sigaltstack(&stack, nullptr));
+      fesetround(roundings[(round + 1) % 4]);
+      sigfillset(&now);
+      pthread_sigmask(SIG_SETMASK, &now, nullptr);
+      if (round % 3 == 0) syscall(SYS_exit, 0);
+      if (round % 3 == 1) asm volatile("syscall" : : "a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
+    }).join();
+  }
+  fesetround(FE_TONEAREST);
+}
+
+// Their threads end at once, and some begin while others end.
+TEST(waves_of_threads) {
+  std::atomic<int> ran = 0;
+  for (int wave = 0; wave < 30; ++wave) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 12; ++i)
+      threads.emplace_back([&, i] {
+        if (i % 3 == 0) std::thread([&] { ++ran; }).join();
+        ++ran;
+      });
+    for (std::thread& thread : threads) thread.join();
+    if (wave % 10 == 0) JOIN(check::fork_child([] { std::thread([] {}).join(); }));
+  }
+  CHECK_EQ(ran, 30 * 16);
 }
 
 TEST(two_hundred_threads_at_once) {

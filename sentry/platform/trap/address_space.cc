@@ -13,6 +13,7 @@
 #include "sentry/base/log.h"
 #include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/frame.h"
+#include "sentry/platform/vector_state.h"
 
 namespace sentry::platform::trap {
 namespace {
@@ -391,10 +392,76 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork(Context& caller) {
   return fork_by(static_cast<TrapContext&>(caller).thread(), false);
 }
 
+void TrapAddressSpace::keep_ticks(Thread& thread) {
+  const CpuTicks spent = ticks(thread);
+  left_ticks_ += static_cast<double>(spent.working) + static_cast<double>(spent.waiting);
+  thread.area->working = thread.area->waiting = 0;
+}
+
+void TrapAddressSpace::read_vector_state(Thread& thread, std::span<std::byte> state) {
+  if (thread.mode == Mode::kFrame) {
+    const std::byte* const place =
+        frame_state(*thread.area, thread.slot.address(), thread.frame, state.size());
+    if (place != nullptr)
+      std::memcpy(state.data(), place, state.size());
+    else
+      set_initial_state(state);
+    return;
+  }
+  if (!drain(thread)) return;
+  std::byte* const place = reinterpret_cast<std::byte*>(thread.area) + Area::kData;
+  std::memset(place, 0, state.size());
+  if (serve_one(thread, {Operation::kSaveState, {0}, 0}) == 0) std::memcpy(state.data(), place, state.size());
+}
+
+bool TrapAddressSpace::park(Thread& thread) {
+  constexpr ptrdiff_t kMostHere = 4;
+  if (thread.state != Thread::State::kStopped || platform_.parked_ >= TrapPlatform::kMostParked) return false;
+  const auto here =
+      std::count_if(threads_.begin(), threads_.end(), [](const auto& one) { return one->parked; });
+  if (here >= kMostHere) return false;
+  thread.parked = true;
+  ++platform_.parked_;
+  return true;
+}
+
+Result<std::unique_ptr<Context>> TrapAddressSpace::unpark(Thread& parent,
+                                                          const std::shared_ptr<Thread>& parked) {
+  Thread& thread = *parked;
+  std::vector<std::byte> state(platform_.fpstate_size_);
+  read_vector_state(parent, state);
+  if (parent.state != Thread::State::kStopped || thread.state != Thread::State::kStopped)
+    return Errno(EAGAIN);
+  thread.parked = false;
+  --platform_.parked_;
+  keep_ticks(thread);
+  Area& area = *thread.area;
+  area.stepping = area.save_state = 0;
+  // Who came by signal goes back by the same frame.
+  if (thread.mode == Mode::kJump) {
+    thread.mode = Mode::kFrame;
+    thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size_);
+  }
+  thread.registers = {};
+  thread.partial = thread.interrupt = false;
+  thread.along_length = 0;
+  std::byte* const place = frame_state(area, thread.slot.address(), thread.frame, state.size());
+  if (place != nullptr && valid_state(state)) copy_vector_state(state, place);
+  return std::unique_ptr<Context>(std::make_unique<TrapContext>(platform_, parked));
+}
+
 Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) {
   const Reservation reserved(static_cast<TrapContext&>(caller).thread());
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
+  const auto parked = std::find_if(threads_.begin(), threads_.end(), [](const auto& one) {
+    return one->parked && !one->reserved && one->state == Thread::State::kStopped;
+  });
+  if (parked != threads_.end()) {
+    const std::shared_ptr<Thread> thread = *parked;
+    const Reservation also(thread);
+    return unpark(parent, thread);
+  }
   auto child = std::make_shared<Thread>();
   uint32_t count = 0;
   Area& from = *parent.area;

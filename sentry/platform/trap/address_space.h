@@ -78,6 +78,15 @@ class TrapAddressSpace final : public AddressSpace {
   // Until a child that the parent has been ordered to make has been heard of, or cannot be.
   void await_birth(Thread& parent, Thread& child, int64_t result, pid_t newest);
   std::optional<AreaSlot> new_place();
+  // A thread whose guest thread has ended waits for another one, which then needs no clone and no exit.
+  // Whether it does.
+  bool park(Thread& thread);
+  // Has a parked one run a new guest thread, which inherits the parent's vector state. Both are reserved.
+  Result<std::unique_ptr<Context>> unpark(Thread& parent, const std::shared_ptr<Thread>& parked);
+  // The vector state of a stopped thread; `state` holds zeros.
+  void read_vector_state(Thread& thread, std::span<std::byte> state);
+  // What the thread has spent stays the process's.
+  void keep_ticks(Thread& thread);
   // Of the process's CPU time, what this thread has spent in guest code. The host tells the time of them all;
   // what part of it is a thread's, and how much it only waited for the sentry, the shim counts.
   Nanoseconds guest_time(const Thread& thread) const;

@@ -30,9 +30,10 @@ TrapContext::~TrapContext() {
   TrapAddressSpace* const space = thread.space;
   if (space == nullptr) return;  // killed with its process
   // The last one goes with its address space.
-  if (space->threads_.size() == 1) return;
-  const CpuTicks spent = ticks(thread);
-  space->left_ticks_ += static_cast<double>(spent.working) + static_cast<double>(spent.waiting);
+  const auto& all = space->threads_;
+  if (std::none_of(all.begin(), all.end(), [](const auto& one) { return one->context != nullptr; })) return;
+  if (space->park(thread)) return;
+  space->keep_ticks(thread);
   std::erase(space->threads_, thread_);
   if (thread.state == Thread::State::kDead) return;
   // Other threads go on: this one alone leaves, and what it should still have done is left to them.
@@ -206,21 +207,8 @@ void TrapContext::read_fpstate(std::span<std::byte> state) {
   Thread& thread = *thread_;
   const Reservation reserved(thread_);
   std::memset(state.data(), 0, state.size());
-  if (thread.state != Thread::State::kStopped || thread.space == nullptr) return;
-  if (thread.mode == Mode::kFrame) {
-    const std::byte* const place =
-        frame_state(*thread.area, thread.slot.address(), thread.frame, state.size());
-    if (place != nullptr)
-      std::memcpy(state.data(), place, state.size());
-    else
-      set_initial_state(state);
-    return;
-  }
-  if (!thread.space->drain(thread)) return;
-  std::byte* const place = reinterpret_cast<std::byte*>(thread.area) + Area::kData;
-  std::memset(place, 0, state.size());
-  if (thread.space->serve_one(thread, {Operation::kSaveState, {0}, 0}) == 0)
-    std::memcpy(state.data(), place, state.size());
+  if (thread.state == Thread::State::kStopped && thread.space != nullptr)
+    thread.space->read_vector_state(thread, state);
 }
 
 Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {

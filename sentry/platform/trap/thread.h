@@ -69,6 +69,7 @@ struct Thread {
   std::vector<Fiber*> waiters;  // for a change of state
   TrapContext* context = nullptr;  // while there is one
   Fiber* runner = nullptr;         // the fiber that runs guest code by it
+  bool parked = false;             // its guest thread has ended, and it waits for another one
   bool reserved = false;
   std::deque<Fiber*> reserving;
 

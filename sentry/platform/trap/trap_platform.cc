@@ -544,6 +544,7 @@ void TrapPlatform::rung(Thread& thread, uint64_t id) {
 
 void TrapPlatform::forget(const std::shared_ptr<Thread>& thread) {
   thread->state = Thread::State::kDead;
+  if (std::exchange(thread->parked, false)) --parked_;
   std::erase(running_, thread.get());
   if (std::exchange(thread->fresh, false)) std::erase(fresh_, thread.get());
   drop_consents(*thread);

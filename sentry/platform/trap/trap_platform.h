@@ -121,9 +121,11 @@ class TrapPlatform final : public Platform {
   void let_go();
 
   static constexpr unsigned kMostComplaints = 32;
+  static constexpr unsigned kMostParked = 16;  // threads that wait for a guest thread
 
   EventLoop& loop_;
   unsigned complaints_ = 0;
+  unsigned parked_ = 0;
   CallSitePatcher patcher_;
   Fd areas_, notice_, listener_;
   Fd notified_;  // an epoll of the listener alone, to ask whether there is a notification
