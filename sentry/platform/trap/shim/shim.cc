@@ -523,6 +523,10 @@ uint32_t bring_along(Area& area) {
       length = registers.rdx;
       if (length > Area::kAlongSize) return 0;
       break;
+    case __NR_rt_sigreturn:  // the signal's frame, and the vector state above it
+      address = registers.rsp - sizeof(uint64_t);
+      length = Area::kAlongSize / 2;
+      break;
     default:
       return 0;
   }
