@@ -34,13 +34,26 @@ def ways(options, folder):
 def bundle_command(folder, name, path):
     """An OCI bundle over the host's root, as `do` shows it, in a shell line that writes and runs it."""
     bundle = os.path.join(folder, name)
-    os.makedirs(os.path.join(bundle, "rootfs"), exist_ok=True)
+    rootfs = os.path.join(bundle, "rootfs")
+    os.makedirs(os.path.join(rootfs, "tmp"), exist_ok=True)
     script = f'''cd "{bundle}" && exec {path} run "bulkhead-bench-$$" '''
     subprocess.run(["runc", "spec", "-b", bundle], check=True, capture_output=True)
     with open(os.path.join(bundle, "config.json"), encoding="utf-8") as file:
         spec = json.load(file)
     spec["process"]["terminal"] = False
-    spec["root"] = {"path": "/", "readonly": True}
+    spec["root"] = {"path": "rootfs", "readonly": True}
+    # Not every host's runc can show its cgroups, and nothing here looks at them.
+    spec["mounts"] = [mount for mount in spec["mounts"] if mount["type"] != "cgroup"]
+    for entry in os.scandir("/"):  # "/" itself cannot be a container's root
+        place = os.path.join(rootfs, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), place)
+        elif entry.is_dir() and entry.name not in ("proc", "sys", "dev", "tmp", "run"):
+            os.mkdir(place)
+            spec["mounts"].append({"destination": entry.path, "type": "bind", "source": entry.path,
+                                   "options": ["rbind", "ro"]})
+        elif entry.is_dir():
+            os.makedirs(place, exist_ok=True)
     spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
     with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as file:
         json.dump(spec, file)
