@@ -57,6 +57,25 @@ int alt_stack_flags(Task& task) {
   return on_stack(task.alt_stack, task.registers().rsp) ? SS_ONSTACK : 0;
 }
 
+void Task::note_fault(const platform::Trap& trap, const SignalInfo& info) {
+  constexpr uint64_t kPageFault = 14;
+  const auto address = reinterpret_cast<uint64_t>(info.si_addr);
+  if (trap.cpu) {
+    fault_.trap = trap.cpu->trap;
+    fault_.error = trap.cpu->error;
+  } else {
+    fault_.trap = trap_number(info.si_signo, info.si_code);
+    fault_.error = 0;
+    if (fault_.trap == kPageFault) {
+      // User mode; present where the mapping is. What is mapped readable was written to.
+      const mm::Vma* vma = memory().find(address);
+      const bool written = info.si_code == SEGV_ACCERR && vma != nullptr && (vma->prot & 1) != 0;
+      fault_.error = 4u | (info.si_code == SEGV_ACCERR ? 1u : 0u) | (written ? 2u : 0u);
+    }
+  }
+  if (fault_.trap == kPageFault) fault_.address = address;
+}
+
 bool Task::push_frame(const SignalInfo& info, const SignalAction& action, SignalSet old_mask) {
   const size_t fp_size = kernel.platform.fpstate_size();
   platform::Registers& registers = this->registers();
@@ -95,16 +114,9 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   abi::copy_registers(registers, saved);
   saved.cs = static_cast<uint16_t>(registers.cs), saved.ss = static_cast<uint16_t>(registers.ss);
   saved.oldmask = old_mask.bits();
-  saved.trapno = trap_number(info.si_signo, info.si_code);
-  if ((info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0 &&
-      info.si_code != SI_KERNEL) {
-    saved.cr2 = reinterpret_cast<uint64_t>(info.si_addr);
-    // User mode; present where the mapping is. Whether it was a write the host does not tell: what is mapped
-    // readable was written to.
-    const mm::Vma* vma = memory().find(saved.cr2);
-    const bool written = info.si_code == SEGV_ACCERR && vma != nullptr && (vma->prot & 1) != 0;
-    saved.err = 4u | (info.si_code == SEGV_ACCERR ? 1u : 0u) | (written ? 2u : 0u);
-  }
+  saved.trapno = fault_.trap;
+  saved.err = fault_.error;
+  saved.cr2 = fault_.address;
   saved.fpstate = fp_place;
   frame.user.mask = old_mask.bits();
   frame.info = info;

@@ -93,7 +93,7 @@ void Task::run_loop() {
         handle_syscall(trap.foreign);
         break;
       case platform::Trap::Kind::kFault:
-        handle_fault(trap.info);
+        handle_fault(trap);
         break;
       case platform::Trap::Kind::kInterrupted:
         break;
@@ -266,7 +266,8 @@ void Task::wait_while_frozen() {
   while (group->container->frozen && !exited && !group->exiting) Fiber::park();
 }
 
-void Task::handle_fault(const siginfo_t& host) {
+void Task::handle_fault(const platform::Trap& trap) {
+  const siginfo_t& host = trap.info;
   SignalInfo info = make_signal(host.si_signo, host.si_code);
   info.si_addr = host.si_addr;
   if (host.si_signo == SIGSEGV || host.si_signo == SIGBUS) {
@@ -276,6 +277,7 @@ void Task::handle_fault(const siginfo_t& host) {
     info.si_signo = answer.signo;
     info.si_code = answer.code;
   }
+  note_fault(trap, info);
   force(info);
 }
 

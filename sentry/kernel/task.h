@@ -226,7 +226,7 @@ class Task {
   std::optional<uint32_t> admit(uint32_t number);
   std::optional<uint32_t> filter(uint32_t number);
   void perform(uint32_t number);
-  void handle_fault(const siginfo_t& info);
+  void handle_fault(const platform::Trap& trap);
   // Waits while the container is frozen.
   void wait_while_frozen();
   // Delivers what is pending, until there is nothing more to do before guest code runs. kernel/deliver.cc.
@@ -239,6 +239,12 @@ class Task {
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
   platform::Registers registers_{};
+  // Of the last fault, for the frames of all signals since: sigcontext's trapno, err and cr2.
+  struct CpuFault {
+    uint64_t trap = 0, error = 0, address = 0;
+  };
+  CpuFault fault_;
+  void note_fault(const platform::Trap& trap, const SignalInfo& info);
   bool partial_ = false;  // platform::Trap::partial
   int64_t call_ = -1;     // the call that the registers are in, -1 once guest code runs again
   bool in_guest_ = false;

@@ -32,7 +32,12 @@ struct Trap {
     kExited,       // the host thread is gone (killed from outside): the context can only be destroyed
   };
   Kind kind;
-  siginfo_t info{};      // kFault: si_signo, si_code, si_addr as the host reports them
+  siginfo_t info{};  // kFault: si_signo, si_code, si_addr as the host reports them
+  // The CPU's, of a kFault: what sigcontext has as trapno and err. Not all platforms know.
+  struct Cpu {
+    uint64_t trap, error;
+  };
+  std::optional<Cpu> cpu;
   bool foreign = false;  // kSyscall: by an entry that is not x86-64's (int 0x80)
   bool costly =
       false;  // kSyscall: by an entry that rewriting the call site would make cheaper, see SitePatcher

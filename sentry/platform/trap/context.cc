@@ -86,6 +86,7 @@ Trap TrapContext::run(Registers& registers) {
       trap.info.si_signo = thread.fault.signo;
       trap.info.si_code = thread.fault.code;
       trap.info.si_addr = reinterpret_cast<void*>(thread.fault.address);
+      trap.cpu = {thread.fault.trap, thread.fault.error};
       thread.interrupt = false;
       return trap;
     }

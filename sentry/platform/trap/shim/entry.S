@@ -18,6 +18,9 @@ shim_header:
   .globl shim_signal_entry
 shim_signal_entry:
   endbr64
+  pushfq
+  andl $~EFLAGS_AC, (%rsp)
+  popfq
   cld
   mov %rdx, %rbx
   call shim_signal
@@ -72,6 +75,9 @@ shim_jump_entry:
   pop %rdx
   mov %rdx, AREA_EFLAGS(%rcx)
   mov %rdx, AREA_R11(%rcx)
+  test $EFLAGS_AC, %edx
+  jnz 3f
+2:
   movslq (%r11), %rdx
   add %r11, %rdx
   mov %rdx, AREA_RIP(%rcx)
@@ -80,6 +86,10 @@ shim_jump_entry:
   mov %rcx, %rdi
   call shim_jump
   ud2
+3:
+  pushq $0x202
+  popfq
+  jmp 2b
 
 // void shim_leave(area): into guest code with the area's registers. A kick that comes in here starts it over, at
 // shim_interrupted; before, it has set `interrupted`.
