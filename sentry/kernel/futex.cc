@@ -40,6 +40,7 @@ Result<FutexKey> FutexTable::key(Task& task, uint64_t address, bool is_private) 
 }
 
 void FutexTable::insert(Sleeper& sleeper) {
+  sleeper.turn = turns_++;
   if (!sleeper.key.shared) platform_.count_futex_waiters(sleeper.key.offset, 1);
   sleepers_.emplace(sleeper.key, &sleeper);
 }
@@ -112,12 +113,12 @@ Result<size_t> FutexTable::wait_any(Task& task, const std::vector<Wanted>& wante
   return *woken;
 }
 
-uint64_t FutexTable::wake_sleepers(const FutexKey& place, uint64_t count, uint32_t bitset) {
+uint64_t FutexTable::wake_sleepers(const FutexKey& place, uint64_t count, uint32_t bitset, uint64_t before) {
   uint64_t woken = 0;
   auto [entry, last] = sleepers_.equal_range(place);
   while (entry != last && woken < count) {
     Sleeper& sleeper = *entry->second;
-    if ((sleeper.bitset & bitset) == 0) {
+    if ((sleeper.bitset & bitset) == 0 || sleeper.turn >= before) {
       ++entry;
       continue;
     }
@@ -129,11 +130,16 @@ uint64_t FutexTable::wake_sleepers(const FutexKey& place, uint64_t count, uint32
   return woken;
 }
 
+// The host's waiters first, which may take a while: of ours those that waited when that began. Else somebody
+// that the host has woken could come back and be woken by the same call again.
 uint64_t FutexTable::wake_key(Task& task, const FutexKey& place, uint64_t count, uint32_t bitset) {
-  const uint64_t woken = wake_sleepers(place, count, bitset);
-  if (place.shared || woken >= count) return woken;
-  const auto left = static_cast<uint32_t>(std::min<uint64_t>(count - woken, INT32_MAX));
-  return woken + task.memory().platform_space().wake_futex(place.offset, left).value_or(0);
+  const uint64_t now = turns_;
+  uint64_t woken = 0;
+  if (!place.shared) {
+    const auto most = static_cast<uint32_t>(std::min<uint64_t>(count, INT32_MAX));
+    woken = task.memory().platform_space().wake_futex(place.offset, most).value_or(0);
+  }
+  return woken >= count ? woken : woken + wake_sleepers(place, count - woken, bitset, now);
 }
 
 Result<uint64_t> FutexTable::wake(Task& task, uint64_t address, bool is_private, uint64_t count,
@@ -152,17 +158,28 @@ Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, boo
   // Now, since what is mapped there may have changed while the word was read.
   const FutexKey source = TRY(key(task, from, is_private));
   const FutexKey target = TRY(key(task, to, is_private));
-  uint64_t done = wake_sleepers(source, wake_count, FUTEX_BITSET_MATCH_ANY);
-  const uint64_t wake_left = wake_count - done;
-  if (source == target)
-    return done + (wake_left == 0 ? 0 : wake_key(task, source, wake_left, FUTEX_BITSET_MATCH_ANY));
+  // As with waking: the host's first, then of ours those that waited before.
+  const uint64_t now = turns_;
+  uint64_t woken = 0, moved = 0;
+  if (!source.shared) {
+    const uint64_t others = TRY(task.memory().platform_space().requeue_futex(
+        from, to, static_cast<uint32_t>(wake_count), static_cast<uint32_t>(move_count), expected));
+    woken = std::min(others, wake_count);
+    moved = others - woken;
+  }
+  if (woken < wake_count) woken += wake_sleepers(source, wake_count - woken, FUTEX_BITSET_MATCH_ANY, now);
+  if (source == target) return woken + moved;
   std::shared_ptr<const void> keep = task.memory_map;
   if (const mm::Vma* vma = task.memory().find(to);
       vma != nullptr && vma->file != nullptr && target.object == vma->file.get())
     keep = vma->file;
   auto [entry, last] = sleepers_.equal_range(source);
   std::vector<Sleeper*> moving;
-  while (entry != last && moving.size() < move_count) {
+  while (entry != last && moved + moving.size() < move_count) {
+    if (entry->second->turn >= now) {
+      ++entry;
+      continue;
+    }
     moving.push_back(entry->second);
     entry = remove(entry);
   }
@@ -171,13 +188,7 @@ Result<uint64_t> FutexTable::requeue(Task& task, uint64_t from, uint64_t to, boo
     sleeper->keep = keep;
     insert(*sleeper);
   }
-  done += moving.size();
-  const uint64_t move_left = move_count - moving.size();
-  if (source.shared || (wake_left == 0 && move_left == 0)) return done;
-  const Result<uint64_t> others = task.memory().platform_space().requeue_futex(
-      from, to, static_cast<uint32_t>(wake_left), static_cast<uint32_t>(move_left), expected);
-  if (!others.ok() && done == 0) return others.error();
-  return done + others.value_or(0);
+  return woken + moved + moving.size();
 }
 
 namespace {

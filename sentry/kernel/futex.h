@@ -51,14 +51,17 @@ class FutexTable {
     Fiber* fiber;
     bool woken = false;
     std::shared_ptr<const void> keep;  // the shared object must not go while its address is a key
+    uint64_t turn = 0;                 // counts upwards as they are queued
   };
   using Sleepers = std::multimap<FutexKey, Sleeper*>;
   void insert(Sleeper& sleeper);
   void remove(Sleeper& sleeper);
   Sleepers::iterator remove(Sleepers::iterator entry);
-  uint64_t wake_sleepers(const FutexKey& key, uint64_t count, uint32_t bitset);
+  // Those that were queued before this turn.
+  uint64_t wake_sleepers(const FutexKey& key, uint64_t count, uint32_t bitset, uint64_t before);
   platform::Platform& platform_;
   Sleepers sleepers_;
+  uint64_t turns_ = 0;
 };
 
 // At a task's exit or exec: the robust list, and the word of set_tid_address(2).
