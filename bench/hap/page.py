@@ -70,7 +70,8 @@ def agreement(run, other):
         lines.append([f"{report.label(run, runtime)}, {workload}", str(len(other.row(runtime, workload).functions)),
                       str(len(run.row(runtime, workload).functions)), f"{100 * fraction:.1f} %"])
     within = sum(fraction <= report.AGREEMENT for fraction in found.values())
-    return (markdown(lines) + f"\n\n{within} of these {len(found)} rows agree within {100 * report.AGREEMENT:.0f} %; "
+    number = "All" if within == len(found) else f"{within} of"
+    return (markdown(lines) + f"\n\n{number} these {len(found)} rows agree within {100 * report.AGREEMENT:.0f} %; "
             f"the largest difference is {100 * max(found.values(), default=0):.1f} %.")
 
 
