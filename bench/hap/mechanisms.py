@@ -25,7 +25,8 @@ GROUPS = (
         ("notify", "seccomp user notification, CONTINUE"), ("futex-timeout", "futex timeout")),
           "A guest's call arrives as SIGSYS until its call site is rewritten; from then on it goes through shared memory, "
           "with a notification to ring for the sentry and a futex to sleep on. What the host has to do for the guest "
-          "itself goes by notification, too. Only guest code that runs under KVM needs none of the three."),
+          "itself goes by notification, too. A guest's private futexes are the host's, which the handover's futex has "
+          "reached already. Only guest code that runs under KVM needs none of the three."),
     Group("Memory maps", (
         ("mmap", "mmap + munmap anonymous"), ("mprotect", "mprotect"), ("drop-memory", "madvise of memory in use"),
         ("huge-page", "a huge page, made and split")),
