@@ -41,7 +41,7 @@ Result<size_t> walk(std::vector<GuestRange>& ranges, size_t& index, uint64_t& wi
 }  // namespace
 
 Result<size_t> Sink::put_zeros(size_t size) {
-  static constexpr char kZeros[4096]{};
+  static constexpr char kZeros[16384]{};
   size_t done = 0;
   while (done < size && remaining_ > 0) {
     const Result<size_t> piece = put(kZeros, std::min(size - done, sizeof kZeros));
@@ -51,6 +51,7 @@ Result<size_t> Sink::put_zeros(size_t size) {
     }
     if (*piece == 0) break;
     done += *piece;
+    if (!catch_up().ok()) break;
   }
   return done;
 }
@@ -66,6 +67,8 @@ Result<size_t> GuestSink::put(const void* data, size_t size) {
     return memory_.write_some(address, bytes + done, count);
   });
 }
+
+Result<> GuestSink::catch_up() { return memory_.platform_space().catch_up(); }
 
 Result<size_t> GuestSink::put_from(int host_fd, uint64_t offset, size_t size) {
   if (std::min<uint64_t>(size, remaining_) < kWorthAHostCall) return Errno(EOPNOTSUPP);

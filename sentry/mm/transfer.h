@@ -30,6 +30,9 @@ class Sink {
   // was room.
   virtual Result<size_t> put(const void* data, size_t size) = 0;
   virtual Result<size_t> put_zeros(size_t size);
+  // To be called now and then by whoever puts more than some hundred kilobytes: what has been put may wait in
+  // the sentry's own memory. May park.
+  virtual Result<> catch_up() { return {}; }
   // The same straight from a host file. EOPNOTSUPP where that cannot be, and where it is not worth it;
   // whatever it answers, put() can do the rest. The descriptor is closed by platform::close_unnamed().
   virtual Result<size_t> put_from(int /*host_fd*/, uint64_t /*offset*/, size_t /*size*/) {
@@ -70,6 +73,7 @@ class GuestSink final : public Sink {
   GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length);
   GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
   Result<size_t> put(const void* data, size_t size) override;
+  Result<> catch_up() override;
   Result<size_t> put_from(int host_fd, uint64_t offset, size_t size) override;
 
  private:

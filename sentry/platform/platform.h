@@ -110,6 +110,9 @@ class AddressSpace {
   // write() only takes note, and a place that cannot be written becomes the guest call's EFAULT when it goes
   // on: whoever wants to know before looks at the mappings.
   virtual bool defers_writes() const { return false; }
+  // Does what write() has taken note of once that has become much: for whoever writes without end. May park.
+  // ESRCH: nobody is left to do it.
+  virtual Result<> catch_up() { return {}; }
   // FUTEX_WAKE and FUTEX_REQUEUE (FUTEX_CMP_REQUEUE where `expected` is given: EAGAIN) of private futexes, of
   // those who wait without the sentry: how many were woken, or woken and moved, by the guest's word. May
   // park.

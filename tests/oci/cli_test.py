@@ -471,6 +471,17 @@ echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgr
         self.assertIn("linux.cgroupsPath: the cgroup", self.box.log_lines()[-1]["msg"])
         self.assertEqual(self.box.status(), "running")
 
+    def test_memory_limit_met_by_a_child(self):
+        # A guest's large read is its own memory, not the sandbox's: the child is killed, and its parent goes on.
+        if os.geteuid() != 0:
+            self.skipTest("cgroups are root's")
+        self.box.config["linux"]["resources"] = {"memory": {"limit": 40 << 20}}
+        for source in ("zero", "urandom"):
+            self.box.config["process"]["args"] = [
+                "sh", "-c", f"dd if=/dev/{source} of=/dev/null bs=100M count=1 2>/dev/null; echo child $?"]
+            done = self.box.run()
+            self.assertEqual((done.returncode, done.stdout), (0, "child 137\n"), done.stderr)
+
     def test_cgroup_of_the_host(self):
         # In a pid namespace: whoever kills what is in the cgroup kills that only.
         self.box.config["process"]["args"] = ["true"]

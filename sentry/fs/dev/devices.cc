@@ -148,7 +148,7 @@ class RandomFile final : public MemoryDevice {
           return put.error();
         }
         done += *put;
-        if (*put < static_cast<size_t>(got)) break;
+        if (*put < static_cast<size_t>(got) || !sink.catch_up().ok()) break;
       }
       return done;
     });

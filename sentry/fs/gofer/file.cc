@@ -62,7 +62,7 @@ class GoferFile final : public vfs::SeekableFile {
         break;
       }
       done += *put;
-      if (*put < *got || *got < want) break;
+      if (!sink.catch_up().ok() || *put < *got || *got < want) break;
     }
     return done;
   }

@@ -70,7 +70,7 @@ class MemoryFile final : public vfs::File {
       }
       total += *put;
       address += *put;
-      if (*put < want) break;
+      if (*put < want || !sink.catch_up().ok()) break;
     }
     if (!options.offset) position += total;
     return total;

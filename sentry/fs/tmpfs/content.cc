@@ -93,7 +93,7 @@ Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
       break;
     }
     done += *put;
-    if (*put < offered) break;
+    if (*put < offered || !sink.catch_up().ok()) break;
   }
   return done;
 }

@@ -159,6 +159,7 @@ bool TrapAddressSpace::load(Thread& thread) {
       if (room < change.bytes.size() && (data != 0 || room == 0)) break;
       const size_t piece = std::min<size_t>(change.bytes.size(), room);
       operation.a[1] = piece;
+      queued_bytes_ -= piece;
       operation.a[2] = data;
       std::memcpy(reinterpret_cast<std::byte*>(&area) + Area::kData + data, change.bytes.data(), piece);
       data = (data + piece + 7) & ~uint64_t{7};
@@ -290,8 +291,17 @@ Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_
   // Large ones wait in pieces: the queue is the sentry's memory.
   Change change{{Operation::kCopyOut, {address, size, 0, 1}, 0}, {}};
   change.bytes.assign(static_cast<const char*>(data), size);
+  queued_bytes_ += size;
   queue_.push_back(std::move(change));
   return size;
+}
+
+Result<> TrapAddressSpace::catch_up() {
+  constexpr size_t kMuch = 1 << 20;
+  if (queued_bytes_ < kMuch) return {};
+  const std::optional<Reservation> reserved = reserve_stopped();
+  if (!reserved || !drain(**reserved)) return Errno(ESRCH);
+  return {};
 }
 
 Result<> TrapAddressSpace::settle(Context& caller) {

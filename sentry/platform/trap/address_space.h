@@ -38,6 +38,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<size_t> pread(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   bool defers_writes() const override { return true; }
+  Result<> catch_up() override;
   Result<uint64_t> wake_futex(uint64_t address, uint32_t count) override;
   Result<uint64_t> requeue_futex(uint64_t from, uint64_t to, uint32_t wake, uint32_t move,
                                  const uint32_t* expected) override;
@@ -95,6 +96,7 @@ class TrapAddressSpace final : public AddressSpace {
   pid_t process_;
   std::vector<std::shared_ptr<Thread>> threads_;
   std::deque<Change> queue_;
+  size_t queued_bytes_ = 0;      // that the sentry keeps for it
   uint64_t lineage_ = 0;         // of the pristine one that it descends from
   bool ended_ = false;           // the process has been reaped
   uint32_t sequence_ = 0;        // of the last batch sent
