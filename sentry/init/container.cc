@@ -92,9 +92,8 @@ std::optional<Failure> GuestContainer::prepare() {
     const auto attach_points = gofer_->hello();
     if (!attach_points.ok()) return Failure{attach_points.error().value(), "greeting the gofer"};
   }
-  for (const auto& [name, value] : boot_.sysctl)
-    if (!fs::proc::has_sysctl(name))
-      return Failure{ENOENT, fmt::format("config.json: linux.sysctl.{}", name), 125};
+  if (const auto refused = fs::proc::set_sysctls(kernel_, boot_.sysctl))
+    return Failure{refused->error, fmt::format("config.json: linux.sysctl.{}", refused->what), 125};
   if (!boot_.seccomp.empty()) {
     const auto filter = make_filter(boot_.seccomp);
     if (!filter.ok()) return Failure{filter.error().value(), "reading the seccomp filter"};

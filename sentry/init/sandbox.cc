@@ -45,7 +45,6 @@ class Sandbox {
     kernel_.host_memory_bytes = uint64_t{host.totalram} * host.mem_unit;
     kernel_.uid_mappings = boot.uid_mappings;
     kernel_.gid_mappings = boot.gid_mappings;
-    kernel_.sysctl = boot.sysctl;
     fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot.memory_limit_bytes;
     platform_->allow_local_answers(!boot.strace);
     if (boot.strace) kernel_.observer = syscalls::make_strace();

@@ -7,6 +7,7 @@
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
 #include "sentry/kernel/futex.h"
+#include "sentry/kernel/sysctl.h"
 #include "sentry/kernel/sysv.h"
 #include "sentry/kernel/timers.h"
 
@@ -57,11 +58,11 @@ std::shared_ptr<ProcessGroup> Kernel::make_process_group(pid_t id, std::shared_p
 }
 
 Result<pid_t> Kernel::allocate_tid() {
-  constexpr pid_t kMaximum = 4'194'304;  // kernel.pid_max on 64-bit
-  constexpr pid_t kReserved = 300;       // below this only at the beginning, as Linux does
+  const auto maximum = static_cast<pid_t>(Sysctls::current().pid_max.value());
+  constexpr pid_t kReserved = 300;  // below this only at the beginning, as Linux does
   if (tasks_.size() >= max_tasks) return Errno(EAGAIN);
-  for (pid_t tries = 0; tries < kMaximum; ++tries) {
-    if (++last_tid_ >= kMaximum) last_tid_ = kReserved;
+  for (pid_t tries = 0; tries < maximum; ++tries) {
+    if (++last_tid_ >= maximum) last_tid_ = kReserved;
     if (tasks_.count(last_tid_) == 0 && groups_.count(last_tid_) == 0 &&
         find_process_group(last_tid_) == nullptr)
       return last_tid_;

@@ -40,9 +40,8 @@ class Kernel {
   static constexpr uint32_t kMostTasks = 16384;  // each costs the sentry two mappings of its host's 65,530
   uint32_t max_tasks = kMostTasks;
   uint64_t memory_limit_bytes = 0;
-  uint64_t host_memory_bytes = 0;  // what the host has; shown where there is no limit
-  std::vector<std::pair<std::string, std::string>> sysctl;  // boot's: "net.core.somaxconn", "4096"
-  unsigned cpus = 1, host_cpus = 1;                         // what the guest sees, and what the host lends
+  uint64_t host_memory_bytes = 0;    // what the host has; shown where there is no limit
+  unsigned cpus = 1, host_cpus = 1;  // what the guest sees, and what the host lends
   uint64_t cpu_quota_us = 0, cpu_period_us = 100'000;
   // Processor time: quota 0 is no limit. The guest sees as many CPUs as it takes to use it.
   void limit_cpu(uint64_t quota_us, uint64_t period_us);

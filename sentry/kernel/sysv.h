@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sentry/base/result.h"
+#include "sentry/kernel/sysctl.h"
 #include "sentry/vfs/credentials.h"
 
 namespace sentry::kernel {
@@ -46,7 +47,8 @@ time_t ipc_time();
 template <typename T>
 class IpcTable {
  public:
-  explicit IpcTable(size_t maximum) : maximum_(maximum) {}
+  // `maximum` is the number at `index` of it.
+  explicit IpcTable(const Sysctl& maximum, size_t index = 0) : maximum_(maximum), index_(index) {}
 
   // EINVAL where there is no such object.
   Result<std::shared_ptr<T>> find(int id) {
@@ -112,7 +114,7 @@ class IpcTable {
     sweep();
     return slots_.size();
   }
-  bool full() { return slots_.size() >= maximum_ && size() >= maximum_; }
+  bool full() { return slots_.size() >= maximum_[index_] && size() >= maximum_[index_]; }
   // The highest index in use, 0 if there is none: what IPC_INFO answers.
   int highest() {
     sweep();
@@ -149,7 +151,8 @@ class IpcTable {
     return slots_.erase(slot);
   }
 
-  const size_t maximum_;
+  const Sysctl& maximum_;
+  const size_t index_;
   std::map<int, Slot> slots_;
   std::map<key_t, int> keys_;
   int sequence_ = 0;

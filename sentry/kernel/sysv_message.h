@@ -13,9 +13,6 @@ namespace sentry::kernel {
 
 class Task;
 
-inline constexpr size_t kMaxMessage = 8192;         // MSGMAX
-inline constexpr uint64_t kMaxQueueBytes = 16'384;  // MSGMNB
-
 struct Message {
   int64_t type = 1;
   std::string text;
@@ -28,7 +25,7 @@ class MessageQueue final : public IpcObject {
   explicit MessageQueue(MessageTable& table) : table_(table) {}
   ~MessageQueue();
 
-  uint64_t limit = kMaxQueueBytes;  // msg_qbytes
+  uint64_t limit = Sysctls::current().msgmnb.value();  // msg_qbytes
   uint64_t bytes = 0;
   pid_t last_sender = 0, last_receiver = 0;
   time_t send_time = 0, receive_time = 0;
@@ -48,12 +45,11 @@ class MessageQueue final : public IpcObject {
 
 class MessageTable : public IpcTable<MessageQueue> {
  public:
-  static constexpr size_t kMaximum = 32'000;  // MSGMNI
   // What all queues together may hold: Linux leaves that to the memory control group. A message counts as
   // itself and its list node.
   static constexpr uint64_t kMaxHeld = uint64_t{64} << 20;
   static constexpr uint64_t kOverhead = 64;
-  MessageTable() : IpcTable(kMaximum) {}
+  MessageTable() : IpcTable(Sysctls::current().msgmni) {}
 
   Result<int> get(Task& task, key_t key, int flags);
   // msgsnd(2): the message is checked. EAGAIN with IPC_NOWAIT, EIDRM, ERESTARTNOHAND.

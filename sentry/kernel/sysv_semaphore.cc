@@ -32,7 +32,8 @@ SemaphoreUndo::~SemaphoreUndo() {
 }
 
 Result<int> SemaphoreTable::get(Task& task, key_t key, int count, int flags) {
-  if (count < 0 || static_cast<size_t>(count) > kMaxSemaphoresInSet) return Errno(EINVAL);
+  const Sysctl& limits = Sysctls::current().sem;
+  if (count < 0 || static_cast<size_t>(count) > limits[kSemmsl]) return Errno(EINVAL);
   const auto wanted = static_cast<size_t>(count);
   const auto fits = [&](const SemaphoreSet& set) -> Result<> {
     if (wanted > set.semaphores.size()) return Errno(EINVAL);
@@ -40,7 +41,7 @@ Result<int> SemaphoreTable::get(Task& task, key_t key, int count, int flags) {
   };
   const auto make = [&]() -> Result<std::shared_ptr<SemaphoreSet>> {
     if (wanted == 0) return Errno(EINVAL);
-    if (full() || count_ + wanted > kMaxSemaphores) return Errno(ENOSPC);
+    if (full() || count_ + wanted > std::min<uint64_t>(limits[kSemmns], kMaxSemaphores)) return Errno(ENOSPC);
     count_ += wanted;
     return std::make_shared<SemaphoreSet>(wanted);
   };

@@ -22,10 +22,10 @@ class Task;
 class SemaphoreUndo;
 class SemaphoreTable;
 
-inline constexpr int kMaxSemaphoreValue = 32'767;       // SEMVMX
-inline constexpr size_t kMaxSemaphoresInSet = 32'000;   // SEMMSL
-inline constexpr size_t kMaxSemaphoreOperations = 500;  // SEMOPM
-// Linux's SEMMNS is a thousand million, and its memory control group the bound: ours is this.
+inline constexpr int kMaxSemaphoreValue = 32'767;  // SEMVMX
+// kernel.sem's numbers.
+enum SemaphoreLimit : size_t { kSemmsl, kSemmns, kSemopm, kSemmni };
+// Linux's SEMMNS is a thousand million, and its memory control group the bound: ours is this as well.
 inline constexpr size_t kMaxSemaphores = 1 << 20;
 
 // A semop(2) that sleeps. Whoever changes the set carries it out on its behalf, in order of arrival.
@@ -73,8 +73,7 @@ class SemaphoreUndo {
 
 class SemaphoreTable : public IpcTable<SemaphoreSet>, public std::enable_shared_from_this<SemaphoreTable> {
  public:
-  static constexpr size_t kMaximum = 32'000;  // SEMMNI
-  SemaphoreTable() : IpcTable(kMaximum) {}
+  SemaphoreTable() : IpcTable(Sysctls::current().sem, kSemmni) {}
 
   Result<int> get(Task& task, key_t key, int count, int flags);
   // semtimedop(2); EAGAIN at the deadline, EINTR when a signal comes.

@@ -32,9 +32,7 @@ class SharedMemorySegment final : public IpcObject, public mm::Mappable {
 
 class SharedMemoryTable : public IpcTable<SharedMemorySegment> {
  public:
-  static constexpr size_t kMaximum = 4096;                             // SHMMNI
-  static constexpr uint64_t kMaximumSize = ~uint64_t{0} - (1u << 24);  // SHMMAX
-  SharedMemoryTable() : IpcTable(kMaximum) {}
+  SharedMemoryTable() : IpcTable(Sysctls::current().shmmni) {}
 
   // shmget(2): the identifier.
   Result<int> get(Task& task, key_t key, uint64_t size, int flags);

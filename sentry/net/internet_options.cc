@@ -11,6 +11,8 @@
 namespace sentry::net {
 namespace {
 
+using kernel::Sysctls;
+
 constexpr int kLeast = INT_MIN, kMost = INT_MAX;
 constexpr int kMulticastAll6 = 29;     // IPV6_MULTICAST_ALL
 constexpr int kRecvFragmentSize = 25;  // IP_RECVFRAGSIZE
@@ -24,15 +26,17 @@ int flag(int value, bool) { return value != 0 ? 1 : 0; }
 int type_of_service(int value, bool stream) { return value & (stream ? 0xfc : 0xff); }
 int traffic_class(int value, bool stream) { return value == -1 ? 0 : type_of_service(value, stream); }
 
-template <int kDefault>
-int hops(int value, bool) {
-  return value == -1 ? kDefault : value;
+int unicast_hops4(int value, bool) {
+  return value == -1 ? static_cast<int>(Sysctls::current().ip_default_ttl.value()) : value;
 }
+int unicast_hops6(int value, bool) { return value == -1 ? 64 : value; }
+int multicast_hops(int value, bool) { return value == -1 ? 1 : value; }
 
 constexpr int kLongestFin = 120;  // seconds: TCP_FIN_TIMEOUT_MAX
 int linger2(int value, bool) {
   if (value < 0) return -1;
-  return value == 0 ? 60 : std::min(value, kLongestFin);
+  if (value == 0) value = static_cast<int>(Sysctls::current().tcp_fin_timeout.value());
+  return std::min(value, kLongestFin);
 }
 
 // TCP_DEFER_ACCEPT is kept as a count of retransmissions, secs_to_retrans(): each takes twice as long as the
@@ -52,7 +56,9 @@ int window_clamp(int value, bool) {
   return value == 0 ? 0 : std::max(value, kLeastWindow);
 }
 
-int fast_open_queue(int value, bool) { return std::min(value, 4096); }  // net.core.somaxconn
+int fast_open_queue(int value, bool) {
+  return std::min(value, static_cast<int>(Sysctls::current().somaxconn.value()));
+}
 
 int never(int, bool) { return 0; }
 
@@ -60,7 +66,7 @@ using Sockets = NumberOption::Sockets;
 
 constexpr NumberOption kOptions[] = {
     {IPPROTO_IP, IP_TOS, 0, kLeast, kMost, type_of_service},
-    {IPPROTO_IP, IP_TTL, 64, -1, 255, hops<64>},
+    {IPPROTO_IP, IP_TTL, 64, -1, 255, unicast_hops4, Sockets::kAll, 0, &Sysctls::ip_default_ttl},
     {IPPROTO_IP, IP_HDRINCL, 0, 0, 0, nullptr, Sockets::kNone, ENOPROTOOPT},
     {IPPROTO_IP, IP_ROUTER_ALERT, 0, 0, 0, nullptr, Sockets::kNone, EINVAL},
     {IPPROTO_IP, IP_PKTINFO, 0, kLeast, kMost, flag},
@@ -79,12 +85,12 @@ constexpr NumberOption kOptions[] = {
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0, kLeast, kMost, flag},
     {IPPROTO_IP, IP_MINTTL, 0, 0, 255},
     {IPPROTO_IP, IP_NODEFRAG, 0, 0, 0, nullptr, Sockets::kNone, ENOPROTOOPT},
-    {IPPROTO_IP, IP_MULTICAST_TTL, 1, -1, 255, hops<1>, Sockets::kDatagrams, EINVAL},
+    {IPPROTO_IP, IP_MULTICAST_TTL, 1, -1, 255, multicast_hops, Sockets::kDatagrams, EINVAL},
     {IPPROTO_IP, IP_MULTICAST_LOOP, 1, kLeast, kMost, flag},
     {IPPROTO_IP, IP_MULTICAST_ALL, 1, 0, 1},
-    {IPPROTO_IPV6, IPV6_V6ONLY, 0, kLeast, kMost, flag},
-    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, -1, 255, hops<64>},
-    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, -1, 255, hops<1>, Sockets::kDatagrams, ENOPROTOOPT},
+    {IPPROTO_IPV6, IPV6_V6ONLY, 0, kLeast, kMost, flag, Sockets::kAll, 0, &Sysctls::bindv6only},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, -1, 255, unicast_hops6},
+    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, -1, 255, multicast_hops, Sockets::kDatagrams, ENOPROTOOPT},
     {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1, 0, 1},
     {IPPROTO_IPV6, kMulticastAll6, 1, kLeast, kMost, flag},
     {IPPROTO_IPV6, IPV6_RECVPKTINFO, 0, kLeast, kMost, flag},
@@ -105,11 +111,11 @@ constexpr NumberOption kOptions[] = {
     {IPPROTO_IPV6, IPV6_DONTFRAG, 0, kLeast, kMost, flag},
     {IPPROTO_TCP, TCP_NODELAY, 0, kLeast, kMost, flag},
     {IPPROTO_TCP, TCP_CORK, 0, kLeast, kMost, flag},
-    {IPPROTO_TCP, TCP_KEEPIDLE, 7200, 1, 32767},
-    {IPPROTO_TCP, TCP_KEEPINTVL, 75, 1, 32767},
-    {IPPROTO_TCP, TCP_KEEPCNT, 9, 1, 127},
-    {IPPROTO_TCP, TCP_SYNCNT, 6, 1, 127},
-    {IPPROTO_TCP, TCP_LINGER2, 60, kLeast, kMost, linger2},
+    {IPPROTO_TCP, TCP_KEEPIDLE, 7200, 1, 32767, nullptr, Sockets::kAll, 0, &Sysctls::tcp_keepalive_time},
+    {IPPROTO_TCP, TCP_KEEPINTVL, 75, 1, 32767, nullptr, Sockets::kAll, 0, &Sysctls::tcp_keepalive_intvl},
+    {IPPROTO_TCP, TCP_KEEPCNT, 9, 1, 127, nullptr, Sockets::kAll, 0, &Sysctls::tcp_keepalive_probes},
+    {IPPROTO_TCP, TCP_SYNCNT, 6, 1, 127, nullptr, Sockets::kAll, 0, &Sysctls::tcp_syn_retries},
+    {IPPROTO_TCP, TCP_LINGER2, 60, kLeast, kMost, linger2, Sockets::kAll, 0, &Sysctls::tcp_fin_timeout},
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, 0, kLeast, kMost, deferral},
     {IPPROTO_TCP, TCP_WINDOW_CLAMP, 0, kLeast, kMost, window_clamp},
     {IPPROTO_TCP, TCP_QUICKACK, 1, kLeast, kMost, flag},

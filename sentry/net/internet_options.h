@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sentry/base/result.h"
+#include "sentry/kernel/sysctl.h"
 
 namespace sentry::net {
 
@@ -14,6 +15,8 @@ struct NumberOption {
   int (*kept)(int value, bool stream) = nullptr;
   Sockets settable = Sockets::kAll;
   int elsewhere = 0;  // the error for other sockets
+  // What it is at first, in place of `initial`.
+  kernel::Sysctl kernel::Sysctls::*sysctl = nullptr;
 };
 
 // Null for an option that is no number, or unknown.

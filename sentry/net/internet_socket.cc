@@ -8,8 +8,6 @@
 namespace sentry::net {
 namespace {
 
-constexpr int kFirstUnprivileged = 1024;  // net.ipv4.ip_unprivileged_port_start
-
 bool is_loopback(in_addr address) { return ntohl(address.s_addr) >> 24 == 127; }
 
 bool changes_membership(int level, int option) {
@@ -25,7 +23,9 @@ bool changes_membership(int level, int option) {
 int InternetSocket::option_number(int level, int option) const {
   if (const auto found = numbers_.find({level, option}); found != numbers_.end()) return found->second;
   const NumberOption* const known = find_number_option(level, option);
-  return known != nullptr ? known->initial : 0;
+  if (known == nullptr) return 0;
+  return known->sysctl != nullptr ? static_cast<int>((kernel::Sysctls::current().*known->sysctl).value())
+                                  : known->initial;
 }
 
 Result<> InternetSocket::set_option(int level, int option, std::span<const std::byte> value,
@@ -174,7 +174,7 @@ Result<> InternetSocket::bind(const Address& address, const Caller& caller) {
       !(wanted.ip.is_multicast() && (wanted.ip.is_v4() || type() == SOCK_DGRAM)))
     return Errno(EADDRNOTAVAIL);
   if (family() == AF_INET6 && wanted.ip.is_v4() && user().v6_only) return Errno(EINVAL);
-  if (wanted.port != 0 && wanted.port < kFirstUnprivileged &&
+  if (wanted.port != 0 && wanted.port < kernel::Sysctls::current().ip_unprivileged_port_start.value() &&
       !caller.files.credentials->capable(CAP_NET_BIND_SERVICE))
     return Errno(EACCES);
   PortUser& self = user();

@@ -2,6 +2,8 @@
 
 #include <iterator>
 
+#include "sentry/kernel/sysctl.h"
+
 namespace sentry::net {
 
 bool PortTable::conflicts(const PortUser& one, const PortUser& other) const {
@@ -26,9 +28,10 @@ Result<> PortTable::claim(PortUser& user) {
     return {};
   }
   // Ports that nobody has, reusable or not.
-  constexpr uint32_t kCount = kLastEphemeral - kFirstEphemeral + 1;
-  for (uint32_t attempt = 0; attempt < kCount; ++attempt) {
-    const auto port = static_cast<uint16_t>(kFirstEphemeral + next_ephemeral_++ % kCount);
+  const kernel::Sysctl& range = kernel::Sysctls::current().ip_local_port_range;
+  const uint64_t count = range[1] - range[0] + 1;
+  for (uint64_t attempt = 0; attempt < count; ++attempt) {
+    const auto port = static_cast<uint16_t>(range[0] + next_ephemeral_++ % count);
     if (users_.contains(port)) continue;
     user.local.port = port;
     users_.emplace(port, &user);

@@ -49,9 +49,6 @@ class PortTable {
   void each(uint16_t port, const std::function<bool(PortUser&)>& visit) const;
   const std::multimap<uint16_t, PortUser*>& users() const { return users_; }
 
-  // net.ipv4.ip_local_port_range
-  static constexpr uint16_t kFirstEphemeral = 32768, kLastEphemeral = 60999;
-
  private:
   bool conflicts(const PortUser& one, const PortUser& other) const;
   bool available(const PortUser& user) const;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "sentry/kernel/sysctl.h"
 #include "sentry/net/stack.h"
 #include "sentry/net/tcp_socket.h"
 #include "sentry/net/udp_socket.h"
@@ -106,9 +107,11 @@ Result<bool> passes(std::span<const std::byte> code, const Shown& shown) {
                                                                              : port <= second.no;
         break;
       }
-      case INET_DIAG_BC_AUTO:
-        yes = local >= PortTable::kFirstEphemeral && local <= PortTable::kLastEphemeral;
+      case INET_DIAG_BC_AUTO: {
+        const kernel::Sysctl& range = kernel::Sysctls::current().ip_local_port_range;
+        yes = local >= range[0] && local <= range[1];
         break;
+      }
       case INET_DIAG_BC_S_COND:
       case INET_DIAG_BC_D_COND: {
         HostCondition condition{};

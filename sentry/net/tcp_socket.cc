@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "sentry/kernel/sysctl.h"
 #include "sentry/net/stack.h"
 
 namespace sentry::net {
@@ -14,7 +15,6 @@ namespace {
 constexpr Events kIn = EPOLLIN | EPOLLRDNORM;
 constexpr Events kOut = EPOLLOUT | EPOLLWRNORM;
 constexpr Events kAll = kIn | kOut | EPOLLERR | EPOLLHUP | EPOLLRDHUP;
-constexpr size_t kSomaxconn = 4096;  // net.core.somaxconn
 // Bytes copied from the writer at a time.
 constexpr size_t kPiece = 64 * 1024;
 
@@ -154,6 +154,7 @@ TcpSocket::TcpSocket(int family, int flags, const vfs::CredentialsRef& owner)
     : InternetSocket(family, SOCK_STREAM, IPPROTO_TCP, flags, owner),
       endpoint_(std::make_shared<TcpEndpoint>()) {
   endpoint_->family = family;
+  endpoint_->v6_only = family == AF_INET6 && kernel::Sysctls::current().bindv6only.value() != 0;
   endpoint_->ino = inode_number();
   if (family == AF_INET) endpoint_->local.ip = endpoint_->remote.ip = Ip::v4(INADDR_ANY);
   options_.send_buffer = 16384;  // net.ipv4.tcp_wmem, tcp_rmem: where tuning begins
@@ -184,7 +185,8 @@ Result<> TcpSocket::listen(int backlog, const Caller& caller) {
     self.shutdown = 0;
     self.error = 0;
   }
-  self.backlog = std::min<size_t>(static_cast<unsigned>(backlog), kSomaxconn);
+  self.backlog =
+      std::min<size_t>(static_cast<unsigned>(backlog), kernel::Sysctls::current().somaxconn.value());
   self.admit();
   return {};
 }

@@ -4,6 +4,7 @@
 #include <netinet/udp.h>
 #include <sys/epoll.h>
 
+#include "sentry/kernel/sysctl.h"
 #include "sentry/net/interface.h"
 #include "sentry/net/stack.h"
 
@@ -22,6 +23,7 @@ constexpr size_t kDatagramCost = 512;
 UdpSocket::UdpSocket(int family, int flags, const vfs::CredentialsRef& owner)
     : InternetSocket(family, SOCK_DGRAM, IPPROTO_UDP, flags, owner) {
   PortUser::family = family;
+  v6_only = family == AF_INET6 && kernel::Sysctls::current().bindv6only.value() != 0;
   ino = inode_number();
   if (family == AF_INET) local.ip = Ip::v4(INADDR_ANY);
 }

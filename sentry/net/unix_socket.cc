@@ -5,6 +5,7 @@
 
 #include <climits>
 
+#include "sentry/kernel/sysctl.h"
 #include "sentry/net/stack.h"
 
 namespace sentry::net {
@@ -19,9 +20,6 @@ constexpr size_t kStreamChunk = 32 * 1024;
 // What a message costs besides its bytes, about Linux's sk_buff with its smallest data area: it bounds how
 // many empty messages fit into a send buffer.
 constexpr size_t kMessageCost = 768;
-// net.unix.max_dgram_qlen as systemd sets it; Linux's own default is 10.
-constexpr size_t kMaximumDatagrams = 512;
-constexpr int kSomaxconn = 4096;  // net.core.somaxconn
 
 constexpr size_t kPathOffset = offsetof(sockaddr_un, sun_path);
 
@@ -230,7 +228,7 @@ Result<> UnixSocket::listen(int backlog, const Caller& caller) {
   UnixEndpoint& self = *endpoint_;
   if (self.name.length() == 0 || self.state == UnixEndpoint::State::kConnected) return Errno(EINVAL);
   const size_t limit =
-      static_cast<size_t>(static_cast<unsigned>(backlog) > unsigned{kSomaxconn} ? kSomaxconn : backlog);
+      std::min<size_t>(static_cast<unsigned>(backlog), kernel::Sysctls::current().somaxconn.value());
   const bool grows = limit > self.backlog;
   self.backlog = limit;
   self.state = UnixEndpoint::State::kListening;
@@ -355,7 +353,7 @@ Events UnixSocket::poll() {
   if (writable_now()) {
     UnixEndpoint* peer = self.peer.get();
     const bool blocked = peer != nullptr && peer != &self && peer->peer.get() != &self && !peer->dead &&
-                         peer->inbox.size() > kMaximumDatagrams;
+                         peer->inbox.size() > kernel::Sysctls::current().max_dgram_qlen.value();
     if (blocked)
       peer->blocked_pollers.insert(endpoint_);
     else
@@ -479,7 +477,8 @@ Result<size_t> UnixSocket::send_packet(mm::Source& source, SendRequest& request)
     if (target->peer != nullptr && target->peer != endpoint_) return Errno(EPERM);
     if ((target->shutdown & UnixEndpoint::kReceive) != 0) return Errno(EPIPE);
     const auto full = [&] {
-      return target->peer != endpoint_ && target != endpoint_ && target->inbox.size() > kMaximumDatagrams;
+      return target->peer != endpoint_ && target != endpoint_ &&
+             target->inbox.size() > kernel::Sysctls::current().max_dgram_qlen.value();
     };
     if (!full()) break;
     TRY(patience.wait(target->room, kAllEvents, [&] { return target->dead || !full(); }));

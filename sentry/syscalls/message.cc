@@ -26,15 +26,17 @@ msqid_ds describe(const MessageQueue& queue) {
 }
 
 msginfo limits(MessageTable& table, bool used) {
+  const kernel::Sysctls& sysctls = kernel::Sysctls::current();
+  const auto msgmnb = static_cast<int>(sysctls.msgmnb.value());
   msginfo info{};
-  info.msgmni = MessageTable::kMaximum;
-  info.msgmax = kernel::kMaxMessage;
-  info.msgmnb = kernel::kMaxQueueBytes;
+  info.msgmni = static_cast<int>(sysctls.msgmni.value());
+  info.msgmax = static_cast<int>(sysctls.msgmax.value());
+  info.msgmnb = msgmnb;
   info.msgssz = 16;
   info.msgseg = 0xffff;
-  info.msgpool = static_cast<int>(MessageTable::kMaximum * kernel::kMaxQueueBytes / 1024);
-  info.msgmap = kernel::kMaxQueueBytes;
-  info.msgtql = kernel::kMaxQueueBytes;
+  info.msgpool = static_cast<int>(sysctls.msgmni.value() * sysctls.msgmnb.value() / 1024);
+  info.msgmap = msgmnb;
+  info.msgtql = msgmnb;
   if (!used) return info;
   size_t messages = 0;
   uint64_t bytes = 0;
@@ -60,7 +62,7 @@ Result<int> sys_msgget(Task& task, int key, Flags<kIpcGetNames> flags) {
 Result<> sys_msgsnd(Task& task, int id, GuestPtr<const int64_t> place, uint64_t size, int flags) {
   kernel::Message message;
   message.type = TRY(task.memory().read(place));
-  if (size > kernel::kMaxMessage || id < 0 || message.type < 1) return Errno(EINVAL);
+  if (size > kernel::Sysctls::current().msgmax.value() || id < 0 || message.type < 1) return Errno(EINVAL);
   message.text.resize(size);
   TRY(task.memory().read(text_of(place), message.text.data(), size));
   return task.kernel.ipc->messages->send(task, id, std::move(message), flags);
@@ -97,7 +99,8 @@ Result<int> sys_msgctl(Task& task, int id, Flags<kMsgctlNames> command, GuestPtr
       const msqid_ds wanted = TRY(task.memory().read(argument));
       const auto queue = TRY(table.find(id));
       TRY(check_owner(*task.credentials, *queue));
-      if (wanted.msg_qbytes > kernel::kMaxQueueBytes && !task.credentials->capable(CAP_SYS_RESOURCE))
+      if (wanted.msg_qbytes > kernel::Sysctls::current().msgmnb.value() &&
+          !task.credentials->capable(CAP_SYS_RESOURCE))
         return Errno(EPERM);
       queue->limit = wanted.msg_qbytes;
       set_owner(*queue, wanted.msg_perm);

@@ -19,7 +19,7 @@ semid_ds describe(const SemaphoreSet& set) {
 }
 
 Result<> operate(Task& task, int id, GuestPtr<const sembuf> place, unsigned count, Deadline deadline) {
-  if (count > kernel::kMaxSemaphoreOperations) return Errno(E2BIG);
+  if (count > kernel::Sysctls::current().sem[kernel::kSemopm]) return Errno(E2BIG);
   if (count < 1 || id < 0) return Errno(EINVAL);
   const std::vector<sembuf> operations = TRY(task.memory().read_array(place, count));
   return task.kernel.ipc->semaphores->operate(task, id, operations, deadline);
@@ -63,11 +63,12 @@ Result<int> control_one(Task& task, SemaphoreSet& set, int index, int command, u
 }
 
 seminfo limits(SemaphoreTable& table, bool used) {
+  const kernel::Sysctl& sem = kernel::Sysctls::current().sem;
   seminfo info{};
-  info.semmni = SemaphoreTable::kMaximum;
-  info.semmns = kernel::kMaxSemaphores;
-  info.semmsl = kernel::kMaxSemaphoresInSet;
-  info.semopm = kernel::kMaxSemaphoreOperations;
+  info.semmni = static_cast<int>(sem[kernel::kSemmni]);
+  info.semmns = static_cast<int>(std::min<uint64_t>(sem[kernel::kSemmns], kernel::kMaxSemaphores));
+  info.semmsl = static_cast<int>(sem[kernel::kSemmsl]);
+  info.semopm = static_cast<int>(sem[kernel::kSemopm]);
   info.semvmx = kernel::kMaxSemaphoreValue;
   info.semmnu = info.semmap = info.semmns;
   info.semume = info.semopm;

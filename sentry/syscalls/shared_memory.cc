@@ -59,10 +59,11 @@ Result<int> sys_shmctl(Task& task, int id, Flags<kShmctlNames> command, GuestPtr
   switch (command) {
     case IPC_INFO: {
       shminfo limits{};
-      limits.shmmax = SharedMemoryTable::kMaximumSize;
+      const kernel::Sysctls& sysctls = kernel::Sysctls::current();
+      limits.shmmax = sysctls.shmmax.value();
       limits.shmmin = 1;
-      limits.shmmni = limits.shmseg = SharedMemoryTable::kMaximum;
-      limits.shmall = SharedMemoryTable::kMaximumSize;
+      limits.shmmni = limits.shmseg = sysctls.shmmni.value();
+      limits.shmall = sysctls.shmall.value();
       TRY(task.memory().write(argument.as<shminfo>(), limits));
       return table.highest();
     }

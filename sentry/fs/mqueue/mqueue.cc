@@ -5,10 +5,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 #include <mutex>
 
 #include "sentry/fs/pseudo/node.h"
+#include "sentry/kernel/sysctl.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::fs::mqueue {
@@ -16,10 +18,10 @@ namespace {
 
 constexpr long kMagic = 0x19800202;  // MQUEUE_MAGIC
 constexpr uint64_t kFileSize = 80;   // FILENT_SIZE
-// /proc/sys/fs/mqueue's defaults, and what CAP_SYS_RESOURCE may go to.
-constexpr size_t kMaxQueues = 256, kMaxQueuesPrivileged = 65'536;
-constexpr long kMaxMessages = 10, kMaxMessagesPrivileged = 65'536;
-constexpr long kMaxSize = 8192, kMaxSizePrivileged = 16 << 20;
+// What CAP_SYS_RESOURCE may go to, beyond /proc/sys/fs/mqueue's limits.
+constexpr size_t kMaxQueuesPrivileged = 65'536;
+constexpr long kMaxMessagesPrivileged = 65'536;
+constexpr long kMaxSizePrivileged = 16 << 20;
 
 // What each user's queues could hold, against RLIMIT_MSGQUEUE.
 using Usage = std::map<uid_t, uint64_t>;
@@ -118,14 +120,18 @@ class Root final : public pseudo::Directory {
                              const std::optional<mq_attr>& wanted) {
     kernel::Task& task = kernel::Task::current();
     const bool privileged = task.credentials->capable(CAP_SYS_RESOURCE);
-    if (queues_.size() >= (privileged ? kMaxQueuesPrivileged : kMaxQueues)) return Errno(ENOSPC);
+    const kernel::Sysctls& sysctls = kernel::Sysctls::current();
+    if (queues_.size() >= (privileged ? kMaxQueuesPrivileged : sysctls.mqueue_queues_max.value()))
+      return Errno(ENOSPC);
+    const auto most_messages = static_cast<long>(sysctls.mqueue_msg_max.value());
+    const auto most_bytes = static_cast<long>(sysctls.mqueue_msgsize_max.value());
     mq_attr attributes{};
-    attributes.mq_maxmsg = kMaxMessages;
-    attributes.mq_msgsize = kMaxSize;
+    attributes.mq_maxmsg = std::min(most_messages, static_cast<long>(sysctls.mqueue_msg_default.value()));
+    attributes.mq_msgsize = std::min(most_bytes, static_cast<long>(sysctls.mqueue_msgsize_default.value()));
     if (wanted) attributes = *wanted;
     if (attributes.mq_maxmsg <= 0 || attributes.mq_msgsize <= 0) return Errno(EINVAL);
-    if (attributes.mq_maxmsg > (privileged ? kMaxMessagesPrivileged : kMaxMessages) ||
-        attributes.mq_msgsize > (privileged ? kMaxSizePrivileged : kMaxSize))
+    if (attributes.mq_maxmsg > (privileged ? kMaxMessagesPrivileged : most_messages) ||
+        attributes.mq_msgsize > (privileged ? kMaxSizePrivileged : most_bytes))
       return Errno(EINVAL);
     const uint64_t bytes = footprint(attributes);
     const uid_t uid = task.credentials->uid;

@@ -20,12 +20,4 @@ std::shared_ptr<vfs::Superblock> make_proc(kernel::Kernel& kernel);
 // the header that an empty network shows.
 void register_net_file(std::string_view name, std::function<std::string()> generator);
 
-// A sysctl that somebody else owns: /proc/sys/PATH ("net/core/somaxconn"). `write` null: read-only; its error
-// is the write's, and the caller needs no privilege beyond what it checks itself. Before make_proc.
-struct Sysctl {
-  std::function<std::string()> read;
-  std::function<Result<>(std::string_view)> write;
-};
-void register_sysctl(std::string_view path, Sysctl sysctl);
-
 }  // namespace sentry::fs::proc

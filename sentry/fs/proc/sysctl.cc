@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "sentry/base/log.h"
-#include "sentry/fs/proc/proc.h"
+#include "sentry/kernel/sysctl.h"
 #include "sentry/kernel/version.h"
 #include "sentry/vfs/fd_table.h"
 
@@ -17,19 +17,16 @@ namespace sentry::fs::proc {
 namespace {
 
 using kernel::Kernel;
+using kernel::Sysctl;
+using kernel::Sysctls;
 using kernel::Task;
-
-std::map<std::string, Sysctl, std::less<>>& registry() {
-  static std::map<std::string, Sysctl, std::less<>> values;
-  return values;
-}
 
 struct Constant {
   const char* path;
   const char* value;
 };
 
-// Linux's defaults, or what holds in this sandbox where that differs.
+// What stays as it is: Linux's defaults, or what holds in this sandbox where that differs.
 constexpr Constant kConstants[] = {
     {"abi/vsyscall32", "1"},
     {"fs/aio-max-nr", "65536"},
@@ -41,11 +38,6 @@ constexpr Constant kConstants[] = {
     {"fs/inotify/max_user_watches", "65536"},
     {"fs/lease-break-time", "45"},
     {"fs/leases-enable", "1"},
-    {"fs/mqueue/msg_default", "10"},
-    {"fs/mqueue/msg_max", "10"},
-    {"fs/mqueue/msgsize_default", "8192"},
-    {"fs/mqueue/msgsize_max", "8192"},
-    {"fs/mqueue/queues_max", "256"},
     {"fs/overflowgid", "65534"},
     {"fs/overflowuid", "65534"},
     {"fs/pipe-max-size", "1048576"},
@@ -61,9 +53,6 @@ constexpr Constant kConstants[] = {
     {"kernel/io_uring_disabled", "2"},
     {"kernel/kptr_restrict", "2"},
     {"kernel/modules_disabled", "1"},
-    {"kernel/msgmax", "8192"},
-    {"kernel/msgmnb", "16384"},
-    {"kernel/msgmni", "32000"},
     {"kernel/ngroups_max", "65536"},
     {"kernel/osrelease", kernel::kRelease},
     {"kernel/ostype", kernel::kSysname},
@@ -71,7 +60,6 @@ constexpr Constant kConstants[] = {
     {"kernel/overflowuid", "65534"},
     {"kernel/panic", "0"},
     {"kernel/perf_event_paranoid", "4"},
-    {"kernel/pid_max", "4194304"},
     {"kernel/printk", "4\t4\t1\t7"},
     {"kernel/pty/max", "4096"},
     {"kernel/pty/reserve", "1024"},
@@ -85,11 +73,7 @@ constexpr Constant kConstants[] = {
     {"kernel/sched_rr_timeslice_ms", "100"},
     {"kernel/sched_rt_period_us", "1000000"},
     {"kernel/sched_rt_runtime_us", "950000"},
-    {"kernel/sem", "32000\t1024000000\t500\t32000"},
     {"kernel/shm_rmid_forced", "0"},
-    {"kernel/shmall", "18446744073692774399"},
-    {"kernel/shmmax", "18446744073692774399"},
-    {"kernel/shmmni", "4096"},
     {"kernel/sysrq", "0"},
     {"kernel/tainted", "0"},
     {"kernel/unprivileged_bpf_disabled", "2"},
@@ -99,46 +83,18 @@ constexpr Constant kConstants[] = {
     {"net/core/optmem_max", "20480"},
     {"net/core/rmem_default", "212992"},
     {"net/core/rmem_max", "212992"},
-    {"net/core/somaxconn", "4096"},
     {"net/core/wmem_default", "212992"},
     {"net/core/wmem_max", "212992"},
-    {"net/ipv4/conf/all/forwarding", "0"},
-    {"net/ipv4/conf/default/forwarding", "0"},
-    {"net/ipv4/conf/lo/forwarding", "0"},
-    {"net/ipv4/ip_default_ttl", "64"},
-    {"net/ipv4/ip_forward", "0"},
-    {"net/ipv4/ip_local_port_range", "32768\t60999"},
     {"net/ipv4/ip_local_reserved_ports", ""},
     {"net/ipv4/ip_nonlocal_bind", "0"},
-    {"net/ipv4/ip_unprivileged_port_start", "1024"},
-    {"net/ipv4/ping_group_range", "1\t0"},
     {"net/ipv4/tcp_abort_on_overflow", "0"},
     {"net/ipv4/tcp_allowed_congestion_control", "reno"},
     {"net/ipv4/tcp_available_congestion_control", "reno"},
     {"net/ipv4/tcp_congestion_control", "reno"},
     {"net/ipv4/tcp_fastopen", "0"},
-    {"net/ipv4/tcp_fin_timeout", "60"},
-    {"net/ipv4/tcp_keepalive_intvl", "75"},
-    {"net/ipv4/tcp_keepalive_probes", "9"},
-    {"net/ipv4/tcp_keepalive_time", "7200"},
-    {"net/ipv4/tcp_max_syn_backlog", "512"},
-    {"net/ipv4/tcp_mem", "23040\t30721\t46080"},
-    {"net/ipv4/tcp_retries1", "3"},
-    {"net/ipv4/tcp_retries2", "15"},
-    {"net/ipv4/tcp_rmem", "4096\t131072\t6291456"},
-    {"net/ipv4/tcp_sack", "1"},
-    {"net/ipv4/tcp_syn_retries", "6"},
-    {"net/ipv4/tcp_syncookies", "1"},
-    {"net/ipv4/tcp_timestamps", "1"},
-    {"net/ipv4/tcp_tw_reuse", "2"},
-    {"net/ipv4/tcp_window_scaling", "1"},
-    {"net/ipv4/tcp_wmem", "4096\t16384\t4194304"},
-    {"net/ipv6/bindv6only", "0"},
     {"net/ipv6/conf/all/disable_ipv6", "0"},
-    {"net/ipv6/conf/all/forwarding", "0"},
     {"net/ipv6/conf/default/disable_ipv6", "0"},
     {"net/ipv6/conf/lo/disable_ipv6", "0"},
-    {"net/unix/max_dgram_qlen", "512"},
     {"user/max_user_namespaces", "0"},
     {"vm/compact_memory", "0"},
     {"vm/dirty_background_ratio", "10"},
@@ -176,12 +132,16 @@ std::string random_uuid() {
 }
 
 // uts_namespaces(7): the name up to the newline, 64 bytes at most (__NEW_UTS_LEN).
+std::string name_in(std::string_view text) {
+  constexpr size_t kLongestName = 64;
+  text = text.substr(0, text.find_first_of(std::string_view("\n\0", 2)));
+  return std::string(text.substr(0, kLongestName));
+}
+
 Result<> write_name(std::string& name, std::string_view text) {
   const Task* caller = Task::current_or_null();
   if (caller != nullptr && !caller->credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
-  constexpr size_t kLongestName = 64;
-  text = text.substr(0, text.find_first_of(std::string_view("\n\0", 2)));
-  name = text.substr(0, kLongestName);
+  name = name_in(text);
   return {};
 }
 
@@ -199,20 +159,74 @@ std::string path_of(std::string_view key) {
   return path;
 }
 
-}  // namespace
+using Wanted = std::vector<std::pair<std::string, std::string>>;
 
-void register_sysctl(std::string_view path, Sysctl sysctl) {
-  registry()[std::string(path)] = std::move(sysctl);
+// The same numbers and words, however far apart.
+bool same_text(std::string_view one, std::string_view other) {
+  constexpr std::string_view kSpace = " \t\n";
+  for (;;) {
+    one.remove_prefix(std::min(one.find_first_not_of(kSpace), one.size()));
+    other.remove_prefix(std::min(other.find_first_not_of(kSpace), other.size()));
+    const std::string_view word = one.substr(0, one.find_first_of(kSpace));
+    if (word != other.substr(0, other.find_first_of(kSpace))) return false;
+    if (word.empty()) return true;
+    one.remove_prefix(word.size());
+    other.remove_prefix(word.size());
+  }
 }
 
-bool has_sysctl(std::string_view key) {
-  const std::string path = path_of(key);
-  constexpr auto kOfTheKernel = std::to_array<std::string_view>(
-      {"kernel/threads-max", "kernel/hostname", "kernel/domainname", "fs/nr_open"});
-  return registry().contains(path) ||
-         std::find(kOfTheKernel.begin(), kOfTheKernel.end(), path) != kOfTheKernel.end() ||
-         std::any_of(std::begin(kConstants), std::end(kConstants),
-                     [&](const Constant& constant) { return constant.path == path; });
+// A value for what cannot be changed: only the one that it has.
+std::optional<SysctlRefusal> judge_fixed(const std::string& key, std::string_view path,
+                                         std::string_view text) {
+  const auto* const constant = std::find_if(std::begin(kConstants), std::end(kConstants),
+                                            [&](const Constant& each) { return each.path == path; });
+  if (constant != std::end(kConstants)) {
+    if (same_text(constant->value, text)) return std::nullopt;
+    return SysctlRefusal{EPERM, fmt::format("{}: is \"{}\" in a sandbox", key, constant->value)};
+  }
+  if (path == "kernel/hostname") return SysctlRefusal{EPERM, key + ": \"hostname\" says it"};
+  if (path == "kernel/threads-max") return SysctlRefusal{EPERM, key + ": linux.resources.pids.limit says it"};
+  if (path == "fs/nr_open")
+    return SysctlRefusal{EPERM, fmt::format("{}: is \"{}\" in a sandbox", key, vfs::FdTable::kMaximum)};
+  return SysctlRefusal{ENOENT, key};
+}
+
+// ip(7), ip_local_port_range: Linux refuses one that begins among the privileged ports, and the reverse.
+std::optional<SysctlRefusal> judge_ports(const Wanted& wanted) {
+  const Sysctls& sysctls = Sysctls::current();
+  const Sysctl &range = sysctls.ip_local_port_range, &start = sysctls.ip_unprivileged_port_start;
+  if (range[0] >= start.value()) return std::nullopt;
+  for (const auto& [key, text] : wanted)
+    if (const std::string path = path_of(key); path == range.path() || path == start.path())
+      return SysctlRefusal{
+          EINVAL, fmt::format("{}: ports are given out from {} on, those below {} are privileged", key,
+                              range[0], start.value())};
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<SysctlRefusal> set_sysctls(Kernel& kernel, const Wanted& wanted) {
+  const std::string domainname = kernel.domainname;
+  std::vector<std::pair<Sysctl*, Sysctl::Values>> before;
+  std::optional<SysctlRefusal> refusal;
+  for (const auto& [key, text] : wanted) {
+    const std::string path = path_of(key);
+    if (Sysctl* const sysctl = Sysctls::current().find(path)) {
+      before.emplace_back(sysctl, sysctl->values());
+      if (!sysctl->set(text)) refusal = {EINVAL, key + ": " + sysctl->expected()};
+    } else if (path == "kernel/domainname") {
+      kernel.domainname = name_in(text);
+    } else {
+      refusal = judge_fixed(key, path, text);
+    }
+    if (refusal) break;
+  }
+  if (!refusal) refusal = judge_ports(wanted);
+  if (!refusal) return std::nullopt;
+  for (auto it = before.rbegin(); it != before.rend(); ++it) it->first->restore(it->second);
+  kernel.domainname = domainname;
+  return refusal;
 }
 
 std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, Kernel& kernel) {
@@ -239,16 +253,8 @@ std::shared_ptr<pseudo::Node> make_sysctl_tree(pseudo::Superblock& superblock, K
   name("kernel/hostname", kernel.hostname);
   name("kernel/domainname", kernel.domainname);
 
-  for (const auto& [path, sysctl] : registry()) {
-    tree.text(
-        path, [read = sysctl.read]() -> Result<std::string> { return read(); }, sysctl.write ? 0644 : 0444,
-        sysctl.write);
-  }
-  for (const auto& [key, value] : kernel.sysctl) {
-    const std::string path = path_of(key);
-    if (registry().contains(path)) continue;  // its owner has seen the value
-    if (!tree.constant(path, value + "\n")) log("the sysctl \"{}\" cannot be set: its name is not one", key);
-  }
+  for (const Sysctl* sysctl : Sysctls::current().all())
+    tree.text(sysctl->path(), [sysctl]() -> Result<std::string> { return sysctl->text() + "\n"; });
   return root;
 }
 

@@ -2,6 +2,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 
+#include "sentry/kernel/sysctl.h"
 #include "sentry/net/internet_address.h"
 #include "tests/unit/sentry/net/sockets.h"
 
@@ -72,6 +73,44 @@ TEST_F(Tcp, NamesOfBothEnds) {
   EXPECT_GE(parse(client->name().value()).port, 32768);
   EXPECT_LE(parse(client->name().value()).port, 60999);
   EXPECT_TRUE(server->peer_name().is(ENOTCONN));
+}
+
+TEST_F(Tcp, GoesBySysctls) {
+  kernel::Sysctls& sysctls = kernel::Sysctls::current();
+  const auto set = [](kernel::Sysctl& sysctl, std::string_view text) {
+    const kernel::Sysctl::Values before = sysctl.values();
+    EXPECT_TRUE(sysctl.set(text)) << text;
+    return std::shared_ptr<void>(nullptr, [&sysctl, before](void*) { sysctl.restore(before); });
+  };
+  const auto restored = {set(sysctls.ip_local_port_range, "2000 2001"),
+                         set(sysctls.tcp_keepalive_probes, "3"), set(sysctls.tcp_keepalive_time, "17"),
+                         set(sysctls.ip_default_ttl, "9"), set(sysctls.bindv6only, "1")};
+  const SocketRef server = listener(v4("127.0.0.1", 0)), other = listener(v4("127.0.0.1", 0));
+  EXPECT_EQ(parse(server->name().value()).port + parse(other->name().value()).port, 4001);
+  EXPECT_TRUE(socket()->bind(v4("127.0.0.1", 0), actor.caller).is(EADDRINUSE));
+  const SocketRef made = socket(), modern = socket(AF_INET6);
+  EXPECT_EQ(option(*made, IPPROTO_TCP, TCP_KEEPIDLE), 17);
+  EXPECT_EQ(option(*made, IPPROTO_TCP, TCP_KEEPCNT), 3);
+  EXPECT_EQ(option(*made, IPPROTO_IP, IP_TTL), 9);
+  EXPECT_EQ(option(*modern, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+  EXPECT_TRUE(modern->bind(v6("::", 8089), actor.caller).ok());
+  EXPECT_TRUE(made->bind(v4("0.0.0.0", 8089), actor.caller).ok()) << "not taken";
+}
+
+TEST_F(Tcp, ManyConnectionsMayWait) {
+  kernel::Sysctl& somaxconn = kernel::Sysctls::current().somaxconn;
+  const kernel::Sysctl::Values before = somaxconn.values();
+  ASSERT_TRUE(somaxconn.set("2"));
+  const SocketRef server = listener(v4("127.0.0.1", 8090), 100);
+  somaxconn.restore(before);
+  std::vector<SocketRef> clients;
+  int connected = 0;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(socket());
+    EXPECT_TRUE(connect(*clients.back(), v4("127.0.0.1", 8090)).is(EINPROGRESS));
+    connected += (clients.back()->poll() & EPOLLOUT) != 0;
+  }
+  EXPECT_EQ(connected, 3) << "one more than the backlog, as on Linux";
 }
 
 TEST_F(Tcp, WhatCannotBeReached) {

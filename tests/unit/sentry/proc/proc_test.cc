@@ -9,8 +9,13 @@
 #include <sstream>
 
 #include "sentry/fs/proc/process_text.h"
+#include "sentry/fs/proc/sysctl.h"
 #include "sentry/fs/pseudo/node.h"
 #include "sentry/fs/pseudo/snapshot_budget.h"
+#include "sentry/kernel/sysctl.h"
+#include "sentry/kernel/sysv_message.h"
+#include "sentry/kernel/sysv_semaphore.h"
+#include "sentry/kernel/sysv_shared_memory.h"
 #include "test_kernel.h"
 
 namespace sentry::fs::proc {
@@ -28,6 +33,14 @@ class ProcTest : public testing::Test {
   std::shared_ptr<vfs::Superblock> proc = make_proc(test.kernel);
   vfs::InodeRef root = proc->root();
   const std::string own = std::to_string(task.tid) + "/";
+  std::vector<kernel::Sysctl::Values> sysctls;
+
+  ProcTest() {
+    for (const kernel::Sysctl* each : kernel::Sysctls::current().all()) sysctls.push_back(each->values());
+  }
+  ~ProcTest() override {
+    for (size_t i = 0; i < sysctls.size(); ++i) kernel::Sysctls::current().all()[i]->restore(sysctls[i]);
+  }
 
   std::string text(const std::string& path) {
     const Result<std::string> value = read_text(root, path);
@@ -143,19 +156,51 @@ TEST_F(ProcTest, OnlyPlainNumbersAreProcesses) {
 }
 
 TEST_F(ProcTest, SysctlOfTheOperator) {
-  test.kernel.sysctl = {{"net.core.somaxconn", "99"},
-                        {"kernel.new.value", "x y"},
-                        {".bad", "1"},
-                        {"a..b", "1"},
-                        {"net.core", "1"},
-                        {"kernel.hostname.x", "1"},
-                        {"", "1"}};
-  const auto again = make_proc(test.kernel);
-  root = again->root();
+  EXPECT_FALSE(set_sysctls(test.kernel, {{"net.core.somaxconn", "99\n"},
+                                         {"kernel/sem", " 5 010 0x7\t2"},
+                                         {"kernel.printk", "4 4 1  7"},
+                                         {"kernel.domainname", "a.domain"}}));
   EXPECT_EQ(text("sys/net/core/somaxconn"), "99\n");
-  EXPECT_TRUE((*find(root, "sys/net/core"))->is_directory());
-  EXPECT_EQ(text("sys/kernel/new/value"), "x y\n");
-  EXPECT_EQ(text("sys/kernel/ostype"), "Linux\n");
+  EXPECT_EQ(text("sys/kernel/sem"), "5\t8\t7\t2\n");
+  EXPECT_EQ(test.kernel.domainname, "a.domain");
+  // One that is refused leaves all as they were.
+  using Refused = std::tuple<const char*, const char*, int>;
+  for (const auto& [name, value, error] :
+       {Refused{"net.core.somaxconn", "1x", EINVAL},
+        Refused{"net.core.somaxconn", "18446744073709551616", EINVAL},
+        Refused{"kernel.sem", "1 2 3 4 5", EINVAL}, Refused{"net.ipv4.ip_local_port_range", "2 1", EINVAL},
+        Refused{"net.ipv4.ip_unprivileged_port_start", "40000", EINVAL},
+        Refused{"kernel.printk", "4 4 1", EPERM}, Refused{"kernel.hostname", "x", EPERM},
+        Refused{"kernel.threads-max", "9", EPERM}, Refused{"kernel.new", "1", ENOENT},
+        Refused{"net.core", "1", ENOENT}, Refused{"", "1", ENOENT}}) {
+    const auto refusal =
+        set_sysctls(test.kernel, {{"net.core.somaxconn", "5"}, {"kernel.domainname", "b"}, {name, value}});
+    ASSERT_TRUE(refusal) << name;
+    EXPECT_EQ(refusal->error, error) << name;
+    EXPECT_TRUE(refusal->what.starts_with(name)) << refusal->what;
+    EXPECT_EQ(text("sys/net/core/somaxconn"), "99\n") << name;
+    EXPECT_EQ(test.kernel.domainname, "a.domain") << name;
+  }
+}
+
+TEST_F(ProcTest, SysctlsOfSystemVIpc) {
+  ASSERT_FALSE(set_sysctls(test.kernel, {{"kernel.sem", "3 4 5 2"},
+                                         {"kernel.msgmni", "1"},
+                                         {"kernel.msgmnb", "77"},
+                                         {"kernel.shmmax", "8192"},
+                                         {"kernel.shmall", "3"}}));
+  kernel::SysvIpc ipc;
+  EXPECT_TRUE(ipc.semaphores->get(task, IPC_PRIVATE, 4, 0600).is(EINVAL));
+  EXPECT_TRUE(ipc.semaphores->get(task, IPC_PRIVATE, 3, 0600).ok());
+  EXPECT_TRUE(ipc.semaphores->get(task, IPC_PRIVATE, 2, 0600).is(ENOSPC)) << "five in all";
+  EXPECT_TRUE(ipc.semaphores->get(task, IPC_PRIVATE, 1, 0600).ok());
+  EXPECT_TRUE(ipc.semaphores->get(task, IPC_PRIVATE, 1, 0600).is(ENOSPC)) << "a third set";
+  const int queue = *ipc.messages->get(task, IPC_PRIVATE, 0600);
+  EXPECT_EQ((*ipc.messages->find(queue))->limit, 77u);
+  EXPECT_TRUE(ipc.messages->get(task, IPC_PRIVATE, 0600).is(ENOSPC));
+  EXPECT_TRUE(ipc.shared_memory->get(task, IPC_PRIVATE, 8193, 0600).is(EINVAL));
+  EXPECT_TRUE(ipc.shared_memory->get(task, IPC_PRIVATE, 8192, 0600).ok());
+  EXPECT_TRUE(ipc.shared_memory->get(task, IPC_PRIVATE, 8192, 0600).is(ENOSPC)) << "four pages in all";
 }
 
 TEST_F(ProcTest, HostNameIsWritable) {
