@@ -15,8 +15,10 @@
 #include "oci/mount_options.h"
 #include "runtime/caller.h"
 #include "runtime/hidden_places.h"
+#include "runtime/namespace_file.h"
 #include "runtime/seccomp_filter.h"
 #include "runtime/text_file.h"
+#include "sentry/boot/sysctl.h"
 
 namespace runtime {
 namespace {
@@ -107,8 +109,8 @@ class ContainerPlanner {
       const std::string path = fmt::format("linux.namespaces[{}].path", i);
       if (each.type == "network") {
         container_.network = each.path;
-        if (::access(each.path.c_str(), F_OK) != 0)
-          return system_failure(errno, "config.json: {}: {}", path, each.path);
+        const Outcome<sentry::Fd> space = open_network_namespace(each.path);
+        if (!space) return failure("config.json: {}: {}", path, space.error().message);
         warn(fmt::format(
             "{}: joined by the sandbox's processes on the host; the guest has a network of its own, "
             "with loopback alone",
@@ -341,9 +343,20 @@ class ContainerPlanner {
       };
       plan_.clocks = ClockOffsets{offset(from.monotonic), offset(from.boottime)};
     }
+    note_redundant_sysctls(from);
     if (!from.mount_label.empty())
       note("linux.mountLabel: redundant: the host's labels do not reach the guest");
     return {};
+  }
+
+  void note_redundant_sysctls(const oci::Linux& from) {
+    for (const auto& [key, value] : from.sysctl) {
+      std::string path = key;
+      std::replace(path.begin(), path.end(), '.', '/');
+      const auto& all = sentry::boot::kRedundantSysctls;
+      if (std::any_of(all.begin(), all.end(), [&](const auto& each) { return each.path == path; }))
+        note(fmt::format("linux.sysctl.{}: redundant: the guest's network is a loopback in memory", key));
+    }
   }
 
   // What every container may use whatever its rules say, as in runc: its own terminals, and what mem(4) has.

@@ -21,6 +21,7 @@
 #include "runtime/foreground.h"
 #include "runtime/hooks.h"
 #include "runtime/host_calls.h"
+#include "runtime/namespace_file.h"
 #include "runtime/report_pipe.h"
 #include "runtime/supervisor.h"
 #include "runtime/systemd_scope.h"
@@ -248,8 +249,8 @@ class Launch {
       if (::unshare(CLONE_NEWNET) != 0) return system_failure(errno, "cannot make a network namespace");
       return {};
     }
-    const Fd space(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!space || ::setns(space.get(), CLONE_NEWNET) != 0)
+    const Fd space = TRY(open_network_namespace(path));
+    if (::setns(space.get(), CLONE_NEWNET) != 0)
       return system_failure(errno, "config.json: linux.namespaces: cannot join the network namespace {}",
                             path);
     return {};
