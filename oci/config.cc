@@ -119,6 +119,7 @@ Checked<uint64_t> read_capability_set(const Value& value, const char* name, Conf
   TRY(optional_texts(value, name, names));
   uint64_t set = 0;
   for (const std::string& each : names) {
+    if (each.empty()) return Error{value.path() + "." + name, "holds an empty name"};
     const std::optional<unsigned> number = capability_number(each);
     if (number)
       set |= uint64_t{1} << *number;
@@ -701,7 +702,7 @@ Checked<Config> read_config(const Value& document) {
   if (const std::optional<Value> part = TRY(document.member("linux")))
     TRY(read_linux(*part, config.linux_part));
   for (const char* name : {"vm", "windows", "solaris", "zos", "freebsd"})
-    if (document.has(name)) config.unsupported.emplace_back(name);
+    if (document.has(name)) return Error{name, "is not supported: it is for another platform"};
   return config;
 }
 

@@ -250,6 +250,7 @@ class ContainerPlanner {
     mount->size_percent = options.size_percent.value_or(0);
     mount->max_inodes = options.max_inodes.value_or(mount->max_inodes);
     mount->mode = options.mode.value_or(mount->mode);
+    mount->mode_of_place = !options.mode;
     mount->uid = options.uid.value_or(0);
     mount->gid = options.gid.value_or(0);
     return {};
@@ -416,6 +417,7 @@ sentry::boot::Process plan_process(const oci::Process& from) {
   take_caller(to);
   to.args = from.args;
   to.env = from.env;
+  to.find_home = true;
   to.cwd = from.cwd;
   to.uid = from.uid;
   to.gid = from.gid;

@@ -257,6 +257,7 @@ Outcome<int> run_guest_hook(const KnownContainer& container, const oci::Hook& ho
   // The path says which program; the first argument is what it is called.
   process.path = hook.path;
   process.env = hook.env;
+  process.find_home = false;
   process.cwd = "/";
   process.terminal = false;
   process.ignored_signals = ignored_signals();

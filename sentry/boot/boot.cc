@@ -1,5 +1,6 @@
 #include "sentry/boot/boot.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -75,7 +76,7 @@ template <typename A>
 void field(A& a, Mount& m) {
   all(a, m.kind, m.destination, m.attach, m.overlay, m.read_only, m.nosuid, m.nodev, m.noexec, m.noatime,
       m.nodiratime, m.relatime, m.strictatime, m.nosymfollow, m.exclusive, m.source, m.type, m.size_bytes,
-      m.size_percent, m.max_inodes, m.device_major, m.device_minor, m.mode, m.uid, m.gid);
+      m.size_percent, m.max_inodes, m.device_major, m.device_minor, m.mode, m.mode_of_place, m.uid, m.gid);
 }
 template <typename A>
 void field(A& a, Rlimit& r) {
@@ -91,7 +92,7 @@ void field(A& a, IdMapping& m) {
 }
 template <typename A>
 void field(A& a, Process& p) {
-  all(a, p.args, p.env, p.path, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding,
+  all(a, p.args, p.env, p.path, p.cwd, p.uid, p.gid, p.additional_gids, p.umask, p.cap_bounding, p.find_home,
       p.cap_effective, p.cap_permitted, p.cap_inheritable, p.cap_ambient, p.rlimits, p.no_new_privs,
       p.oom_score_adj, p.terminal, p.console_fd, p.console_streams, p.rows, p.columns, p.stdio_fds[0],
       p.stdio_fds[1], p.stdio_fds[2], p.host_terminals, p.more_fds, p.stdio_flags[0], p.stdio_flags[1],
@@ -142,6 +143,14 @@ std::optional<T> decode_document(std::string_view bytes) {
 }
 
 }  // namespace
+
+bool has_id(const std::vector<IdMapping>& mappings, uint32_t id) {
+  constexpr uint32_t kNobody = ~uint32_t{0};
+  if (id == kNobody) return false;
+  return mappings.empty() || std::any_of(mappings.begin(), mappings.end(), [id](const IdMapping& range) {
+           return id >= range.container_id && id - range.container_id < range.size;
+         });
+}
 
 std::string encode(const Boot& boot) { return encode_document(boot); }
 std::string encode(const Process& process) { return encode_document(process); }

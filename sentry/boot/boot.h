@@ -15,7 +15,7 @@
 namespace sentry::boot {
 
 // Raise when a message or a field changes: runtime and sentry must be of one build.
-inline constexpr uint32_t kBootVersion = 7;
+inline constexpr uint32_t kBootVersion = 8;
 
 // The ways of intercepting system calls that Boot::platform may name.
 inline constexpr std::array<std::string_view, 2> kPlatforms{"trap", "ptrace"};
@@ -50,7 +50,8 @@ struct Mount {
   uint64_t max_inodes = 1 << 20;                // kTmpfs: 0 is no limit
   uint32_t device_major = 0, device_minor = 0;  // kDevice
   uint32_t mode = 01777;                        // kTmpfs: of its root
-  uint32_t uid = 0, gid = 0;                    // kTmpfs: of its root
+  bool mode_of_place = false;  // kTmpfs: its root has the mode of what it lies on, if that was there before
+  uint32_t uid = 0, gid = 0;   // kTmpfs: of its root
 };
 
 struct Rlimit {
@@ -69,11 +70,14 @@ struct Device {
 struct IdMapping {
   uint32_t container_id = 0, host_id = 0, size = 0;
 };
+// user_namespaces(7): whether somebody can be `id`. No mapping at all: every id. (uint32_t)-1 is none.
+bool has_id(const std::vector<IdMapping>& mappings, uint32_t id);
 
 // The first process of a container, or one that exec adds.
 struct Process {
   std::vector<std::string> args, env;
-  std::string path;  // the program; empty: args[0], by PATH
+  std::string path;        // the program; empty: args[0], by PATH
+  bool find_home = false;  // without a HOME in `env`, it is the one of /etc/passwd
   std::string cwd = "/";
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> additional_gids;

@@ -38,6 +38,14 @@ class Mounter {
       const Result<> mounted = add(mount);
       if (!mounted.ok()) return Failure{mounted.error().value(), what_failed(mount, mounted.error()), 125};
     }
+    if (boot_.make_cwd) {
+      const Result<vfs::Path> made = find_or_make(boot_.process.cwd, true);
+      if (!made.ok())
+        return Failure{made.error().value(),
+                       fmt::format("making the working directory {}", boot_.process.cwd), 125};
+    }
+    // Not before what is mounted on them has found or made its place, and the working directory its own.
+    for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
     for (const std::string& path : boot_.readonly_paths) {
       const Result<> done = make_readonly(path);
       if (!done.ok()) return Failure{done.error().value(), fmt::format("making {} read-only", path), 125};
@@ -46,14 +54,6 @@ class Mounter {
       const Result<> done = mask(path);
       if (!done.ok()) return Failure{done.error().value(), fmt::format("masking {}", path), 125};
     }
-    if (boot_.make_cwd) {
-      const Result<vfs::Path> made = find_or_make(boot_.process.cwd, true);
-      if (!made.ok())
-        return Failure{made.error().value(),
-                       fmt::format("making the working directory {}", boot_.process.cwd), 125};
-    }
-    // Last, so that what is mounted on them finds or makes its place.
-    for (const vfs::MountRef& mounted : read_only_) mounted->read_only = true;
     return std::nullopt;
   }
 
@@ -70,7 +70,8 @@ class Mounter {
 
   Result<> add(const boot::Mount& mount) {
     vfs::MountNamespace& space = *context_.container->mount_space;
-    std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount));
+    const uint32_t mode = TRY(mode_of_root(mount));
+    std::shared_ptr<vfs::Superblock> superblock = TRY(make(mount, mode));
     vfs::InodeRef root = superblock->root();
     if (mount.kind == boot::MountKind::kDevice) root = TRY(node(mount.device_major, mount.device_minor));
     vfs::MountRef mounted;
@@ -110,7 +111,9 @@ class Mounter {
   Result<> make_readonly(const std::string& path) {
     const std::optional<vfs::Path> place = TRY(find(path));
     if (!place) return {};
-    TRY(space().bind(*place, *place))->read_only = true;
+    // What is mounted below stays there as it is.
+    TRY(space().bind(*place, *place, true))->read_only = true;
+    fs_.root = fs_.cwd = space().root();  // for what follows `/`
     return {};
   }
 
@@ -169,7 +172,7 @@ class Mounter {
     return {};
   }
 
-  Result<std::shared_ptr<vfs::Superblock>> make(const boot::Mount& mount) {
+  Result<std::shared_ptr<vfs::Superblock>> make(const boot::Mount& mount, uint32_t mode) {
     switch (mount.kind) {
       case boot::MountKind::kGofer: {
         if (context_.gofer == nullptr) return Errno(ENOTCONN);
@@ -198,11 +201,18 @@ class Mounter {
       case boot::MountKind::kMqueue:
         return fs::mqueue::superblock_of(context_.kernel);
       case boot::MountKind::kTmpfs:
-        return make_tmpfs(mount, mount.mode);
+        return make_tmpfs(mount, mode);
       case boot::MountKind::kDevice:
         return nodes();
     }
     return Errno(EINVAL);
+  }
+
+  Result<uint32_t> mode_of_root(const boot::Mount& mount) {
+    if (mount.kind != boot::MountKind::kTmpfs || !mount.mode_of_place || !fs_.root) return mount.mode;
+    const std::optional<vfs::Path> place = TRY(find(mount.destination));
+    if (!place) return mount.mode;
+    return TRY(place->dentry->inode()->getattr()).mode & 07777;
   }
 
   std::shared_ptr<vfs::Superblock> make_tmpfs(const boot::Mount& mount, uint32_t mode) {

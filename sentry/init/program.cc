@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "sentry/fs/host/host_file.h"
+#include "sentry/init/home.h"
 #include "sentry/init/not_executable.h"
 #include "sentry/kernel/exec.h"
 #include "sentry/kernel/timers.h"
@@ -24,6 +25,23 @@ vfs::CredentialsRef credentials_of(const boot::Process& process) {
   credentials->cap_ambient = process.cap_ambient;
   credentials->no_new_privs = process.no_new_privs;
   return credentials;
+}
+
+// user_namespaces(7): nobody is somebody whom the container does not map.
+std::optional<Failure> check_ids(const ProgramRequest& request) {
+  const kernel::Kernel& kernel = request.kernel;
+  const boot::Process& process = request.process;
+  const auto unmapped = [&](const char* field, uint32_t id, const char* mappings) {
+    return Failure{EINVAL,
+                   fmt::format("{}process.user.{}: {} is not in linux.{}",
+                               request.first ? "config.json: " : "", field, id, mappings),
+                   125};
+  };
+  if (!boot::has_id(kernel.uid_mappings, process.uid)) return unmapped("uid", process.uid, "uidMappings");
+  if (!boot::has_id(kernel.gid_mappings, process.gid)) return unmapped("gid", process.gid, "gidMappings");
+  for (const uint32_t gid : process.additional_gids)
+    if (!boot::has_id(kernel.gid_mappings, gid)) return unmapped("additionalGids", gid, "gidMappings");
+  return std::nullopt;
 }
 
 // What Linux gives to pid 1, where the document says nothing.
@@ -198,6 +216,10 @@ Failure load(kernel::Task& task, const ProgramRequest& request) {
   const std::string filename = program.filename;
   program.args = process.args;
   program.env = process.env;
+  if (process.find_home && variable(process.env, "HOME").empty()) {
+    std::erase_if(program.env, [](const std::string& entry) { return entry.starts_with("HOME="); });
+    program.env.push_back("HOME=" + home_of(*task.fs_context, process.uid));
+  }
   const Result<> loaded = kernel::exec(task, std::move(program));
   if (!loaded.ok())
     return {loaded.error().value(), process.args.front() + explain_refusal(task, opened, loaded.error()),
@@ -217,6 +239,8 @@ std::unique_ptr<kernel::Task> load_program(const ProgramRequest& request, std::o
     failure = Failure{EINVAL, "no program is named"};
     return nullptr;
   }
+  failure = check_ids(request);
+  if (failure) return nullptr;
   const Result<pid_t> id = request.kernel.allocate_tid();
   if (!id.ok()) {
     failure = Failure{id.error().value(), "making a process"};

@@ -26,20 +26,12 @@ constexpr uint64_t bits(std::initializer_list<int> capabilities) {
 constexpr uint64_t kFileCapabilities = bits({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
                                              CAP_FSETID, CAP_LINUX_IMMUTABLE, CAP_MKNOD, CAP_MAC_OVERRIDE});
 
-// user_namespaces(7): an id that the sandbox's namespace does not map cannot be taken. No mapping at all:
-// every id.
-bool mapped(const std::vector<boot::IdMapping>& mappings, uint32_t id) {
-  if (id == kUnchanged) return false;
-  return mappings.empty() ||
-         std::any_of(mappings.begin(), mappings.end(), [id](const boot::IdMapping& range) {
-           return id >= range.container_id && id - range.container_id < range.size;
-         });
-}
-bool valid_uid(const Task& task, uid_t uid) { return mapped(task.kernel.uid_mappings, uid); }
-bool valid_gid(const Task& task, gid_t gid) { return mapped(task.kernel.gid_mappings, gid); }
+// user_namespaces(7): an id that the sandbox's namespace does not map cannot be taken.
+bool valid_uid(const Task& task, uid_t uid) { return boot::has_id(task.kernel.uid_mappings, uid); }
+bool valid_gid(const Task& task, gid_t gid) { return boot::has_id(task.kernel.gid_mappings, gid); }
 bool valid_or_unchanged(const std::vector<boot::IdMapping>& mappings, std::initializer_list<uint32_t> ids) {
   return std::all_of(ids.begin(), ids.end(),
-                     [&](uint32_t id) { return id == kUnchanged || mapped(mappings, id); });
+                     [&](uint32_t id) { return id == kUnchanged || boot::has_id(mappings, id); });
 }
 
 bool subset(uint64_t small, uint64_t large) { return (small & ~large) == 0; }

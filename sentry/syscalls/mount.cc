@@ -52,28 +52,6 @@ bool may_mount(const Task& task) {
   return task.credentials->capable(CAP_SYS_ADMIN) && task.credentials->landlock == nullptr;
 }
 
-// bind, and with MS_REC what is mounted below.
-Result<> bind(vfs::MountNamespace& space, const vfs::Path& from, const vfs::Path& place, bool recursive) {
-  std::vector<std::pair<vfs::Path, std::string>> below;
-  if (recursive) {
-    for (const vfs::MountRef& mount : space.mounts()) {
-      if (mount->parent == nullptr || mount == from.mount) continue;
-      const vfs::Path root{mount, mount->root};
-      if (space.reachable(root, from)) below.emplace_back(root, space.path_text(root, from));
-    }
-  }
-  const vfs::MountRef top = TRY(space.bind(place, from));
-  vfs::FsContext inside{nullptr, {top, top->root}, {top, top->root}, 0};
-  inside.space = std::shared_ptr<vfs::MountNamespace>(&space, [](vfs::MountNamespace*) {});  // the task's own
-  vfs::Credentials everything;
-  everything.cap_effective = ~uint64_t{0};
-  for (const auto& [root, text] : below) {
-    const Result<vfs::Walked> target = vfs::walk(inside, everything, inside.root, text, {});
-    if (target.ok()) TRY(space.bind(target->path, root));
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath type, uint64_t flags,
@@ -93,7 +71,9 @@ Result<> sys_mount(Task& task, GuestPath source, GuestPath target, GuestPath typ
   if ((flags & (MS_BIND | MS_MOVE)) != 0) {
     const vfs::Caller caller = TRY(caller_at(task, AT_FDCWD, source_text));
     const vfs::Path from = TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, source_text, {})).path;
-    return (flags & MS_BIND) != 0 ? bind(space, from, place, (flags & MS_REC) != 0) : space.move(from, place);
+    if ((flags & MS_BIND) == 0) return space.move(from, place);
+    TRY(space.bind(place, from, (flags & MS_REC) != 0));
+    return {};
   }
   if ((flags & kPropagation) != 0) {
     // There is one namespace: nothing propagates anywhere, whatever the type.

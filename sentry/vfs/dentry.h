@@ -154,8 +154,8 @@ class MountNamespace {
   // Mounts on `place` (on nothing for the first). EBUSY, ENOTDIR as mount(2).
   Result<MountRef> mount(const Path& place, std::shared_ptr<Superblock> superblock,
                          InodeRef root_inode = nullptr);
-  // A bind mount of `from`.
-  Result<MountRef> bind(const Path& place, const Path& from);
+  // A bind mount of `from`; if `recursive`, with what is mounted below it (MS_REC).
+  Result<MountRef> bind(const Path& place, const Path& from, bool recursive);
   // `mounted` is a mount's root: EINVAL otherwise, EBUSY for a mount that is used unless `lazy`.
   Result<> unmount(const Path& mounted, bool lazy);
   // MS_MOVE: EINVAL, ELOOP as mount(2).
@@ -174,6 +174,7 @@ class MountNamespace {
 
  private:
   Result<> attach(const MountRef& mount, const Path& place);
+  std::vector<MountRef> mounts_below(const Path& place) const;
   void detach(const MountRef& mount);
   bool has_children(const Mount& mount) const;
 

@@ -10,6 +10,9 @@ namespace {
 // and with the gofer two descriptors there.
 constexpr size_t kCachedNames = 16384;
 
+// proc(5), fs.mount-max: what mounts that copy mounts may come to.
+constexpr size_t kMostMounts = 100'000;
+
 class AnonymousSuperblock final : public Superblock {
  public:
   const char* type() const override { return "anon_inodefs"; }
@@ -67,16 +70,23 @@ Result<MountRef> MountNamespace::mount(const Path& place, std::shared_ptr<Superb
   if (mount->root == nullptr)
     mount->root = std::make_shared<Dentry>(nullptr, std::string(), std::move(root_inode));
   mount->superblock = std::move(superblock);
+  if (place) {
+    // mount(2): EBUSY where this very file system is on top already.
+    const Path top = descend(place);
+    if (top.mount->superblock == mount->superblock && top.dentry == top.mount->root &&
+        mount->root == top.dentry && top.mount->parent != nullptr)
+      return Errno(EBUSY);
+  }
   TRY(attach(mount, place));
   return mount;
 }
 
-Result<MountRef> MountNamespace::bind(const Path& place, const Path& from) {
-  if (is_anonymous(from)) return Errno(EINVAL);
+namespace {
+
+MountRef copy_of(const Mount& origin, const DentryRef& root) {
   auto mount = std::make_shared<Mount>();
-  const Mount& origin = *from.mount;
   mount->superblock = origin.superblock;
-  mount->root = from.dentry;
+  mount->root = root;
   mount->read_only = origin.read_only;
   mount->nosuid = origin.nosuid;
   mount->nodev = origin.nodev;
@@ -88,8 +98,42 @@ Result<MountRef> MountNamespace::bind(const Path& place, const Path& from) {
   mount->source = origin.source;
   mount->type = origin.type;
   mount->options = origin.options;
-  TRY(attach(mount, place));
   return mount;
+}
+
+}  // namespace
+
+Result<MountRef> MountNamespace::bind(const Path& place, const Path& from, bool recursive) {
+  if (is_anonymous(from)) return Errno(EINVAL);
+  const std::vector<MountRef> below = recursive ? mounts_below(from) : std::vector<MountRef>();
+  if (mounts_.size() + below.size() >= kMostMounts) return Errno(ENOSPC);
+  const MountRef top = copy_of(*from.mount, from.dentry);
+  TRY(attach(top, place));
+  // Both trees have the same names, so each copy lies on the name that its original lies on.
+  std::map<const Mount*, MountRef> copies{{from.mount.get(), top}};
+  for (const MountRef& origin : below) {
+    const MountRef copy = copy_of(*origin, origin->root);
+    TRY(attach(copy, {copies.at(origin->parent.get()), origin->mountpoint}));
+    copies.emplace(origin.get(), copy);
+  }
+  return top;
+}
+
+// Each after the one that it lies on.
+std::vector<MountRef> MountNamespace::mounts_below(const Path& place) const {
+  std::multimap<const Mount*, MountRef> children;
+  for (const MountRef& mount : mounts_) children.emplace(mount->parent.get(), mount);
+  std::vector<MountRef> below;
+  const auto add_children = [&](const Mount* parent, const auto& wanted) {
+    const auto [begin, end] = children.equal_range(parent);
+    for (auto it = begin; it != end; ++it)
+      if (wanted(*it->second)) below.push_back(it->second);
+  };
+  add_children(place.mount.get(), [&](const Mount& child) {
+    return reachable({child.parent, child.mountpoint}, place);
+  });
+  for (size_t i = 0; i < below.size(); ++i) add_children(below[i].get(), [](const Mount&) { return true; });
+  return below;
 }
 
 Result<> MountNamespace::attach(const MountRef& mount, const Path& place) {
@@ -98,14 +142,11 @@ Result<> MountNamespace::attach(const MountRef& mount, const Path& place) {
     mounts_.push_back(mount);
     return {};
   }
+  if (mounts_.size() >= kMostMounts) return Errno(ENOSPC);
   const Path top = descend(place);
   if (is_anonymous(top)) return Errno(EINVAL);
   if (top.dentry->deleted()) return Errno(ENOENT);
   if (top.dentry->inode()->is_directory() != mount->root->inode()->is_directory()) return Errno(ENOTDIR);
-  // mount(2): EBUSY where this very file system is on top already.
-  if (top.mount->superblock == mount->superblock && top.dentry == top.mount->root &&
-      mount->root == top.dentry && top.mount->parent != nullptr)
-    return Errno(EBUSY);
   mount->parent = top.mount;
   mount->mountpoint = top.dentry;
   mount->id = next_id_++;

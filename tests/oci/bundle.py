@@ -54,10 +54,10 @@ class Bundle:
         if "input" not in options and "stdin" not in options:
             options["stdin"] = subprocess.DEVNULL
         text = options.pop("text", True)
+        options.setdefault("cwd", self.folder)
         return subprocess.run(
             [*options.pop("before", ()), BULKHEAD, "--root", str(self.state), *self.options] + [str(word) for word in words],
             capture_output=True,
-            cwd=self.folder,
             text=text,
             **options,
         )

@@ -102,6 +102,18 @@ def _(p):
 def _(p):
     p.set("process.env", ["PATH=/bin", "A=b c"])
     p.expect("echo $A", "b c")
+    # Where it says nothing of HOME, the container's passwd(5) does.
+    passwd = p.box.rootfs / "etc/passwd"
+    passwd.write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x\nuser:x:1000:1000::/home/user:/bin/sh\n")
+    passwd.chmod(0o600)
+    for uid, env, home in ((0, [], "/root"), (1000, ["HOME="], "/home/user"), (7, [], "/"), (0, ["HOME=/x"], "/x")):
+        p.set("process.env", ["PATH=/bin", *env])
+        p.set("process.user", {"uid": uid, "gid": 0})
+        p.expect("echo $HOME; env | grep -c HOME=", home + "\n1")
+    passwd.unlink()
+    os.mkfifo(passwd)
+    p.set("process.env", ["PATH=/bin"])
+    p.expect("echo $HOME", "/")
 
 
 @probe("process.user.uid, gid")
@@ -273,7 +285,12 @@ def _(p):
     )
     p.config["mounts"][-1]["options"] = ["nr_inodes=4", "mode=711", "sync"]
     p.expect("stat -c %a /mnt; cd /mnt; touch a b c 2>/dev/null; touch d 2>/dev/null || echo full; ls | wc -l", "711\nfull\n3")
-    p.config["mounts"][-1]["options"] = ["size=50%"]
+    # Without a mode it has that of what it lies on, if there is something.
+    (p.box.rootfs / "there").mkdir(mode=0o750)
+    for place, mode in (("/there", "750"), ("/new", "1777")):
+        p.config["mounts"][-1] = {"destination": place, "type": "tmpfs", "source": "tmpfs"}
+        p.expect(f"stat -c %a {place}", mode)
+    p.config["mounts"][-1] = {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["size=50%"]}
     if IS_ROOT:  # of the memory that the container has
         p.set("linux.resources.memory", {"limit": 64 << 20})
         p.expect("df -k /mnt | awk 'END { print $2 }'", str(32 << 10))
@@ -356,6 +373,11 @@ def _hook(kind):
             out = p.box.rootfs / "told"
         p.expect("echo yes", "yes")
         p.test.assertEqual(json.loads(out.read_text())["id"], "box")
+        if kind != "startContainer":
+            p.set(f"hooks.{kind}", [{"path": "/bin/sh", "args": ["sh", "-c", f"pwd -P > {out}"]}])
+            p.box.save()
+            p.test.assertEqual(p.box.command("run", "--bundle", p.box.folder, "box", cwd="/").returncode, 0)
+            p.test.assertEqual(out.read_text().strip(), os.path.realpath(p.box.folder))
 
     PROBES["hooks." + kind] = check
 
@@ -407,8 +429,10 @@ def _(p):
             p.test.assertIn("linux.namespaces[0].path: joined", "".join(warnings))
         finally:
             holder.kill()
-    p.linux["namespaces"] = [{"type": "network", "path": "/no/such"}]
-    p.refused("linux.namespaces[0].path")
+    os.mkfifo(p.box.folder / "pipe")
+    for path in ("/no/such", "/proc/self/ns/uts", "/dev/zero", str(p.box.folder / "config.json"), str(p.box.folder / "pipe")):
+        p.linux["namespaces"] = [{"type": "network", "path": path}]
+        p.refused("linux.namespaces[0].path: " + path)
 
 
 @probe("linux.namespaces: others by path")
@@ -428,6 +452,12 @@ def _mappings(row, file):
             for path in [p.box.folder, p.box.rootfs, p.box.rootfs / "tmp"]:
                 os.chown(path, 100000, 100000)
         p.expect_match(f"cat /proc/self/{file}", r"^ +0 +\d+ +1")
+        p.set("process.user." + file[:3], 1000)
+        p.refused(f"process.user.{file[:3]}: 1000 is not in linux.{file[:3]}Mappings")
+        p.set("process.user." + file[:3], 0)
+        p.set("process.user.additionalGids", [1000])
+        p.refused("process.user.additionalGids: 1000 is not in linux.gidMappings")
+        del p.process["user"]["additionalGids"]
         if IS_ROOT:
             p.expect("stat -c '%u %g' /etc/passwd; touch /tmp/mine", "7 8")
             status = (p.box.rootfs / "tmp/mine").stat()
@@ -579,6 +609,32 @@ def _(p):
     p.expect("cat /proc/sys/net/core/somaxconn", "77")
     p.set("linux.sysctl", {"net.core.nothing": "1"})
     p.refused("linux.sysctl.net.core.nothing")
+    bad = {
+        "net.core.somaxconn": ("abc", "", "-1", "1 2", "2147483648"),
+        "net.ipv4.ip_local_port_range": ("40000", "50000 40000", "0 5", "1000 2000", "5 70000"),
+        "kernel.sem": ("1 2 3", "1 2 3 32769"),
+        "kernel.pid_max": ("300", "4194305"),
+        "net.ipv4.ping_group_range": ("0", "x y"),
+        "vm.swappiness": ("10",),
+        "kernel.hostname": ("other",),
+    }
+    for name, values in bad.items():
+        for value in values:
+            p.set("linux.sysctl", {"net.core.somaxconn": "5", name: value})
+            p.refused(f"linux.sysctl.{name}: ")
+    p.set("linux.sysctl", {"vm.swappiness": " 60", "net/ipv4/tcp_rmem": "1 0x2 3", "kernel.domainname": "some.domain"})
+    p.expect("cd /proc/sys; cat vm/swappiness net/ipv4/tcp_rmem kernel/domainname", "60\n1\t2\t3\nsome.domain")
+    # They are in force.
+    p.set("linux.sysctl", {"net.ipv4.ip_unprivileged_port_start": "80", "net.ipv4.ip_local_port_range": "500 500"})
+    p.set("process.user", {"uid": 1000, "gid": 1000})
+    p.set("process.capabilities", {})
+    ports = "ports() { cat /proc/net/tcp /proc/net/tcp6; }; "
+    p.expect(ports + "nc -l -p 79 2>&1; nc -l -p 80 & until ports | grep -q ':0050 '; do :; done; echo yes", "nc: bind: Permission denied\nyes")
+    client = "until ports | grep -q ':005A '; do :; done; sleep 9 | nc 127.0.0.1 90 & until ports | grep -q ':01F4 '; do :; done; echo yes"
+    p.expect(f"{ports}sleep 9 | nc -l -p 90 & {client}", "yes")
+    p.set("linux.sysctl", {"fs.mqueue.queues_max": "2", "kernel.pid_max": "310"})
+    p.expect("cd /dev/mqueue; touch a b; touch c 2>&1", "touch: c: No space left on device")
+    p.expect_match("i=0; while [ $i -lt 400 ]; do sh -c 'echo $$'; i=$((i + 1)); done | sort -n | tail -1", "^30[0-9]$")
 
 
 def _filter(*rules, default="SCMP_ACT_ALLOW"):
@@ -623,6 +679,22 @@ def _(p):
 def _(p):
     p.set("linux.readonlyPaths", ["/tmp", "/proc/sys"])
     p.expect("touch /tmp/x 2>&1; touch /root/y && echo yes", "touch: /tmp/x: Read-only file system\nyes")
+    # What is mounted on such a path, and below, stays as it is.
+    inner = p.box.folder / "inner"
+    inner.mkdir()
+    (inner / "file").write_text("bound\n")
+    p.config["mounts"] += [
+        {"destination": "/t", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/t/one", "source": str(inner), "options": ["bind"]},
+        {"destination": "/t/two", "source": str(inner), "options": ["bind", "ro"]},
+        {"destination": "/etc/passwd", "source": str(inner / "file"), "options": ["bind"]},
+    ]
+    p.set("linux.readonlyPaths", ["/etc", "/t"])
+    p.expect("cat /etc/passwd /t/one/file; touch /etc/passwd /t/one/new && ls /t/two", "bound\nbound\nfile\nnew")
+    for path in ("/etc/x", "/t/x", "/t/two/x"):
+        p.expect(f"touch {path} 2>&1", f"touch: {path}: Read-only file system")
+    p.set("linux.readonlyPaths", ["/", "/etc", "/proc"])
+    p.expect("cat /etc/passwd; touch /x 2>/dev/null || touch /t/x && test -e /proc/self/status && echo yes", "bound\nyes")
 
 
 @probe("linux.rootfsPropagation")
@@ -665,6 +737,14 @@ def _(p):
         p.linux[name] = {}
         p.refused("linux." + name)
         del p.linux[name]
+
+
+@probe("vm, windows, solaris, zos, freebsd")
+def _(p):
+    for name in ("vm", "windows", "solaris", "zos", "freebsd"):
+        p.set(name, {})
+        p.refused(name + ": ")
+        del p.config[name]
 
 
 # What other runtimes were probed for, 61 fields, and the rows of the table that they are in: runc honours 54 of them,

@@ -202,6 +202,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/process/cwd", R"("home")", "process.cwd", "an absolute path"},
         BadValue{"/process/capabilities", "[]", "process.capabilities", "an object"},
         BadValue{"/process/capabilities/bounding", "1", "process.capabilities.bounding", "an array"},
+        BadValue{"/process/capabilities/bounding", R"([""])", "process.capabilities.bounding",
+                 "an empty name"},
         BadValue{"/process/capabilities/effective", R"(["CAP_SYS_ADMIN"])", "process.capabilities.effective",
                  "\"permitted\" does not"},
         BadValue{"/process/rlimits/0/type", R"("RLIMIT_X")", "process.rlimits[0].type",

@@ -132,7 +132,7 @@ TEST_F(Walk, CrossesMountsBothWays) {
 
 TEST_F(Walk, BindMountsShareNames) {
   tree.mkdir("/view");
-  ASSERT_TRUE(tree.context.space->bind(tree.find("/view").value(), tree.find("/a").value()).ok());
+  ASSERT_TRUE(tree.context.space->bind(tree.find("/view").value(), tree.find("/a").value(), false).ok());
   EXPECT_EQ(tree.read("/view/b/file"), "x");
   tree.write("/view/b/second", "y");
   EXPECT_EQ(tree.read("/a/b/second"), "y");
@@ -140,15 +140,17 @@ TEST_F(Walk, BindMountsShareNames) {
   tree.rename("/a/b/second", "/a/b/third");
   EXPECT_FALSE(tree.exists("/view/b/second"));
   tree.write("/plain", "");
-  EXPECT_EQ(code(tree.context.space->bind(tree.find("/plain").value(), tree.find("/a").value())), ENOTDIR);
-  ASSERT_TRUE(tree.context.space->bind(tree.find("/plain").value(), tree.find("/a/b/file").value()).ok());
+  EXPECT_EQ(code(tree.context.space->bind(tree.find("/plain").value(), tree.find("/a").value(), false)),
+            ENOTDIR);
+  ASSERT_TRUE(
+      tree.context.space->bind(tree.find("/plain").value(), tree.find("/a/b/file").value(), false).ok());
   EXPECT_EQ(tree.read("/plain"), "x");
 }
 
 TEST_F(Walk, AMountMayForbidToFollow) {
   tree.mkdir("/view");
   tree.symlink("/view/b", "/into");
-  const auto view = tree.context.space->bind(tree.find("/view").value(), tree.find("/a").value());
+  const auto view = tree.context.space->bind(tree.find("/view").value(), tree.find("/a").value(), false);
   ASSERT_TRUE(view.ok());
   (*view)->nosymfollow = true;
   EXPECT_EQ((*view)->options_text(), "rw,relatime,nosymfollow");
