@@ -34,7 +34,8 @@ Outcome<Fd> state_file(const oci::State& state) {
   return file;
 }
 
-[[noreturn]] void execute(const oci::Hook& hook, int input, int output, int network) {
+[[noreturn]] void execute(const oci::Hook& hook, const std::string& bundle, int input, int output,
+                          int network) {
   sigset_t none;
   ::sigemptyset(&none);
   for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);
@@ -46,6 +47,8 @@ Outcome<Fd> state_file(const oci::State& state) {
   for (const std::string& each : hook.env) envp.push_back(const_cast<char*>(each.c_str()));
   argv.push_back(nullptr);
   envp.push_back(nullptr);
+  // As other runtimes', where the bundle is still there.
+  [[maybe_unused]] const int moved = ::chdir(bundle.c_str());
   if ((network < 0 || ::setns(network, CLONE_NEWNET) == 0) && ::dup2(input, 0) == 0 &&
       ::dup2(output, 1) == 1 && ::dup2(output, 2) == 2) {
     ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -77,7 +80,7 @@ class RunningHook {
     if (pid_ < 0) return system_failure(errno, "{}: cannot start it", name_);
     if (pid_ == 0) {
       ::fcntl(writer.get(), F_SETFL, 0);
-      execute(hook_, input.get(), writer.get(), network_);
+      execute(hook_, state.bundle, input.get(), writer.get(), network_);
     }
     writer.reset();
     pidfd_ = Fd(pidfd_open(pid_));

@@ -389,14 +389,17 @@ void wait_for_process(pid_t pid, std::string_view name) {
   TEMP_FAILURE_RETRY(::poll(&wait, 1, kPatienceMs));
 }
 
-// runtime.md, "Lifecycle": a container whose startContainer hook fails is stopped and destroyed.
-Outcome<> end_unstarted(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
-  if (supervisor == Supervisor::kInBackground) return delete_container(container, true, log);
-  Request request;
-  request.kind = Request::Kind::kEnd;
-  request.value = kStatusFailure;
-  TRY(ControlConnection::ask_once(container.path(), request));
-  return {};
+// runtime.md, "Lifecycle": a container whose startContainer or poststart hook fails is stopped and destroyed.
+void end_after_hook(const KnownContainer& container, const CommandLog& log, Supervisor supervisor) {
+  const auto end = [&]() -> Outcome<> {
+    if (supervisor == Supervisor::kInBackground) return delete_container(container, true, log);
+    Request request;
+    request.kind = Request::Kind::kEnd;
+    request.value = kStatusFailure;
+    TRY(ControlConnection::ask_once(container.path(), request));
+    return {};
+  };
+  if (const Outcome<> ended = end(); !ended) log.warn(ended.error().message);
 }
 
 }  // namespace
@@ -427,8 +430,7 @@ Outcome<> start_container(const KnownContainer& container, const CommandLog& log
     const oci::Hook& hook = container.record().start_container[i];
     const Outcome<int> status = run_guest_hook(container, hook);
     if (status && *status == 0) continue;
-    if (const Outcome<> ended = end_unstarted(container, log, supervisor); !ended)
-      log.warn(ended.error().message);
+    end_after_hook(container, log, supervisor);
     const std::string why = status ? fmt::format("exit status {}", *status) : status.error().message;
     return failure("hooks.startContainer[{}] ({}): {}", i, hook.path, why);
   }
@@ -437,9 +439,9 @@ Outcome<> start_container(const KnownContainer& container, const CommandLog& log
   TRY(ControlConnection::ask_once(container.path(), request));
   oci::State running = state;
   running.status = "running";
-  if (const Outcome<> done = run_hooks("poststart", container.record().poststart, running); !done)
-    log.warn(done.error().message);
-  return {};
+  const Outcome<> done = run_hooks("poststart", container.record().poststart, running);
+  if (!done) end_after_hook(container, log, supervisor);
+  return done;
 }
 
 Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
@@ -487,7 +489,11 @@ Outcome<int> run_container(const GlobalOptions& globals, const CommandLog& log,
     ::_exit(done ? 0 : log.report(done.error()));
   };
   const Outcome<int> status = run_in_foreground(std::move(plan), std::move(foreground));
-  if (starter > 0) TEMP_FAILURE_RETRY(::waitpid(starter, nullptr, 0));  // it may have something to report
+  // It may have something to report: a hook that failed when the container had ended by itself.
+  int reported = 0;
+  if (starter > 0 && TEMP_FAILURE_RETRY(::waitpid(starter, &reported, 0)) == starter && status &&
+      WIFEXITED(reported) && WEXITSTATUS(reported) != 0)
+    return WEXITSTATUS(reported);
   return status;
 }
 
