@@ -75,6 +75,7 @@ Outcome<> set_user(sentry::boot::Process& process, const std::string& user) {
   return {};
 }
 
+// Not the inheritable and ambient sets: what the process starts would have them, whatever it is.
 Outcome<> add_capabilities(sentry::boot::Process& process, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     std::string full = name;
@@ -87,8 +88,6 @@ Outcome<> add_capabilities(sentry::boot::Process& process, const std::vector<std
     process.cap_bounding |= bit;
     process.cap_effective |= bit;
     process.cap_permitted |= bit;
-    process.cap_inheritable |= bit;
-    process.cap_ambient |= bit;
   }
   return {};
 }

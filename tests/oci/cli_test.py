@@ -171,6 +171,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertIn("nosuch", done.stderr)
         bits = "0x" + box.command("exec", "--cap", "CAP_SYS_ADMIN", "box", "grep", "CapEff", "/proc/self/status").stdout.split()[1]
         self.assertTrue(int(bits, 16) & 1 << 21)
+        kept = box.command("exec", "--cap", "CAP_SYS_ADMIN", "box", "grep", "-E", "CapInh|CapAmb", "/proc/self/status").stdout.split()
+        self.assertEqual(kept, ["CapInh:", "0" * 16, "CapAmb:", "0" * 16])
         process = dict(box.config["process"], args=["sh", "-c", "echo $X"], env=["X=y", "PATH=/bin"])
         (box.folder / "process.json").write_text(json.dumps(process))
         self.assertEqual(box.command("exec", "--process", "process.json", "box").stdout, "y\n")
@@ -405,6 +407,18 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertEqual(self.box.command("delete", "box").returncode, 0)
         told = [line.split(" ", 1)[0] for line in out.read_text().splitlines()]
         self.assertEqual(told[3:], ["poststart", "poststop"])
+
+    def test_a_poststart_hook_that_fails(self):
+        self.box.config["hooks"] = {"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]}
+        done = self.box.run("sleep", "100")
+        self.assertEqual(done.returncode, 125, done.stderr)
+        self.assertIn("hooks.poststart[0] (/bin/sh): exit status 3: no", done.stderr)
+        self.assertFalse(self.box.state.exists())
+        self.assertEqual(self.box.create("sleep", "100"), 0, self.box.output())
+        done = self.box.command("start", "box")
+        self.assertEqual(done.returncode, 125, done.stderr)
+        self.assertIn("hooks.poststart[0]", done.stderr)
+        self.assertFalse(self.box.state.exists())
 
     def test_where_hooks_run(self):
         # On the host: neither in the container's network, nor in its cgroup, nor with its priorities.
