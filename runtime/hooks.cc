@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,8 +62,8 @@ Outcome<Fd> state_file(const oci::State& state) {
 
 class RunningHook {
  public:
-  RunningHook(std::string name, const oci::Hook& hook, int network)
-      : name_(std::move(name)), hook_(hook), network_(network) {}
+  RunningHook(std::string name, const oci::Hook& hook, const HookOptions& options)
+      : name_(std::move(name)), hook_(hook), options_(options) {}
   ~RunningHook() {
     if (pid_ <= 0) return;
     ::kill(-pid_, SIGKILL);
@@ -76,11 +77,18 @@ class RunningHook {
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return system_failure(errno, "cannot make a pipe");
     output_ = Fd(ends[0]);
     Fd writer(ends[1]);
+    if (options_.needed != 0) {
+      needed_ = Fd(pidfd_open(options_.needed));
+      if (!needed_) return system_failure(errno, "{}: cannot watch the container's process", name_);
+    }
+    const pid_t parent = ::getpid();
     pid_ = ::fork();
     if (pid_ < 0) return system_failure(errno, "{}: cannot start it", name_);
     if (pid_ == 0) {
       ::fcntl(writer.get(), F_SETFL, 0);
-      execute(hook_, state.bundle, input.get(), writer.get(), network_);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != parent) ::_exit(kStatusNotFound);
+      execute(hook_, state.bundle, input.get(), writer.get(), options_.network);
     }
     writer.reset();
     pidfd_ = Fd(pidfd_open(pid_));
@@ -93,16 +101,20 @@ class RunningHook {
   // Until it has ended; what it says is read all the while, so that it never waits for us.
   Outcome<> wait() {
     for (;;) {
-      pollfd wait[2] = {{pidfd_.get(), POLLIN, 0}, {output_ ? output_.get() : -1, POLLIN, 0}};
+      pollfd wait[3] = {{pidfd_.get(), POLLIN, 0},
+                        {output_ ? output_.get() : -1, POLLIN, 0},
+                        {needed_ ? needed_.get() : -1, POLLIN, 0}};
       int patience = -1;
       if (deadline_) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now()).count();
         patience = static_cast<int>(std::clamp<long long>(left, 0, 1'000'000));
       }
-      const int ready = ::poll(wait, 2, patience);
+      const int ready = ::poll(wait, 3, patience);
       if (ready < 0 && errno != EINTR) return system_failure(errno, "{}: cannot wait for it", name_);
       read_output();
       if ((wait[0].revents & POLLIN) != 0) return judge();
+      if ((wait[2].revents & POLLIN) != 0)
+        return failure("{}: killed, since the container's process has ended", name_);
       if (deadline_ && Clock::now() >= *deadline_)
         return failure("{}: ran longer than its timeout ({} s): killed", name_, *hook_.timeout_seconds);
     }
@@ -131,9 +143,9 @@ class RunningHook {
 
   const std::string name_;
   const oci::Hook& hook_;
-  const int network_;
+  const HookOptions& options_;
   pid_t pid_ = 0;
-  Fd pidfd_, output_;
+  Fd pidfd_, output_, needed_;
   std::string said_;
   std::optional<Clock::time_point> deadline_;
 };
@@ -141,9 +153,9 @@ class RunningHook {
 }  // namespace
 
 Outcome<> run_hooks(const char* kind, const std::vector<oci::Hook>& hooks, const oci::State& state,
-                    int network) {
+                    const HookOptions& options) {
   for (size_t i = 0; i < hooks.size(); ++i)
-    TRY(RunningHook(fmt::format("hooks.{}[{}] ({})", kind, i, hooks[i].path), hooks[i], network).run(state));
+    TRY(RunningHook(fmt::format("hooks.{}[{}] ({})", kind, i, hooks[i].path), hooks[i], options).run(state));
   return {};
 }
 

@@ -101,6 +101,7 @@ class Launch {
   // started it, if there is another one: outside of the container's cgroup and priorities.
   Outcome<> settle(pid_t pid, ReportPipe* starter) {
     record_.state.pid = pid;
+    TRY(folder_->write(record_));  // whom to kill, if hooks take too long
     TRY(join_network());
     if (starter == nullptr)
       TRY(run_first_hooks(pid));
@@ -118,8 +119,9 @@ class Launch {
   Outcome<> run_first_hooks(pid_t pid) {
     hooks_ran_ = true;
     record_.state.pid = pid;
-    TRY(run_hooks("prestart", hooks().prestart, record_.state, host_network_.get()));
-    return run_hooks("createRuntime", hooks().create_runtime, record_.state, host_network_.get());
+    const HookOptions options{.network = host_network_.get(), .needed = pid};
+    TRY(run_hooks("prestart", hooks().prestart, record_.state, options));
+    return run_hooks("createRuntime", hooks().create_runtime, record_.state, options);
   }
 
   // For a process that runs hooks on the host's behalf, forked from the supervisor.
@@ -286,7 +288,8 @@ class Launch {
     if (hooks_ran_) {
       record_.state.status = "stopped";
       record_.state.pid = 0;
-      if (const Outcome<> done = run_hooks("poststop", record_.poststop, record_.state, host_network_.get());
+      if (const Outcome<> done =
+              run_hooks("poststop", record_.poststop, record_.state, {.network = host_network_.get()});
           !done)
         log_.warn(done.error().message);
     }

@@ -17,6 +17,13 @@ from bundle import BULKHEAD, Bundle
 from engine import cgroups, jailed, wait_for
 
 
+def has_ended(pid):
+    try:
+        return not pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()  # nobody may have waited for it
+    except OSError:
+        return True
+
+
 class Verbs(unittest.TestCase):
     def setUp(self):
         self.box = Bundle()
@@ -407,6 +414,25 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertEqual(self.box.command("delete", "box").returncode, 0)
         told = [line.split(" ", 1)[0] for line in out.read_text().splitlines()]
         self.assertEqual(told[3:], ["poststart", "poststop"])
+
+    def test_delete_while_a_hook_runs(self):
+        hook = self.box.folder / "hook"
+        self.box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo $$ > {hook}; exec sleep 1000"]}]}
+        for kill in (False, True):
+            self.box.save()
+            create = subprocess.Popen([BULKHEAD, "--root", self.box.state, "create", "box"], cwd=self.box.folder, stderr=subprocess.PIPE)
+            wait_for(lambda: hook.exists() and hook.read_text(), "the hook")
+            pid = int(hook.read_text())
+            hook.unlink()
+            if kill:
+                create.kill()
+                create.wait()
+            done = self.box.command("delete", "--force", "box")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            if not kill:
+                self.assertIn(b"createRuntime[0] (/bin/sh): killed", create.communicate()[1])
+            wait_for(lambda: has_ended(pid), "the hook's end")
+            self.assertFalse(self.box.state.exists())
 
     def test_a_poststart_hook_that_fails(self):
         self.box.config["hooks"] = {"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]}
