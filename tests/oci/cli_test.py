@@ -178,6 +178,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.assertIn("nosuch", done.stderr)
         bits = "0x" + box.command("exec", "--cap", "CAP_SYS_ADMIN", "box", "grep", "CapEff", "/proc/self/status").stdout.split()[1]
         self.assertTrue(int(bits, 16) & 1 << 21)
+        for user, home in (("0", "/root"), ("1000", "/")):
+            done = box.command("exec", "--user", user, "box", "sh", "-c", "echo $HOME")
+            self.assertEqual(done.stdout, home + "\n", done.stderr)
         kept = box.command("exec", "--cap", "CAP_SYS_ADMIN", "box", "grep", "-E", "CapInh|CapAmb", "/proc/self/status").stdout.split()
         self.assertEqual(kept, ["CapInh:", "0" * 16, "CapAmb:", "0" * 16])
         process = dict(box.config["process"], args=["sh", "-c", "echo $X"], env=["X=y", "PATH=/bin"])
