@@ -51,6 +51,10 @@ Result<Address> sys_mmap(Task& task, GuestPtr<void> hint, uint64_t length, Flags
   if (shared && !file->writable()) request.max_prot &= ~PROT_WRITE;
   if (noexec) request.max_prot &= ~PROT_EXEC;
   request.file = TRY(file->mmap(request.prot, request.flags));
+  // fcntl(2), "File sealing": a shared mapping of what is sealed can never become writable.
+  if (const Result<int> seals = file->seals();
+      shared && seals.ok() && (*seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0)
+    request.max_prot &= ~PROT_WRITE;
   return as_address(task.memory().mmap(request));
 }
 

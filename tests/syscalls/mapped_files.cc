@@ -303,6 +303,58 @@ TEST(seals) {
   CHECK_EQ(OK(fcntl(plain, F_GET_SEALS)), F_SEAL_SEAL);
 }
 
+// What is mapped after the seal stays as it is: no mprotect(2), in no copy of the mapping, and no force.
+TEST(a_sealed_file_is_mapped_for_reading_only) {
+  for (const int seal : {F_SEAL_WRITE, F_SEAL_FUTURE_WRITE}) {
+    Fd fd(OK(memfd_create("sealed", MFD_ALLOW_SEALING)));
+    OK(ftruncate(fd, 2 * kPage));
+    OK(pwrite(fd, "old", 3, 0));
+    OK(fcntl(fd, F_ADD_SEALS, seal));
+    FAILS(EPERM, mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    FAILS(EPERM, mmap(nullptr, kPage, PROT_WRITE, MAP_SHARED, fd, 0));
+    void* const mapped = mmap(nullptr, 2 * kPage, PROT_READ, MAP_SHARED, fd, 0);
+    // Before Linux 6.7 what F_SEAL_WRITE seals is not mapped as shared at all.
+    if (mapped == MAP_FAILED && errno == EPERM && seal == F_SEAL_WRITE) continue;
+    char* p = static_cast<char*>(OK(mapped));
+    FAILS(EACCES, mprotect(p, kPage, PROT_READ | PROT_WRITE));
+    FAILS(EACCES, mprotect(p + kPage, kPage, PROT_WRITE));
+    OK(mprotect(p, kPage, PROT_NONE));
+    FAILS(EACCES, mprotect(p, kPage, PROT_READ | PROT_WRITE));
+    OK(mprotect(p, kPage, PROT_READ));
+    JOIN(check::fork_child([&] { FAILS(EACCES, mprotect(p, kPage, PROT_READ | PROT_WRITE)); }));
+    char* const room =
+        static_cast<char*>(OK(mmap(nullptr, 4 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    char* const copy = static_cast<char*>(OK(mremap(p, 0, 2 * kPage, MREMAP_MAYMOVE)));
+    FAILS(EACCES, mprotect(copy, kPage, PROT_READ | PROT_WRITE));
+    p = static_cast<char*>(OK(mremap(p, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, room)));
+    FAILS(EACCES, mprotect(p, kPage, PROT_READ | PROT_WRITE));
+    p = static_cast<char*>(OK(mremap(p, 2 * kPage, 4 * kPage, MREMAP_MAYMOVE)));
+    FAILS(EACCES, mprotect(p, 4 * kPage, PROT_READ | PROT_WRITE));
+    Fd memory(OK(open("/proc/self/mem", O_RDWR)));
+    FAILS(EIO, pwrite(memory, "new", 3, reinterpret_cast<off_t>(p)));
+    CHECK_EQ(std::string(p, 3), "old");
+    // A private mapping is the process's own.
+    char* const own = map(fd, kPage, PROT_READ, MAP_PRIVATE);
+    OK(mprotect(own, kPage, PROT_READ | PROT_WRITE));
+    own[0] = 'x';
+    CHECK_EQ(std::string(p, 3), "old");
+  }
+}
+
+// F_SEAL_FUTURE_WRITE leaves alone what is mapped already, to the last mprotect(2).
+TEST(a_mapping_from_before_the_seal_can_be_written) {
+  Fd fd(OK(memfd_create("sealed", MFD_ALLOW_SEALING)));
+  OK(ftruncate(fd, kPage));
+  char* const p = map(fd, kPage);
+  OK(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+  OK(mprotect(p, kPage, PROT_READ));
+  OK(mprotect(p, kPage, PROT_READ | PROT_WRITE));
+  p[0] = 'n';
+  char seen = 0;
+  OK(pread(fd, &seen, 1, 0));
+  CHECK_EQ(seen, 'n');
+}
+
 TEST(a_program_in_memory_runs) {
   Fd fd(OK(memfd_create("program", MFD_CLOEXEC)));
   std::string image = READ_FILE("/bin/true");
