@@ -54,12 +54,25 @@ Result<pid_t> sys_clone3(Task& task, CloneArguments arguments, uint64_t size) {
   for (size_t i = sizeof args; i < raw.size(); ++i)
     if (raw[i] != 0) return Errno(E2BIG);
   std::memcpy(&args, raw.data(), std::min(raw.size(), sizeof args));
-  if ((args.flags & 0xff) != 0 || (args.flags & CLONE_DETACHED) != 0) return Errno(EINVAL);
+  constexpr uint64_t kAllFlags = 0xffffffff | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
+  constexpr uint64_t kNewTime =
+      0x80;  // CLONE_NEWTIME: among the bits of clone(2)'s signal, which are none here
+  if ((args.flags & ~kAllFlags) != 0 || (args.flags & (0xff & ~kNewTime)) != 0 ||
+      (args.flags & CLONE_DETACHED) != 0)
+    return Errno(EINVAL);
+  const bool into_cgroup = (args.flags & CLONE_INTO_CGROUP) != 0;
+  if (into_cgroup && (size < CLONE_ARGS_SIZE_VER2 || args.cgroup > INT32_MAX)) return Errno(EINVAL);
   if (args.exit_signal > kernel::kSignals) return Errno(EINVAL);
   if ((args.flags & (CLONE_THREAD | CLONE_PARENT)) != 0 && args.exit_signal != 0) return Errno(EINVAL);
   if ((args.stack == 0) != (args.stack_size == 0)) return Errno(EINVAL);
   if (args.stack > kGuestEnd || args.stack_size > kGuestEnd - args.stack) return Errno(EINVAL);
-  if ((args.flags & CLONE_INTO_CGROUP) != 0) return Errno(EOPNOTSUPP);
+  if (into_cgroup) {
+    const vfs::FileRef place = TRY(task.fds().get(static_cast<int>(args.cgroup)));
+    // The cgroups that a guest sees are the container's own, and nothing can be moved between them.
+    const bool cgroup = place->inode() != nullptr && place->inode()->is_directory() &&
+                        std::string_view(place->inode()->superblock().type()) == "cgroup2";
+    return Errno(cgroup ? EOPNOTSUPP : EBADF);
+  }
   CloneRequest request;
   request.flags = args.flags;
   request.exit_signal = static_cast<int>(args.exit_signal);

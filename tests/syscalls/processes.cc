@@ -449,6 +449,31 @@ TEST(clone3_as_fork) {
   FAILS(EINVAL, syscall(SYS_clone3, &args, sizeof args));
 }
 
+TEST(clone3_refuses_what_it_does_not_know) {
+  const auto fails_with = [](uint64_t flags, uint64_t cgroup, size_t size) {
+    clone_args args = {};
+    args.flags = flags;
+    args.exit_signal = SIGCHLD;
+    args.cgroup = cgroup;
+    const long pid = syscall(SYS_clone3, &args, size);
+    if (pid == 0) _exit(0);
+    if (pid < 0) return errno;
+    (void)WAIT_STATUS(static_cast<pid_t>(pid));
+    return 0;
+  };
+  for (int bit = 34; bit < 64; ++bit) CHECK_EQ(fails_with(uint64_t{1} << bit, 0, sizeof(clone_args)), EINVAL);
+  // CSIGNAL's bits, which have a member of their own here; but for CLONE_NEWTIME's.
+  for (int bit = 0; bit < 7; ++bit) CHECK_EQ(fails_with(uint64_t{1} << bit, 0, sizeof(clone_args)), EINVAL);
+  CHECK(fails_with(CLONE_NEWTIME, 0, sizeof(clone_args)) != EINVAL);
+  Fd directory(OK(open("/tmp", O_RDONLY | O_DIRECTORY))), null(OK(open("/dev/null", O_RDONLY)));
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, 999, sizeof(clone_args)), EBADF);
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, uint64_t(int(directory)), sizeof(clone_args)), EBADF);
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, uint64_t(int(null)), sizeof(clone_args)), EBADF);
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, uint64_t{1} << 31, sizeof(clone_args)), EINVAL);
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, ~uint64_t{0}, sizeof(clone_args)), EINVAL);
+  CHECK_EQ(fails_with(CLONE_INTO_CGROUP, 999, CLONE_ARGS_SIZE_VER1), EINVAL);
+}
+
 TEST(exit_group_ends_all_threads) {
   pid_t pid = check::fork_child([] {
     std::thread([] {
