@@ -47,6 +47,19 @@ TEST(self_is_the_caller) {
   }).join();
 }
 
+TEST(directories_are_not_read) {
+  for (const char* path : {"/proc", "/proc/self", "/proc/self/fd", "/proc/sys/kernel", "/sys", "/dev/pts",
+                           "/dev/mqueue", "/sys/fs/cgroup"}) {
+    Fd directory(open(path, O_RDONLY | O_DIRECTORY));
+    if (directory < 0 && errno == ENOENT) continue;
+    OK(int(directory));
+    char byte;
+    FAILS(EISDIR, read(directory, &byte, 1));
+    FAILS(EISDIR, read(directory, &byte, 0));
+    FAILS(EISDIR, pread(directory, &byte, 1, 0));
+  }
+}
+
 TEST(processes_are_listed) {
   Gate leave;
   pid_t child = check::fork_child([&] { leave.wait(); });

@@ -69,6 +69,7 @@ class DirectoryFile final : public vfs::File, private SnapshotHolder {
   DirectoryFile(vfs::Path path, std::shared_ptr<Directory> directory, int flags)
       : File(std::move(path), directory, flags), directory_(*directory) {}
 
+  Result<size_t> read(mm::Sink&, const IoOptions&) override { return Errno(EISDIR); }
   bool seekable() const override { return true; }
 
   Result<> readdir(vfs::DirectorySink& sink) override {
