@@ -167,9 +167,7 @@ Result<size_t> copy_between(Task& task, File& in, std::optional<uint64_t> in_off
 
 Result<std::optional<uint64_t>> read_offset(Task& task, GuestPtr<int64_t> place) {
   if (place.is_null()) return std::optional<uint64_t>();
-  const int64_t offset = TRY(task.memory().read(place));
-  if (offset < 0) return Errno(EINVAL);
-  return std::optional(static_cast<uint64_t>(offset));
+  return std::optional(static_cast<uint64_t>(TRY(task.memory().read(place))));
 }
 
 }  // namespace
@@ -267,6 +265,7 @@ Result<size_t> sys_sendfile(Task& task, FdNumber out, FdNumber in, GuestPtr<int6
   std::optional<uint64_t> place = TRY(read_offset(task, offset));
   const FileRef from = TRY(readable_file(task, in.value));
   if (place && !from->seekable()) return Errno(ESPIPE);
+  if (place && static_cast<int64_t>(*place) < 0) return Errno(EINVAL);
   const FileRef to = TRY(writable_file(task, out.value));
   // sendfile(2): the input must be something that could be mapped; the output must not append.
   const bool device = from->inode() != nullptr && S_ISCHR(from->inode()->type());
@@ -295,12 +294,14 @@ Result<size_t> sys_copy_file_range(Task& task, FdNumber in, GuestPtr<int64_t> in
   if (!from->readable() || !to->writable() || (to->flags() & O_APPEND) != 0) return Errno(EBADF);
   // As between file systems that cannot: callers go on with read(2) and write(2).
   if (from->host_position() || to->host_position()) return Errno(EXDEV);
+  if (&from->inode()->superblock() != &to->inode()->superblock()) return Errno(EXDEV);
   const bool moves_in = !in_place, moves_out = !out_place;
   const uint64_t start = in_place.value_or(from->position), target = out_place.value_or(to->position);
   uint64_t count = std::min<uint64_t>(length, kMaximumTransfer);
   if (start + count < start || target + count < target) return Errno(EOVERFLOW);
   const uint64_t size = TRY(from->inode()->getattr()).size;
   count = start >= size ? 0 : std::min(count, size - start);
+  if (static_cast<int64_t>(start) < 0 || static_cast<int64_t>(target) < 0) return Errno(EINVAL);
   if (from->inode() == to->inode() && start < target + count && target < start + count) return Errno(EINVAL);
   if (count == 0) return size_t{0};
   const size_t done = TRY(copy_between(task, *from, start, *to, target, count));

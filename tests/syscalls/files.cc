@@ -519,6 +519,35 @@ TEST(copy_file_range_between_files) {
   FAILS(EBADF, copy_file_range(out, nullptr, in, nullptr, 10, 0));
 }
 
+// Offsets count as unsigned until the file system is to use them.
+TEST(copy_file_range_from_strange_places) {
+  WRITE_FILE("a", "hello");
+  Fd in(OK(open("a", O_RDONLY))), out(OK(open("b", O_RDWR | O_CREAT, 0600)));
+  off_t start = 0, before = -1, far_before = -100, lowest = INT64_MIN, last = INT64_MAX;
+  FAILS(EOVERFLOW, copy_file_range(in, &before, out, nullptr, 5, 0));
+  FAILS(EOVERFLOW, copy_file_range(in, &start, out, &before, 5, 0));
+  FAILS(EINVAL, copy_file_range(in, &before, out, nullptr, 0, 0));
+  FAILS(EINVAL, copy_file_range(in, &far_before, out, nullptr, 5, 0));
+  FAILS(EINVAL, copy_file_range(in, &start, out, &far_before, 5, 0));
+  FAILS(EINVAL, copy_file_range(in, &lowest, out, nullptr, 5, 0));
+  FAILS(EINVAL, copy_file_range(in, &start, out, &lowest, 5, 0));
+  CHECK_EQ(OK(copy_file_range(in, &last, out, nullptr, 5, 0)), 0);
+  CHECK_EQ(start, 0);
+  FAILS(EINVAL, sendfile(out, in, &before, 5));
+  CHECK_EQ(text_of("b"), "");
+}
+
+// No copying from one file system to another; of files without a size, as /proc's, it would copy nothing.
+TEST(copy_file_range_between_file_systems) {
+  Fd version(OK(open("/proc/version", O_RDONLY))), memory(OK(memfd_create("memory", 0)));
+  Fd name(OK(open("/proc/self/comm", O_RDWR))), out(OK(open("b", O_RDWR | O_CREAT, 0600)));
+  FAILS(EXDEV, copy_file_range(version, nullptr, out, nullptr, 100, 0));
+  FAILS(EXDEV, copy_file_range(version, nullptr, out, nullptr, 0, 0));
+  FAILS(EXDEV, copy_file_range(out, nullptr, name, nullptr, 100, 0));
+  FAILS(EXDEV, copy_file_range(version, nullptr, memory, nullptr, 100, 0));
+  CHECK_EQ(OK(copy_file_range(version, nullptr, name, nullptr, 100, 0)), 0);
+}
+
 TEST(sendfile_to_file_and_pipe) {
   std::string content(100'000, 'q');
   content[77'777] = '!';
