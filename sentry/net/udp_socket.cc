@@ -305,7 +305,7 @@ Result<Received> UdpSocket::receive_error(mm::Sink& sink) {
     const struct {
       sock_extended_err error;
       sockaddr_in offender;
-    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP, kUnreachable, kPort, 0, 0, 0},
+    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP, kUnreachable, kPort, 0, 0, {0}},
            to_address(offender, AF_INET).as<sockaddr_in>()};
     received.extra.push_back({IPPROTO_IP, IP_RECVERR, option_value(told)});
   } else {
@@ -313,7 +313,7 @@ Result<Received> UdpSocket::receive_error(mm::Sink& sink) {
     const struct {
       sock_extended_err error;
       sockaddr_in6 offender;
-    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP6, kUnreachable, kPort, 0, 0, 0},
+    } told{{ECONNREFUSED, SO_EE_ORIGIN_ICMP6, kUnreachable, kPort, 0, 0, {0}},
            to_address(offender, AF_INET6).as<sockaddr_in6>()};
     received.extra.push_back({IPPROTO_IPV6, IPV6_RECVERR, option_value(told)});
   }
