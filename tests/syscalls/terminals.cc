@@ -509,6 +509,63 @@ TEST(packet_mode) {
   CHECK_EQ(text[1], 'x');
 }
 
+// ioctl_tty(2), TIOCPKT: the master hears what becomes of the slave's flow and settings.
+TEST(packet_mode_tells_of_changes) {
+  Pty p;
+  const auto status = [&] {
+    pollfd ready = {p.master, POLLIN | POLLPRI, 0};
+    unsigned char text[8];
+    if (OK(poll(&ready, 1, 0)) == 0) return -1;
+    CHECK_EQ(OK(read(p.master, text, sizeof text)), 1);
+    return int{text[0]};
+  };
+  int on = 1;
+  OK(ioctl(p.master, TIOCPKT, &on));
+  CHECK_EQ(status(), -1);
+  OK(tcflow(p.slave, TCOOFF));
+  CHECK_EQ(status(), TIOCPKT_STOP);
+  OK(tcflow(p.slave, TCOOFF));
+  CHECK_EQ(status(), -1);
+  p.type("\x11");  // START does not undo what a call has stopped
+  CHECK_EQ(status(), -1);
+  OK(tcflow(p.slave, TCOON));
+  CHECK_EQ(status(), TIOCPKT_START);
+  OK(tcflow(p.slave, TCOON));
+  CHECK_EQ(status(), -1);
+  OK(tcflow(p.slave, TCOOFF));
+  OK(tcflow(p.slave, TCOON));
+  CHECK_EQ(status(), TIOCPKT_START);  // the last word
+  p.type("\x13");                     // STOP
+  CHECK_EQ(status(), TIOCPKT_STOP);
+  OK(tcflow(p.slave, TCOON));  // no call had stopped it
+  CHECK_EQ(status(), -1);
+  OK(tcflow(p.slave, TCOOFF));
+  OK(tcflow(p.slave, TCOON));
+  CHECK_EQ(status(), TIOCPKT_START);
+
+  termios settings = p.get();
+  settings.c_iflag &= ~static_cast<tcflag_t>(IXON);
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  CHECK_EQ(status(), TIOCPKT_NOSTOP);
+  settings.c_iflag |= IXON;
+  settings.c_lflag |= EXTPROC;
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  CHECK_EQ(status(), TIOCPKT_DOSTOP | TIOCPKT_IOCTL);
+  settings.c_cc[VMIN] = 3;
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  CHECK_EQ(status(), TIOCPKT_IOCTL);
+  // Lines are the master's business now: nothing is edited, echoed or made a signal.
+  p.type("a\x7f\x03");
+  CHECK_EQ(read_line(p.slave), "a\x7f\x03");
+  CHECK_EQ(status(), -1);
+  settings.c_lflag &= ~static_cast<tcflag_t>(EXTPROC);
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  CHECK_EQ(status(), TIOCPKT_IOCTL);
+  settings.c_cc[VMIN] = 1;
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  CHECK_EQ(status(), -1);
+}
+
 TEST(shell_on_a_terminal) {
   Pty p;
   termios t = p.get();

@@ -24,7 +24,7 @@ constexpr unsigned kTabWidth = 8;
 void LineDiscipline::set_settings(const Settings& settings) {
   const Settings old = settings_;
   settings_ = settings;
-  if (((old.c_lflag ^ settings.c_lflag) & ICANON) != 0) {
+  if (((old.c_lflag ^ settings.c_lflag) & (ICANON | EXTPROC)) != 0) {
     for (Cell& cell : cells_) cell.mark = Mark::kNone;
     committed_ = 0;
     pushed_ = false;
@@ -67,6 +67,10 @@ size_t LineDiscipline::receive(std::string_view bytes) {
 void LineDiscipline::receive_one(unsigned char c) {
   if (input(ISTRIP)) c &= 0x7f;
   if (input(IUCLC) && local(IEXTEN)) c = to_lower(c);
+  if (local(EXTPROC)) {
+    put(c);
+    return;
+  }
   if (literal_) {
     literal_ = false;
     receive_plain(c, false);

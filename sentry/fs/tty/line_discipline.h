@@ -71,7 +71,8 @@ class LineDiscipline {
     Mark mark;
   };
 
-  bool canonical() const { return (settings_.c_lflag & ICANON) != 0; }
+  // EXTPROC: the other side of the terminal edits the lines, and what it sends is taken as it is.
+  bool canonical() const { return local(ICANON) && !local(EXTPROC); }
   bool local(tcflag_t flag) const { return (settings_.c_lflag & flag) != 0; }
   bool input(tcflag_t flag) const { return (settings_.c_iflag & flag) != 0; }
   bool matches(unsigned char c, int index) const { return c != 0 && c == settings_.c_cc[index]; }

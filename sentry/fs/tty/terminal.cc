@@ -114,10 +114,10 @@ void Terminal::flush_output() {
 void Terminal::input_flushed() { set_packet_status(TIOCPKT_FLUSHREAD); }
 
 void Terminal::set_stopped(bool stop) {
-  if (stopped_ == stop) return;
+  if (stopped_ == stop || (stopped_by_call_ && !stop)) return;
   stopped_ = stop;
   set_packet_status(stop ? TIOCPKT_STOP : TIOCPKT_START, stop ? TIOCPKT_START : TIOCPKT_STOP);
-  if (stopped()) return;
+  if (stop) return;
   std::string held = std::move(held_echo_);
   held_echo_.clear();
   append_output(held);

@@ -93,7 +93,7 @@ class Terminal final : public kernel::ControllingTerminal,
   void flush_output() override;
   void input_flushed() override;
   void set_stopped(bool stopped) override;
-  bool stopped() const override { return stopped_ || stopped_by_call_; }
+  bool stopped() const override { return stopped_; }
 
   size_t output_room() const;
   void append_output(std::string_view bytes);
@@ -118,11 +118,11 @@ class Terminal final : public kernel::ControllingTerminal,
   const int index_;
   LineDiscipline discipline_;
   winsize window_{};
-  std::string output_;            // processed, for the master
-  std::string held_echo_;         // echo while output is stopped
-  std::string backlog_;           // typed, not yet taken by the discipline
-  bool stopped_ = false;          // by the STOP character
-  bool stopped_by_call_ = false;  // by tcflow(TCOOFF)
+  std::string output_;     // processed, for the master
+  std::string held_echo_;  // echo while output is stopped
+  std::string backlog_;    // typed, not yet taken by the discipline
+  bool stopped_ = false;
+  bool stopped_by_call_ = false;  // by tcflow(TCOOFF): START characters do not let it go on
   bool pumping_ = false;
   bool master_open_ = true;
   bool slaves_gone_ = false;  // the last one closed, and none has been opened since

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "sentry/fs/tty/terminal.h"
 #include "sentry/kernel/kernel.h"
@@ -81,6 +82,8 @@ void Terminal::apply_settings(Settings settings) {
   };
   if (stops(old) != stops(settings))
     set_packet_status(stops(settings) ? TIOCPKT_DOSTOP : TIOCPKT_NOSTOP, TIOCPKT_DOSTOP | TIOCPKT_NOSTOP);
+  // Where the master edits the lines, it hears of every change: ioctl_tty(2), TIOCPKT_IOCTL.
+  if (((old.c_lflag | settings.c_lflag) & EXTPROC) != 0) set_packet_status(TIOCPKT_IOCTL);
   pump();  // what the old settings held back may fit the new ones
   slave_queue_.wake(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM);
 }
@@ -155,13 +158,10 @@ Result<uint64_t> Terminal::flow(uint64_t action) {
   switch (action) {
     case TCOOFF:
       stopped_by_call_ = true;
+      set_stopped(true);
       return uint64_t{0};
     case TCOON:
-      if (stopped_by_call_) {
-        stopped_by_call_ = false;
-        stopped_ = true;  // whatever had stopped it, it goes on
-        set_stopped(false);
-      }
+      if (std::exchange(stopped_by_call_, false)) set_stopped(false);
       return uint64_t{0};
     case TCIOFF:
       send(discipline_.settings().c_cc[VSTOP]);
