@@ -68,7 +68,7 @@ Result<Pair> make_socket_pair(int family, int type, int protocol, int flags, con
   }
   const auto first = TRY(make_unix_socket(type, protocol, flags, caller));
   const auto second = TRY(make_unix_socket(type, protocol, flags, caller));
-  UnixSocket::pair(*first, *second, caller.ids);
+  UnixSocket::pair(*first, *second, caller);
   return Pair{first, second};
 }
 

@@ -88,6 +88,8 @@ constexpr NumberOption kOptions[] = {
     {IPPROTO_IP, IP_MULTICAST_TTL, 1, -1, 255, multicast_hops, Sockets::kDatagrams, EINVAL},
     {IPPROTO_IP, IP_MULTICAST_LOOP, 1, kLeast, kMost, flag},
     {IPPROTO_IP, IP_MULTICAST_ALL, 1, 0, 1},
+    {IPPROTO_IP, IP_UNICAST_IF, 0, kLeast, kMost},
+    {IPPROTO_IPV6, IPV6_UNICAST_IF, 0, kLeast, kMost},
     {IPPROTO_IPV6, IPV6_V6ONLY, 0, kLeast, kMost, flag, Sockets::kAll, 0, &Sysctls::bindv6only},
     {IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64, -1, 255, unicast_hops6},
     {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1, -1, 255, multicast_hops, Sockets::kDatagrams, ENOPROTOOPT},

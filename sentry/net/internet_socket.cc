@@ -43,6 +43,15 @@ Result<> InternetSocket::set_option(int level, int option, std::span<const std::
   if ((level == IPPROTO_IP && option == IP_MULTICAST_IF) ||
       (level == IPPROTO_IPV6 && option == IPV6_MULTICAST_IF))
     return set_group_interface(level, value);
+  if ((level == IPPROTO_IP && option == IP_UNICAST_IF) ||
+      (level == IPPROTO_IPV6 && option == IPV6_UNICAST_IF)) {
+    // In network byte order, which for an interface's index is its own idea.
+    const auto index = static_cast<int>(ntohl(TRY(option_argument<uint32_t>(value))));
+    if (index != 0 && index != kLoopbackIndex) return Errno(EADDRNOTAVAIL);
+    if (index != 0 && options_.bound_device != 0) return Errno(EINVAL);
+    numbers_[{level, option}] = static_cast<int>(htonl(static_cast<uint32_t>(index)));
+    return {};
+  }
   if (level == IPPROTO_IP && option == IP_TRANSPARENT) {
     const bool on = TRY(option_argument<int>(value)) != 0;
     const vfs::Credentials& who = *caller.files.credentials;

@@ -190,7 +190,7 @@ Result<Received> NetlinkSocket::receive(mm::Sink& sink, const ReceiveRequest& re
 Events NetlinkSocket::poll() {
   Events events = EPOLLOUT | EPOLLWRNORM;
   if (!inbox_.empty()) events |= kIn;
-  if (error_ != 0) events |= EPOLLERR;
+  if (error_ != 0) events |= error_events();
   return events;
 }
 

@@ -276,7 +276,7 @@ void write_unix(MessageWriter& writer, const NetlinkRequest& request, const Unix
     }
     writer.attribute(UNIX_DIAG_RQLEN, queues);
   }
-  if ((show & UDIAG_SHOW_UID) != 0) writer.attribute(UNIX_DIAG_UID, uint32_t{endpoint.own_ids.uid});
+  if ((show & UDIAG_SHOW_UID) != 0) writer.attribute(UNIX_DIAG_UID, uint32_t{endpoint.own.ids.uid});
   writer.attribute(UNIX_DIAG_SHUTDOWN, static_cast<uint8_t>(endpoint.shutdown));
   writer.end();
 }

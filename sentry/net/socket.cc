@@ -1,7 +1,10 @@
 #include "sentry/net/socket.h"
 
 #include <linux/capability.h>
+#include <linux/sock_diag.h>
+#include <linux/socket.h>
 #include <linux/sockios.h>
+#include <net/if.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
@@ -81,11 +84,13 @@ uint64_t Socket::inode_number() const {
 
 void Socket::add_timestamp(Received& received, Nanoseconds arrival) const {
   const timespec time = to_timespec(arrival);
+  const bool is_new = options_.timestamp_new;  // the layout is the same for 64-bit programs
   if (options_.timestamp_ns)
-    received.extra.push_back({SOL_SOCKET, SCM_TIMESTAMPNS, option_value(time)});
-  else if (options_.timestamp)
     received.extra.push_back(
-        {SOL_SOCKET, SCM_TIMESTAMP, option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
+        {SOL_SOCKET, is_new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD, option_value(time)});
+  else if (options_.timestamp)
+    received.extra.push_back({SOL_SOCKET, is_new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
+                              option_value(timeval{time.tv_sec, time.tv_nsec / 1000})});
 }
 
 void Socket::peeked(size_t count) {
@@ -119,6 +124,8 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       std::string_view device(reinterpret_cast<const char*>(value.data()), value.size());
       device = device.substr(0, device.find('\0'));
       if (!device.empty() && device != kLoopbackName) return Errno(ENODEV);
+      if (options_.bound_device != 0 && !credentials_now.capable(CAP_NET_RAW)) return Errno(EPERM);
+      options_.bound_device = device.empty() ? 0 : kLoopbackIndex;
       return {};
     }
     default:
@@ -152,9 +159,11 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       const bool forced = option == SO_SNDBUFFORCE || option == SO_RCVBUFFORCE;
       if (option == SO_SNDBUF || option == SO_SNDBUFFORCE) {
         options_.send_buffer = buffer_size(number, kSendBufferMinimum, forced);
+        options_.locked_buffers |= SOCK_SNDBUF_LOCK;
         queue().wake(EPOLLOUT | EPOLLWRNORM);
       } else {
         options_.receive_buffer = buffer_size(number, kReceiveBufferMinimum, forced);
+        options_.locked_buffers |= SOCK_RCVBUF_LOCK;
       }
       return {};
     }
@@ -191,11 +200,12 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
     case SO_TIMESTAMP_NEW:
       options_.timestamp = on;
       options_.timestamp_ns = false;
+      if (on) options_.timestamp_new = option == SO_TIMESTAMP_NEW;
       return {};
     case SO_TIMESTAMPNS_OLD:
     case SO_TIMESTAMPNS_NEW:
-      options_.timestamp_ns = on;
-      options_.timestamp = false;
+      options_.timestamp = options_.timestamp_ns = on;
+      if (on) options_.timestamp_new = option == SO_TIMESTAMPNS_NEW;
       return {};
     case SO_PEEK_OFF:
       if (!has_peek_offset()) return Errno(EOPNOTSUPP);
@@ -220,6 +230,23 @@ Result<> Socket::set_option(int level, int option, std::span<const std::byte> va
       if (number < 0) return Errno(EINVAL);
       if (on && !credentials_now.capable(CAP_NET_ADMIN)) return Errno(EPERM);
       return {};  // a hint about hardware queues, of which there are none
+    case SO_PREFER_BUSY_POLL:
+      if (on && !credentials_now.capable(CAP_NET_ADMIN)) return Errno(EPERM);
+      options_.prefer_busy_poll = on;
+      return {};
+    case SO_BUF_LOCK:
+      // Whether Linux may tune them; here a buffer has the size that it was given.
+      if ((number & ~(SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK)) != 0) return Errno(EINVAL);
+      options_.locked_buffers = number;
+      return {};
+    case SO_SELECT_ERR_QUEUE:
+      options_.select_error_queue = on;
+      return {};
+    case SO_BINDTOIFINDEX:
+      if (options_.bound_device != 0 && !credentials_now.capable(CAP_NET_RAW)) return Errno(EPERM);
+      if (number < 0) return Errno(EINVAL);
+      options_.bound_device = number;
+      return {};
     case SO_DETACH_FILTER:
       return Errno(ENOENT);
     default:
@@ -250,8 +277,24 @@ Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t 
       return from_timeout(options_.send_timeout);
     case SO_PEERCRED:
       return peer_credentials();
-    case SO_BINDTODEVICE:
-      return std::vector<std::byte>{};
+    case SO_PEERGROUPS:
+      return peer_groups();
+    case SO_BINDTODEVICE: {
+      if (options_.bound_device == 0) return std::vector<std::byte>{};
+      if (room < IFNAMSIZ) return Errno(EINVAL);
+      if (options_.bound_device != kLoopbackIndex) return Errno(ENODEV);
+      constexpr char kName[] = "lo";
+      static_assert(kLoopbackName == kName);
+      return option_value(kName);
+    }
+    case SO_MEMINFO: {
+      uint32_t information[SK_MEMINFO_VARS] = {};
+      information[SK_MEMINFO_RMEM_ALLOC] = static_cast<uint32_t>(unread().value_or(0));
+      information[SK_MEMINFO_RCVBUF] = static_cast<uint32_t>(options_.receive_buffer);
+      information[SK_MEMINFO_WMEM_ALLOC] = static_cast<uint32_t>(unsent().value_or(0));
+      information[SK_MEMINFO_SNDBUF] = static_cast<uint32_t>(options_.send_buffer);
+      return option_value(information);
+    }
     case SO_COOKIE: {
       if (room < sizeof(uint64_t)) return Errno(EINVAL);
       return option_value(inode_number());
@@ -294,11 +337,13 @@ Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t 
     case SO_SNDLOWAT:
       return number(1);  // socket(7): not changeable
     case SO_TIMESTAMP_OLD:
-    case SO_TIMESTAMP_NEW:
-      return number(options_.timestamp);
+      return number(options_.timestamp && !options_.timestamp_new && !options_.timestamp_ns);
     case SO_TIMESTAMPNS_OLD:
+      return number(options_.timestamp_ns && !options_.timestamp_new);
+    case SO_TIMESTAMP_NEW:  // sk_getsockopt() does not ask about nanoseconds here
+      return number(options_.timestamp && options_.timestamp_new);
     case SO_TIMESTAMPNS_NEW:
-      return number(options_.timestamp_ns);
+      return number(options_.timestamp_ns && options_.timestamp_new);
     case SO_TYPE:
       return number(type_);
     case SO_DOMAIN:
@@ -320,6 +365,14 @@ Result<std::vector<std::byte>> Socket::get_option(int level, int option, size_t 
       return number(options_.count_drops);
     case SO_BSDCOMPAT:
       return number(0);
+    case SO_PREFER_BUSY_POLL:
+      return number(options_.prefer_busy_poll);
+    case SO_BUF_LOCK:
+      return number(options_.locked_buffers);
+    case SO_SELECT_ERR_QUEUE:
+      return number(options_.select_error_queue);
+    case SO_BINDTOIFINDEX:
+      return number(options_.bound_device);
     default:
       return Errno(ENOPROTOOPT);
   }

@@ -2,6 +2,7 @@
 // alone answers as Linux does for protocols without the operation.
 #pragma once
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <cstddef>
@@ -86,7 +87,7 @@ class Socket : public vfs::File {
   virtual Result<Address> peer_name() = 0;  // ENOTCONN
 
   // Options by level and name; ENOPROTOOPT for unknown ones. `value` is the guest's, of its length. An answer
-  // is cut to the guest's room by the caller.
+  // is cut to the guest's room by the caller; the one that may not be cut, SO_PEERGROUPS, is ERANGE then.
   virtual Result<> set_option(int level, int option, std::span<const std::byte> value, const Caller& caller);
   virtual Result<std::vector<std::byte>> get_option(int level, int option, size_t room);
 
@@ -107,7 +108,10 @@ class Socket : public vfs::File {
     int priority = 0, mark = 0, receive_low_water = 1, peek_offset = -1;
     bool reuse_address = false, reuse_port = false, keep_alive = false, broadcast = false, passcred = false,
          oob_inline = false, dont_route = false, debug = false, timestamp = false, timestamp_ns = false,
-         no_check = false, passsec = false, count_drops = false;
+         timestamp_new = false, no_check = false, passsec = false, count_drops = false,
+         select_error_queue = false, prefer_busy_poll = false;
+    int locked_buffers = 0;  // SOCK_SNDBUF_LOCK, SOCK_RCVBUF_LOCK
+    int bound_device = 0;    // an interface's index, or 0
     int incoming_cpu = -1;
     uint64_t pacing_rate = ~uint64_t{0};
   };
@@ -118,6 +122,7 @@ class Socket : public vfs::File {
   virtual int take_error() { return 0; }
   virtual bool listening() const { return false; }
   virtual Result<std::vector<std::byte>> peer_credentials();
+  virtual Result<std::vector<std::byte>> peer_groups() { return Errno(ENODATA); }
   // socket(7) SO_PEEK_OFF. Whether the family does it, where MSG_PEEK starts, and what moves that on and
   // back.
   virtual bool has_peek_offset() const { return false; }
@@ -160,6 +165,9 @@ class Socket : public vfs::File {
   }
 
   uint64_t inode_number() const;
+  // What poll(2) tells of an error or an error queue, SO_SELECT_ERR_QUEUE, for all but streams of the
+  // internet.
+  Events error_events() const { return EPOLLERR | (options_.select_error_queue ? EPOLLPRI : Events{0}); }
   // Adds when a datagram came, if SO_TIMESTAMP or SO_TIMESTAMPNS asks for it.
   void add_timestamp(Received& received, Nanoseconds arrival) const;
 

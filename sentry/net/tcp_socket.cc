@@ -112,7 +112,13 @@ void TcpEndpoint::admit() {
   }
 }
 
+bool TcpEndpoint::finished() const {
+  return state == State::kConnected && (shutdown & kSend) != 0 &&
+         (peer == nullptr || peer->dead || (peer->shutdown & kSend) != 0);
+}
+
 int TcpEndpoint::tcp_state() const {
+  if (finished()) return TCP_CLOSE;
   const bool sent_fin = (shutdown & kSend) != 0, got_fin = (shutdown & kReceive) != 0;
   switch (state) {
     case State::kConnecting:
@@ -345,6 +351,10 @@ Result<> TcpSocket::shutdown(int how) {
     case TcpEndpoint::State::kConnected:
       break;
   }
+  if (self.finished()) {
+    self.shutdown |= bits;
+    return Errno(ENOTCONN);
+  }
   self.shutdown |= bits;
   if ((bits & TcpEndpoint::kSend) != 0 && self.peer != nullptr) {
     self.peer->shutdown |= TcpEndpoint::kReceive;
@@ -355,7 +365,7 @@ Result<> TcpSocket::shutdown(int how) {
 }
 
 Result<Address> TcpSocket::peer_name() {
-  if (endpoint_->state != TcpEndpoint::State::kConnected) return Errno(ENOTCONN);
+  if (endpoint_->state != TcpEndpoint::State::kConnected || endpoint_->finished()) return Errno(ENOTCONN);
   return to_address(endpoint_->remote, family());
 }
 
@@ -397,6 +407,14 @@ Result<size_t> TcpSocket::unsent() {
 
 Result<size_t> TcpSocket::send(mm::Source& source, SendRequest& request) {
   TcpEndpoint& self = *endpoint_;
+  // tcp(7), Fast Open: the call connects first. Nobody here hands out the cookie with which the bytes could
+  // travel along with the SYN, so they follow it, as on a first visit.
+  if ((request.flags & MSG_FASTOPEN) != 0 && request.caller != nullptr) {
+    const Address nowhere;
+    const Address& to = request.to ? *request.to : nowhere;
+    if (to.length() >= sizeof(sa_family_t) && to.family() == AF_UNSPEC) return Errno(EOPNOTSUPP);
+    TRY(connect(to, *request.caller, request.nonblocking));
+  }
   const Patience patience = send_patience(request.nonblocking);
   TRY(patience.wait(self.queue, kAll, [&] { return self.state != TcpEndpoint::State::kConnecting; }));
   size_t sent = 0;

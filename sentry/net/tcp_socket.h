@@ -34,6 +34,8 @@ class TcpEndpoint : public PortUser, public std::enable_shared_from_this<TcpEndp
   void admit();
   // TCP_ESTABLISHED and its kin, as TCP_INFO and /proc/net/tcp show it.
   int tcp_state() const;
+  // Both sides have sent their FIN: Linux's socket is in TCP_CLOSE, although it may still have bytes to read.
+  bool finished() const;
   tcp_info info() const;
   bool has_room() const { return accepted.size() <= backlog; }
   // The last byte of `incoming` is urgent; what was so before is no longer.

@@ -174,7 +174,7 @@ Result<Address> UdpSocket::peer_name() {
 Events UdpSocket::poll() {
   Events events = kOut;
   if (!inbox_.empty()) events |= kIn;
-  if (error_ != 0 || !errors_.empty()) events |= EPOLLERR;
+  if (error_ != 0 || !errors_.empty()) events |= error_events();
   if ((shutdown_ & kReceive) != 0) events |= kIn | EPOLLRDHUP;
   if (shutdown_ == (kReceive | kSend)) events |= EPOLLHUP;
   return events;

@@ -51,6 +51,8 @@ struct Binding {
   std::weak_ptr<UnixEndpoint> endpoint;
 };
 
+UnixEndpoint::Identity identity(const Caller& caller) { return {caller.ids, caller.files.credentials}; }
+
 Address unnamed() {
   const sa_family_t family = AF_UNIX;
   return Address::of(family);
@@ -135,13 +137,21 @@ UnixSocket::~UnixSocket() {
   collect_garbage_later();
 }
 
-void UnixSocket::pair(UnixSocket& first, UnixSocket& second, const ucred& ids) {
+void UnixSocket::pair(UnixSocket& first, UnixSocket& second, const Caller& caller) {
   UnixEndpoint& one = *first.endpoint_;
   UnixEndpoint& other = *second.endpoint_;
   one.peer = second.endpoint_;
   other.peer = first.endpoint_;
   one.state = other.state = UnixEndpoint::State::kConnected;
-  one.own_ids = one.peer_ids = other.own_ids = other.peer_ids = ids;
+  one.own = one.other = other.own = other.other = identity(caller);
+}
+
+// socket(7) SO_PEERGROUPS: the supplementary groups, in the kernel's order.
+Result<std::vector<std::byte>> UnixSocket::peer_groups() {
+  const vfs::CredentialsRef& peer = endpoint_->other.credentials;
+  if (peer == nullptr) return Errno(ENODATA);
+  const auto bytes = std::as_bytes(std::span(peer->groups));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
 void UnixSocket::for_each_right(const std::function<void(const vfs::FileRef&)>& action) const {
@@ -232,7 +242,7 @@ Result<> UnixSocket::listen(int backlog, const Caller& caller) {
   const bool grows = limit > self.backlog;
   self.backlog = limit;
   self.state = UnixEndpoint::State::kListening;
-  self.own_ids = self.peer_ids = caller.ids;
+  self.own = self.other = identity(caller);
   if (grows) self.made_room();
   return {};
 }
@@ -281,13 +291,13 @@ Result<> UnixSocket::connect_stream(const Address& address, const Caller& caller
     UnixEndpoint& other = *server->endpoint_;
     other.name = listener->name;
     other.peer = endpoint_;
-    other.peer_ids = caller.ids;
-    other.own_ids = listener->own_ids;
+    other.other = identity(caller);
+    other.own = listener->own;
     other.state = UnixEndpoint::State::kConnected;
     other.embryo = true;
     self.peer = server->endpoint_;
-    self.peer_ids = listener->own_ids;
-    self.own_ids = caller.ids;
+    self.other = listener->own;
+    self.own = identity(caller);
     self.state = UnixEndpoint::State::kConnected;
     listener->embryos.push_back(std::move(server));
     listener->queue.wake(kIn);
@@ -341,7 +351,7 @@ Result<Address> UnixSocket::peer_name() {
 Events UnixSocket::poll() {
   UnixEndpoint& self = *endpoint_;
   Events events = 0;
-  if (self.error != 0) events |= EPOLLERR;
+  if (self.error != 0) events |= type() == SOCK_STREAM ? EPOLLERR : error_events();
   if (self.shutdown == (UnixEndpoint::kReceive | UnixEndpoint::kSend)) events |= EPOLLHUP;
   if ((self.shutdown & UnixEndpoint::kReceive) != 0) events |= EPOLLRDHUP | kIn;
   if (!self.inbox.empty() || !self.embryos.empty()) events |= kIn;

@@ -62,7 +62,12 @@ class UnixEndpoint : public std::enable_shared_from_this<UnixEndpoint> {
   bool embryo = false;   // in a listener's queue
   bool binding = false;  // bind(2) is under way
   size_t in_use = 0;     // of the send buffer
-  ucred own_ids{}, peer_ids{0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};
+  // Who made, or listens at, an end: SO_PEERCRED and SO_PEERGROUPS of the other.
+  struct Identity {
+    ucred ids{0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};
+    vfs::CredentialsRef credentials;  // null: nobody yet
+  };
+  Identity own{{}, nullptr}, other;
   WaitQueue queue;  // the description's
   WaitQueue room;   // others', who want to send or connect to this one
   std::set<std::weak_ptr<UnixEndpoint>, std::owner_less<>>
@@ -86,7 +91,7 @@ class UnixSocket final : public Socket {
   Events poll() override;
 
   // socketpair(2): connects two fresh sockets.
-  static void pair(UnixSocket& first, UnixSocket& second, const ucred& ids);
+  static void pair(UnixSocket& first, UnixSocket& second, const Caller& caller);
 
   // For collect_garbage().
   void for_each_right(const std::function<void(const vfs::FileRef&)>& action) const;
@@ -96,7 +101,8 @@ class UnixSocket final : public Socket {
   WaitQueue& queue() override { return endpoint_->queue; }
   int take_error() override { return std::exchange(endpoint_->error, 0); }
   bool listening() const override { return endpoint_->state == UnixEndpoint::State::kListening; }
-  Result<std::vector<std::byte>> peer_credentials() override { return option_value(endpoint_->peer_ids); }
+  Result<std::vector<std::byte>> peer_credentials() override { return option_value(endpoint_->other.ids); }
+  Result<std::vector<std::byte>> peer_groups() override;
   bool has_peek_offset() const override { return true; }
   Result<size_t> unread() override;
   Result<size_t> unsent() override { return endpoint_->in_use; }

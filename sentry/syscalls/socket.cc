@@ -166,6 +166,10 @@ Result<> sys_getsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level
   const int room = TRY(task.memory().read(length_place));
   if (room < 0) return Errno(EINVAL);
   const std::vector<std::byte> value = TRY(socket->get_option(level, option, static_cast<size_t>(room)));
+  if (level == SOL_SOCKET && option == SO_PEERGROUPS && value.size() > static_cast<size_t>(room)) {
+    TRY(task.memory().write(length_place, static_cast<int>(value.size())));
+    return Errno(ERANGE);
+  }
   const size_t count = std::min(value.size(), static_cast<size_t>(room));
   if (count != 0) TRY(task.memory().write(place.address(), value.data(), count));
   return task.memory().write(length_place, static_cast<int>(count));
@@ -176,17 +180,32 @@ Result<> sys_getsockopt(Task& task, FdNumber fd, Choice<kSocketLevelNames> level
 // unix(7) SCM_CREDENTIALS: who may claim to be whom.
 Result<ucred> checked_credentials(Task& task, const ucred& claimed) {
   const vfs::Credentials& own = *task.credentials;
-  if (claimed.pid != task.group->id) {
-    if (!own.capable(CAP_SYS_ADMIN)) return Errno(EPERM);
-    if (task.kernel.find_task(claimed.pid) == nullptr) return Errno(ESRCH);
-  }
+  if (claimed.uid == static_cast<uid_t>(-1) || claimed.gid == static_cast<gid_t>(-1)) return Errno(EINVAL);
+  if (claimed.pid != task.group->id && !own.capable(CAP_SYS_ADMIN)) return Errno(EPERM);
   if (claimed.uid != own.uid && claimed.uid != own.euid && claimed.uid != own.suid &&
       !own.capable(CAP_SETUID))
     return Errno(EPERM);
   if (claimed.gid != own.gid && claimed.gid != own.egid && claimed.gid != own.sgid &&
       !own.capable(CAP_SETGID))
     return Errno(EPERM);
+  if (claimed.pid != task.group->id && task.kernel.find_task(claimed.pid) == nullptr) return Errno(ESRCH);
   return claimed;
+}
+
+// socket(7)'s control messages on a socket that carries neither descriptors nor credentials: Linux lets
+// those two pass unseen, and the others stand for the options of their name (__sock_cmsg_send).
+Result<> check_socket_control(const Task& task, int type, size_t size) {
+  const vfs::Credentials& own = *task.credentials;
+  switch (type) {
+    case SCM_RIGHTS:
+    case SCM_CREDENTIALS:
+      return {};
+    case SO_MARK:
+      if (!own.capable(CAP_NET_ADMIN) && !own.capable(CAP_NET_RAW)) return Errno(EPERM);
+      return size == sizeof(uint32_t) ? Result<>() : Errno(EINVAL);  // there is nothing to tell it to
+    default:
+      return Errno(EINVAL);
+  }
 }
 
 // Ancillary data of one message, already copied: cmsg(3).
@@ -197,9 +216,12 @@ Result<net::Control> parse_control(Task& task, const Socket& socket, std::span<c
     std::memcpy(&header, bytes.data(), sizeof header);
     if (header.cmsg_len < sizeof header || header.cmsg_len > bytes.size()) return Errno(EINVAL);
     const auto data = bytes.subspan(sizeof header, header.cmsg_len - sizeof header);
-    if (header.cmsg_level == SOL_SOCKET) {
-      if (socket.family() != AF_UNIX) return Errno(EINVAL);
+    const bool internet = socket.family() == AF_INET || socket.family() == AF_INET6;
+    if (header.cmsg_level == SOL_SOCKET && internet) {
+      TRY(check_socket_control(task, header.cmsg_type, data.size()));
+    } else if (header.cmsg_level == SOL_SOCKET) {
       if (header.cmsg_type == SCM_RIGHTS) {
+        if (socket.family() != AF_UNIX) return Errno(EINVAL);
         const size_t count = data.size() / sizeof(int);
         if (control.files.size() + count > net::Rights::kMaximumFiles) return Errno(EINVAL);
         for (size_t i = 0; i < count; ++i) {
@@ -215,7 +237,7 @@ Result<net::Control> parse_control(Task& task, const Socket& socket, std::span<c
       } else {
         return Errno(EINVAL);
       }
-    } else if (socket.family() == AF_INET || socket.family() == AF_INET6) {
+    } else if (internet) {
       control.other.push_back({header.cmsg_level, header.cmsg_type, {data.begin(), data.end()}});
     }
     bytes = bytes.subspan(std::min(bytes.size(), CMSG_ALIGN(header.cmsg_len)));
@@ -467,8 +489,14 @@ constexpr Entry kEntries[] = {
     COMPLETE(shutdown, sys_shutdown),
     COMPLETE(getsockname, sys_getsockname),
     COMPLETE(getpeername, sys_getpeername),
-    PARTIAL(setsockopt, sys_setsockopt, "no socket filters"),
-    PARTIAL(getsockopt, sys_getsockopt, "the options that setsockopt knows"),
+    PARTIAL(setsockopt, sys_setsockopt,
+            "no socket filters (SO_ATTACH_FILTER, SO_ATTACH_BPF and their kin), SO_TIMESTAMPING, SO_TXTIME, "
+            "SO_ZEROCOPY, SO_BUSY_POLL_BUDGET, TCP_SAVE_SYN, TCP_ULP, TCP_REPAIR, TCP_MD5SIG, IP_OPTIONS, "
+            "IPV6_PKTINFO; no groups by source; priorities, marks and devices are kept, and lead packets "
+            "nowhere else"),
+    PARTIAL(getsockopt, sys_getsockopt,
+            "what setsockopt lacks, and SO_PEERPIDFD, SO_INCOMING_NAPI_ID, SO_NETNS_COOKIE, "
+            "TCP_SAVED_SYN, TCP_ZEROCOPY_RECEIVE; TCP_INFO tells the state and a network that loses nothing"),
     COMPLETE(sendto, sys_sendto),
     COMPLETE(sendmsg, sys_sendmsg),
     COMPLETE(sendmmsg, sys_sendmmsg),

@@ -247,6 +247,107 @@ TEST(reset_by_linger_zero) {
   FAILS(ECONNRESET, read(c.client, &byte, 1));
 }
 
+// With the second FIN the connection is over, for both: what is unread stays, but nobody is there.
+TEST(shutdown_after_both_halves) {
+  Connection c;
+  OK(write(c.server, "last", 4));
+  OK(shutdown(c.client, SHUT_WR));
+  Address peer;
+  OK(getpeername(c.client, peer.get(), &peer.length));
+  OK(shutdown(c.client, SHUT_WR));
+  OK(shutdown(c.server, SHUT_WR));
+  for (const int fd : {int{c.client}, int{c.server}}) {
+    FAILS(ENOTCONN, shutdown(fd, SHUT_WR));
+    FAILS(ENOTCONN, shutdown(fd, SHUT_RD));
+    FAILS(ENOTCONN, shutdown(fd, SHUT_RDWR));
+    FAILS(ENOTCONN, getpeername(fd, peer.get(), &peer.length));
+    tcp_info info = {};
+    socklen_t length = sizeof info;
+    OK(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length));
+    CHECK_EQ(info.tcpi_state, TCP_CLOSE);
+    FAILS(EPIPE, send(fd, "x", 1, MSG_NOSIGNAL));
+  }
+  char text[8];
+  CHECK_EQ(OK(read(c.client, text, sizeof text)), 4);
+  CHECK_EQ(OK(read(c.client, text, sizeof text)), 0);
+  CHECK_EQ(OK(read(c.server, text, sizeof text)), 0);
+  // Reading no more is this side's own affair: no FIN.
+  Connection d;
+  OK(shutdown(d.client, SHUT_RDWR));
+  OK(shutdown(d.client, SHUT_RDWR));
+  OK(shutdown(d.server, SHUT_RD));
+  OK(shutdown(d.server, SHUT_RD));
+}
+
+TEST(fast_open_connects) {
+  Fd listener = tcp_listener();
+  Address address(port_of(listener));
+  const Fd client(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(EINVAL, send(client, "hello", 5, MSG_FASTOPEN | MSG_NOSIGNAL));  // where to?
+  CHECK_EQ(OK(sendto(client, "hello", 5, MSG_FASTOPEN, address.get(), address.length)), 5);
+  const Fd server(OK(accept(listener, nullptr, nullptr)));
+  char text[8];
+  CHECK_EQ(OK(read(server, text, sizeof text)), 5);
+  FAILS(EISCONN, sendto(client, "hello", 5, MSG_FASTOPEN, address.get(), address.length));
+  Address nowhere;
+  nowhere.in.sin_family = AF_UNSPEC;
+  FAILS(EOPNOTSUPP, sendto(client, "x", 1, MSG_FASTOPEN, nowhere.get(), nowhere.length));
+
+  // Without a cookie of an earlier visit nothing is sent before there is an answer.
+  const Fd other(OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)));
+  FAILS(EINPROGRESS, sendto(other, "x", 1, MSG_FASTOPEN, address.get(), address.length));
+  pollfd ready = {other, POLLOUT, 0};
+  CHECK_EQ(OK(poll(&ready, 1, 5000)), 1);
+  CHECK_EQ(OK(send(other, "xy", 2, 0)), 2);
+
+  listener.close();
+  const Fd late(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(ECONNREFUSED, sendto(late, "x", 1, MSG_FASTOPEN, address.get(), address.length));
+}
+
+TEST(options_about_the_device) {
+  const Fd fd(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  CHECK_EQ(get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX), 0);
+  char name[IFNAMSIZ] = {};
+  socklen_t length = sizeof name;
+  OK(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length));
+  CHECK_EQ(length, 0);
+  const int loopback = static_cast<int>(if_nametoindex("lo"));
+  int value = -1;
+  FAILS(EINVAL, setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &value, sizeof value));
+  set_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX, loopback);
+  CHECK_EQ(get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX), loopback);
+  length = sizeof name;
+  OK(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length));
+  CHECK_EQ(length, 3);
+  CHECK_EQ(std::string(name), "lo");
+  length = 3;
+  FAILS(EINVAL, getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length));
+  FAILS(ENODEV, setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "no-such", 7));
+
+  const auto network = static_cast<int>(htonl(static_cast<uint32_t>(loopback)));
+  FAILS(EINVAL, setsockopt(fd, IPPROTO_IP, IP_UNICAST_IF, &network, sizeof network));  // it has its device
+  const Fd four(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  set_option(four, IPPROTO_IP, IP_UNICAST_IF, network);
+  CHECK_EQ(get_option(four, IPPROTO_IP, IP_UNICAST_IF), network);
+  value = static_cast<int>(htonl(999'999));
+  FAILS(EADDRNOTAVAIL, setsockopt(fd, IPPROTO_IP, IP_UNICAST_IF, &value, sizeof value));
+  set_option(four, IPPROTO_IP, IP_UNICAST_IF, 0);
+  CHECK_EQ(get_option(four, IPPROTO_IP, IP_UNICAST_IF), 0);
+  const Fd six(OK(socket(AF_INET6, SOCK_STREAM, 0)));
+  set_option(six, IPPROTO_IPV6, IPV6_UNICAST_IF, network);
+  CHECK_EQ(get_option(six, IPPROTO_IPV6, IPV6_UNICAST_IF), network);
+  FAILS(EADDRNOTAVAIL, setsockopt(six, IPPROTO_IPV6, IPV6_UNICAST_IF, &value, sizeof value));
+
+  CHECK_EQ(get_option(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL), 0);
+  set_option(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, 0);
+  if (!check::is_root()) return;
+  OK(setresuid(65534, 65534, 65534));
+  value = 1;
+  FAILS(EPERM, setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &value, sizeof value));
+  FAILS(EPERM, setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &loopback, sizeof loopback));
+}
+
 TEST(write_to_a_gone_peer) {
   Connection c;
   signal(SIGPIPE, SIG_IGN);

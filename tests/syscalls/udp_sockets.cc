@@ -7,6 +7,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "tests/syscalls/check.h"
 
 using check::Fd;
@@ -333,6 +336,85 @@ TEST(peek_offset) {
   socklen_t length = sizeof offset;
   OK(getsockopt(receiver, SOL_SOCKET, SO_PEEK_OFF, &offset, &length));
   CHECK_EQ(offset, 3);
+}
+
+// SO_SELECT_ERR_QUEUE: what waits in the error queue is exceptional for poll(2) too.
+TEST(error_queue_as_exceptional) {
+  const uint16_t closed = port_of(bound());
+  const Fd sender(OK(socket(AF_INET, SOCK_DGRAM, 0)));
+  set_option(sender, IPPROTO_IP, IP_RECVERR, 1);
+  const sockaddr_in to = address(closed);
+  for (const int on : {0, 1}) {
+    set_option(sender, SOL_SOCKET, SO_SELECT_ERR_QUEUE, on);
+    int value = -1;
+    socklen_t length = sizeof value;
+    OK(getsockopt(sender, SOL_SOCKET, SO_SELECT_ERR_QUEUE, &value, &length));
+    CHECK_EQ(value, on);
+    OK(sendto(sender, "x", 1, 0, generic(to), sizeof to));
+    pollfd ready = {sender, POLLPRI, 0};
+    CHECK_EQ(OK(poll(&ready, 1, 5000)), 1);
+    CHECK_EQ(ready.revents, on != 0 ? POLLERR | POLLPRI : POLLERR);
+    next(sender, MSG_ERRQUEUE);
+    OK(getsockopt(sender, SOL_SOCKET, SO_ERROR, &value, &length));
+    CHECK_EQ(OK(poll(&ready, 1, 0)), 0);
+  }
+}
+
+// The options of 64-bit times have numbers of their own, and so have their messages.
+TEST(timestamps_old_and_new) {
+  const Fd receiver = bound(), sender = connected_to(receiver);
+  const int all[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW};
+  for (const int option : all) {
+    set_option(receiver, SOL_SOCKET, option, 1);
+    OK(send(sender, "x", 1, 0));
+    const std::string bytes = receive_control(receiver, SOL_SOCKET, option);
+    CHECK_EQ(bytes.size(), sizeof(timespec));
+    timespec came;
+    memcpy(&came, bytes.data(), sizeof came);
+    CHECK(std::abs(came.tv_sec - time(nullptr)) < 100);
+    std::string on;
+    for (const int other : all) {
+      int value = -1;
+      socklen_t length = sizeof value;
+      OK(getsockopt(receiver, SOL_SOCKET, other, &value, &length));
+      on += value != 0 ? '1' : '0';
+    }
+    const char* const expected[] = {"1000", "0100", "0010", "0011"};
+    CHECK_EQ(on, expected[std::find(all, all + 4, option) - all]);
+  }
+  set_option(receiver, SOL_SOCKET, SO_TIMESTAMPNS_NEW, 0);
+  OK(send(sender, "x", 1, 0));
+  CHECK_EQ(receive_control(receiver, SOL_SOCKET, SO_TIMESTAMPNS_NEW), "");
+}
+
+// What means something on a unix socket only is not looked at; what nobody knows is refused.
+TEST(control_messages_of_other_families) {
+  const Fd receiver = bound(), sender = connected_to(receiver);
+  const auto send_control = [&](int type, size_t size) {
+    alignas(cmsghdr) char control[64] = {};
+    iovec piece = {const_cast<char*>("x"), 1};
+    msghdr message = {};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(size);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = type;
+    header->cmsg_len = CMSG_LEN(size);
+    return sendmsg(sender, &message, 0);
+  };
+  CHECK_EQ(OK(send_control(SCM_RIGHTS, sizeof(int))), 1);
+  CHECK_EQ(OK(send_control(SCM_CREDENTIALS, sizeof(ucred))), 1);
+  CHECK_EQ(next(receiver), "x");
+  CHECK_EQ(next(receiver), "x");
+  FAILS(EINVAL, send_control(999, sizeof(int)));
+  if (check::is_root()) {
+    CHECK_EQ(OK(send_control(SO_MARK, sizeof(int))), 1);
+    FAILS(EINVAL, send_control(SO_MARK, 2));
+    OK(setresuid(65534, 65534, 65534));
+  }
+  FAILS(EPERM, send_control(SO_MARK, sizeof(int)));
 }
 
 TEST(dropped_datagrams_are_counted) {

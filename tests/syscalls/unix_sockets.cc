@@ -1,4 +1,7 @@
 // unix(7): stream, datagram, seqpacket, names, ancillary data.
+#include <grp.h>
+#include <linux/sock_diag.h>
+#include <linux/socket.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -594,6 +597,90 @@ TEST(peer_credentials) {
   CHECK_EQ(seen.uid, getuid());
   OK(write(fds[1], "x", 1));
   JOIN(child);
+}
+
+namespace {
+
+// SO_PEERGROUPS with room for so many.
+std::vector<gid_t> peer_groups(int fd, size_t room = 64) {
+  std::vector<gid_t> groups(room);
+  auto length = static_cast<socklen_t>(room * sizeof(gid_t));
+  OK(getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length));
+  groups.resize(length / sizeof(gid_t));
+  return groups;
+}
+
+}  // namespace
+
+TEST(peer_groups) {
+  gid_t group = 0;
+  socklen_t length = sizeof group;
+  const Fd unconnected(OK(socket(AF_UNIX, SOCK_STREAM, 0)));
+  FAILS(ENODATA, getsockopt(unconnected, SOL_SOCKET, SO_PEERGROUPS, &group, &length));
+  const Fd internet(OK(socket(AF_INET, SOCK_STREAM, 0)));
+  FAILS(ENODATA, getsockopt(internet, SOL_SOCKET, SO_PEERGROUPS, &group, &length));
+
+  std::vector<gid_t> own(static_cast<size_t>(OK(getgroups(0, nullptr))));
+  OK(getgroups(static_cast<int>(own.size()), own.data()));
+  const Pair before(SOCK_DGRAM);
+  CHECK(peer_groups(before.a) == own);
+  if (!check::is_root()) return;
+  Fd server = listener_at("s");
+  const gid_t servers[] = {7, 4, 1000};
+  const gid_t clients[] = {33};
+  JOIN(check::fork_child([&] {
+    OK(setgroups(3, servers));
+    OK(listen(server, 10));  // whose groups count: the last one to listen
+  }));
+  const Fd client(OK(socket(AF_UNIX, SOCK_STREAM, 0)));
+  JOIN(check::fork_child([&] {
+    OK(setgroups(1, clients));
+    Name name("s");
+    OK(connect(client, name.get(), name.length));
+  }));
+  const Fd accepted(OK(accept(server, nullptr, nullptr)));
+  CHECK(peer_groups(accepted) == std::vector<gid_t>({33}));
+  CHECK(peer_groups(client) == std::vector<gid_t>({4, 7, 1000}));
+  // Too little room: how much it takes.
+  length = sizeof group;
+  FAILS(ERANGE, getsockopt(client, SOL_SOCKET, SO_PEERGROUPS, &group, &length));
+  CHECK_EQ(length, 3 * sizeof(gid_t));
+  FAILS(ENOPROTOOPT, setsockopt(client, SOL_SOCKET, SO_PEERGROUPS, &group, sizeof group));
+}
+
+TEST(credentials_of_nobody) {
+  Pair p(SOCK_DGRAM);
+  const auto nobody = static_cast<uid_t>(-1);
+  FAILS(EINVAL, send_credentials(p.a, {getpid(), nobody, getgid()}));
+  FAILS(EINVAL, send_credentials(p.a, {getpid(), getuid(), nobody}));
+}
+
+TEST(options_about_buffers) {
+  Pair p(SOCK_STREAM);
+  CHECK_EQ(get_option(p.a, SO_BUF_LOCK), 0);
+  set_option(p.a, SO_SNDBUF, 20'000);
+  CHECK_EQ(get_option(p.a, SO_BUF_LOCK), SOCK_SNDBUF_LOCK);
+  set_option(p.a, SO_RCVBUF, 30'000);
+  CHECK_EQ(get_option(p.a, SO_BUF_LOCK), SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);
+  set_option(p.a, SO_BUF_LOCK, SOCK_RCVBUF_LOCK);
+  CHECK_EQ(get_option(p.a, SO_BUF_LOCK), SOCK_RCVBUF_LOCK);
+  int value = 4;
+  FAILS(EINVAL, setsockopt(p.a, SOL_SOCKET, SO_BUF_LOCK, &value, sizeof value));
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t length = sizeof memory;
+  OK(getsockopt(p.a, SOL_SOCKET, SO_MEMINFO, memory, &length));
+  CHECK_EQ(length, sizeof memory);
+  CHECK_EQ(memory[SK_MEMINFO_SNDBUF], 40'000u);
+  CHECK_EQ(memory[SK_MEMINFO_RCVBUF], 60'000u);
+  CHECK_EQ(memory[SK_MEMINFO_WMEM_ALLOC], 0u);
+  OK(write(p.a, "bytes", 5));
+  length = sizeof memory;
+  OK(getsockopt(p.a, SOL_SOCKET, SO_MEMINFO, memory, &length));
+  CHECK(memory[SK_MEMINFO_WMEM_ALLOC] >= 5);
+  length = 6;
+  OK(getsockopt(p.a, SOL_SOCKET, SO_MEMINFO, memory, &length));
+  CHECK_EQ(length, 6);
+  FAILS(ENOPROTOOPT, setsockopt(p.a, SOL_SOCKET, SO_MEMINFO, memory, sizeof memory));
 }
 
 TEST(options) {
