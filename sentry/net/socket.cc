@@ -14,6 +14,7 @@
 #include "sentry/kernel/task.h"
 #include "sentry/net/interface.h"
 #include "sentry/net/unix_socket.h"
+#include "sentry/vfs/anonymous_inode.h"
 
 namespace sentry::net {
 namespace {
@@ -44,6 +45,38 @@ std::vector<std::byte> from_timeout(Nanoseconds timeout) {
 
 size_t sockets = 0;
 
+// The name of the protocol as Linux's struct proto has it.
+std::string protocol_name(int family, int type) {
+  switch (family) {
+    case AF_UNIX:
+      return type == SOCK_STREAM ? "UNIX-STREAM" : "UNIX";
+    case AF_INET:
+      return type == SOCK_STREAM ? "TCP" : "UDP";
+    case AF_INET6:
+      return type == SOCK_STREAM ? "TCPv6" : "UDPv6";
+    default:
+      return "NETLINK";
+  }
+}
+
+// sockfs: one extended attribute, by which strace(1) and lsof(8) tell sockets apart.
+class SocketInode final : public vfs::AnonymousInode {
+ public:
+  SocketInode(int family, int type, const vfs::CredentialsRef& owner)
+      : AnonymousInode(S_IFSOCK | 0777, "socket", owner), protocol_(protocol_name(family, type)) {}
+  Result<std::string> getxattr(std::string_view name) override {
+    if (name != kProtocolAttribute) return Errno(EOPNOTSUPP);
+    return protocol_ + '\0';
+  }
+  Result<std::vector<std::string>> listxattr() override {
+    return std::vector<std::string>{std::string(kProtocolAttribute)};
+  }
+
+ private:
+  static constexpr std::string_view kProtocolAttribute = "system.sockprotoname";
+  const std::string protocol_;
+};
+
 }  // namespace
 
 size_t Socket::count() { return sockets; }
@@ -51,7 +84,7 @@ size_t Socket::count() { return sockets; }
 Socket::~Socket() { --sockets; }
 
 Socket::Socket(int family, int type, int protocol, int flags, const vfs::CredentialsRef& owner)
-    : File({}, vfs::make_anonymous_inode(S_IFSOCK | 0777, "socket", owner), O_RDWR | (flags & O_NONBLOCK)),
+    : File({}, std::make_shared<SocketInode>(family, type, owner), O_RDWR | (flags & O_NONBLOCK)),
       family_(family),
       type_(type),
       protocol_(protocol) {

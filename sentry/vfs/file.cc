@@ -1,87 +1,16 @@
 #include "sentry/vfs/file.h"
 
 #include <dirent.h>
-#include <linux/magic.h>
 #include <unistd.h>
 
 #include <mutex>
 
+#include "sentry/vfs/anonymous_inode.h"
 #include "sentry/vfs/dentry.h"
 #include "sentry/vfs/lock.h"
 #include "sentry/vfs/notify.h"
 
 namespace sentry::vfs {
-namespace {
-
-// The superblocks of what has no name: pipefs, sockfs, anon_inodefs.
-class NamelessSuperblock final : public Superblock {
- public:
-  NamelessSuperblock(const char* type, long magic) : type_(type), magic_(magic) {}
-  const char* type() const override { return type_; }
-  InodeRef root() override { return nullptr; }
-  Result<struct statfs> statfs() override {
-    struct statfs answer = TRY(Superblock::statfs());
-    answer.f_type = magic_;
-    return answer;
-  }
-  uint64_t next_inode() { return ++last_; }
-
- private:
-  const char* type_;
-  long magic_;
-  uint64_t last_ = 0;
-};
-
-// They outlive every inode: descriptors may close while the process ends.
-NamelessSuperblock& nameless(uint32_t mode) {
-  static NamelessSuperblock& pipes = *new NamelessSuperblock("pipefs", PIPEFS_MAGIC);
-  static NamelessSuperblock& sockets = *new NamelessSuperblock("sockfs", SOCKFS_MAGIC);
-  static NamelessSuperblock& others = *new NamelessSuperblock("anon_inodefs", ANON_INODE_FS_MAGIC);
-  return S_ISFIFO(mode) ? pipes : S_ISSOCK(mode) ? sockets : others;
-}
-
-class NamelessInode final : public Inode {
- public:
-  NamelessInode(uint32_t mode, std::string name, const CredentialsRef& owner)
-      : Inode(nameless(mode)), name_(std::move(name)) {
-    attributes_.ino = nameless(mode).next_inode();
-    attributes_.mode = mode;
-    if (owner != nullptr) {
-      attributes_.uid = owner->fsuid;
-      attributes_.gid = owner->fsgid;
-    }
-    attributes_.atime = attributes_.mtime = attributes_.ctime = attributes_.btime =
-        read_clock(CLOCK_REALTIME);
-  }
-  Result<Attributes> getattr() override { return attributes_; }
-  uint32_t type() const override { return attributes_.mode & S_IFMT; }
-  Result<> permission(const Credentials& credentials, int mask) override {
-    return check_permission(attributes_.mode, attributes_.uid, attributes_.gid, credentials, mask);
-  }
-  // fchmod, fchown and futimens work on pipes and sockets.
-  Result<> setattr(const AttributeChange& change) override {
-    if (change.size) return Errno(EINVAL);
-    if (change.mode) attributes_.mode = (attributes_.mode & S_IFMT) | (*change.mode & 07777);
-    attributes_.uid = change.uid.value_or(attributes_.uid);
-    attributes_.gid = change.gid.value_or(attributes_.gid);
-    attributes_.atime = change.atime.value_or(attributes_.atime);
-    attributes_.mtime = change.mtime.value_or(attributes_.mtime);
-    attributes_.ctime = read_clock(CLOCK_REALTIME);
-    return {};
-  }
-  std::string name() const {
-    // "pipe" shows its number; "anon_inode:[eventfd]" is complete.
-    if (name_.find('[') != std::string::npos) return name_;
-    return fmt::format("{}:[{}]", name_, attributes_.ino);
-  }
-
- private:
-  std::string name_;
-  Attributes attributes_;
-};
-
-}  // namespace
-
 File::~File() {
   if ((flags_ & O_PATH) == 0) notify(path_, writable() ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
   if (inode_ == nullptr || !inode_->has_locks()) return;
@@ -188,12 +117,12 @@ bool DirectoryFile::add_dots(DirectorySink& sink) {
 }
 
 InodeRef make_anonymous_inode(uint32_t mode, std::string name, const CredentialsRef& owner) {
-  return std::make_shared<NamelessInode>(mode, std::move(name), owner);
+  return std::make_shared<AnonymousInode>(mode, std::move(name), owner);
 }
 
 std::string anonymous_name(const Inode& inode) {
-  const auto* nameless_inode = dynamic_cast<const NamelessInode*>(&inode);
-  return nameless_inode != nullptr ? nameless_inode->name() : std::string();
+  const auto* anonymous = dynamic_cast<const AnonymousInode*>(&inode);
+  return anonymous != nullptr ? anonymous->name() : std::string();
 }
 
 Path place_of(const File& file) {

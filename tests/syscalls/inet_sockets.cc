@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <set>
@@ -303,6 +304,36 @@ TEST(fast_open_connects) {
   listener.close();
   const Fd late(OK(socket(AF_INET, SOCK_STREAM, 0)));
   FAILS(ECONNREFUSED, sendto(late, "x", 1, MSG_FASTOPEN, address.get(), address.length));
+}
+
+// By which strace -yy and lsof know them.
+TEST(protocol_name_as_an_attribute) {
+  const char* const name = "system.sockprotoname";
+  const struct {
+    int family, type;
+    const char* protocol;
+  } all[] = {{AF_UNIX, SOCK_STREAM, "UNIX-STREAM"}, {AF_UNIX, SOCK_DGRAM, "UNIX"},
+             {AF_UNIX, SOCK_SEQPACKET, "UNIX"},     {AF_INET, SOCK_STREAM, "TCP"},
+             {AF_INET, SOCK_DGRAM, "UDP"},          {AF_INET6, SOCK_STREAM, "TCPv6"},
+             {AF_INET6, SOCK_DGRAM, "UDPv6"},       {AF_NETLINK, SOCK_RAW, "NETLINK"}};
+  char text[64];
+  for (const auto& each : all) {
+    const Fd fd(OK(socket(each.family, each.type, 0)));
+    CHECK_EQ(OK(fgetxattr(fd, name, text, sizeof text)), strlen(each.protocol) + 1);
+    CHECK_EQ(std::string(text), each.protocol);
+    CHECK_EQ(OK(flistxattr(fd, text, sizeof text)), strlen(name) + 1);
+    CHECK_EQ(std::string(text), name);
+  }
+  Connection c;
+  CHECK_EQ(OK(fgetxattr(c.server, name, nullptr, 0)), 4);
+  FAILS(ERANGE, fgetxattr(c.server, name, text, 3));
+  FAILS(EOPNOTSUPP, fgetxattr(c.server, "system.other", text, sizeof text));
+  FAILS(EOPNOTSUPP, fgetxattr(c.server, "security.selinux", text, sizeof text));
+  FAILS(EOPNOTSUPP, fsetxattr(c.server, name, "x", 1, 0));
+  FAILS(EOPNOTSUPP, fremovexattr(c.server, name));
+  int fds[2];
+  OK(pipe(fds));
+  FAILS(EOPNOTSUPP, fgetxattr(fds[0], name, text, sizeof text));
 }
 
 TEST(options_about_the_device) {
