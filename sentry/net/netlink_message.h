@@ -64,6 +64,8 @@ struct NetlinkRequest {
   std::span<const std::byte> payload;
   uint32_t port;  // of the socket that asks
   bool dump;      // NLM_F_DUMP
+  bool strict;    // NETLINK_GET_STRICT_CHK is on
+  uint32_t uid;   // of who asks
 
   // The payload's start as T; false if it is shorter.
   template <typename T>

@@ -100,21 +100,22 @@ Result<size_t> NetlinkSocket::send(mm::Source& source, SendRequest& request) {
     nlmsghdr header{};
     std::memcpy(&header, rest.data(), sizeof header);
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > rest.size()) break;
-    handle(header, rest.subspan(sizeof header, header.nlmsg_len - sizeof header));
+    handle(header, rest.subspan(sizeof header, header.nlmsg_len - sizeof header), request.ids.uid);
     rest = rest.subspan(std::min<size_t>(rest.size(), NLMSG_ALIGN(header.nlmsg_len)));
   }
   return static_cast<size_t>(size);
 }
 
-void NetlinkSocket::handle(const nlmsghdr& header, std::span<const std::byte> payload) {
+void NetlinkSocket::handle(const nlmsghdr& header, std::span<const std::byte> payload, uint32_t uid) {
   if ((header.nlmsg_flags & NLM_F_REQUEST) == 0 || header.nlmsg_type < NLMSG_MIN_TYPE) return;
-  NetlinkRequest request{header, payload, port_, (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP};
+  const NetlinkRequest request{header,   payload, port_, (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP,
+                               strict(), uid};
   if (request.dump) {
     if (dump_) {
       acknowledge(header, EBUSY);
       return;
     }
-    dump_ = Dump{header, {payload.begin(), payload.end()}, 0};
+    dump_ = Dump{header, {payload.begin(), payload.end()}, uid, strict(), 0};
     go_on_dumping();
     return;
   }
@@ -136,7 +137,8 @@ void NetlinkSocket::acknowledge(const nlmsghdr& header, int error) {
 // The next piece, or the end: always something to receive.
 void NetlinkSocket::go_on_dumping() {
   MessageWriter writer;
-  const int error = protocol_.answer(writer, {dump_->header, dump_->payload, port_, true}, dump_->position);
+  const int error = protocol_.answer(
+      writer, {dump_->header, dump_->payload, port_, true, dump_->strict, dump_->uid}, dump_->position);
   const nlmsghdr header = dump_->header;
   if (error != 0) {
     dump_.reset();

@@ -35,7 +35,8 @@ class NetlinkSocket final : public Socket {
 
  private:
   Result<> take_port(uint32_t wanted);
-  void handle(const nlmsghdr& header, std::span<const std::byte> payload);
+  void handle(const nlmsghdr& header, std::span<const std::byte> payload, uint32_t uid);
+  bool strict() const { return (option_bits_ >> NETLINK_GET_STRICT_CHK & 1) != 0; }
   void acknowledge(const nlmsghdr& header, int error);
   void go_on_dumping();
 
@@ -44,6 +45,8 @@ class NetlinkSocket final : public Socket {
   struct Dump {
     nlmsghdr header;
     std::vector<std::byte> payload;
+    uint32_t uid;
+    bool strict;
     size_t position;
   };
   std::optional<Dump> dump_;

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "sentry/net/interface.h"
+#include "sentry/net/routes.h"
 
 namespace sentry::net {
 namespace {
@@ -97,10 +98,13 @@ int answer_route_request(MessageWriter& writer, const NetlinkRequest& request, s
         write_address(writer, header, request.port, AF_INET6);
       break;
     case RTM_GETROUTE:
-      if (!request.dump) error = ENETUNREACH;  // the main table is empty
+      error = answer_route_query(writer, request);
+      break;
+    case RTM_GETRULE:
+      if (!request.dump) error = EOPNOTSUPP;
+      if (request.dump) write_rules(writer, request);
       break;
     case RTM_GETNEIGH:
-    case RTM_GETRULE:
     case RTM_GETQDISC:
     case RTM_GETNEIGHTBL:
     case RTM_GETADDRLABEL:

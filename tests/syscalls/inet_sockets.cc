@@ -1,6 +1,7 @@
 // tcp(7) and udp(7) over the loopback of the machine, or of the sandbox.
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/fib_rules.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -836,6 +837,143 @@ ino_t inode_of(int fd) {
 }
 
 }  // namespace
+
+namespace {
+
+// A request of rtnetlink(7) with one attribute, if `size` says so, and all messages that answer it: an errno,
+// or 0 after NLMSG_DONE or the only message.
+template <typename Header>
+int ask_routes(int fd, uint16_t type, bool dump, const Header& body, uint16_t attribute, const void* value,
+               size_t size, const std::function<void(nlmsghdr*)>& each) {
+  alignas(nlmsghdr) char request[128] = {};
+  auto* const header = reinterpret_cast<nlmsghdr*>(request);
+  header->nlmsg_type = type;
+  header->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | (dump ? NLM_F_DUMP : 0));
+  header->nlmsg_len = static_cast<uint32_t>(NLMSG_LENGTH(sizeof body));
+  memcpy(NLMSG_DATA(header), &body, sizeof body);
+  if (size != 0) {
+    const rtattr head = {static_cast<uint16_t>(RTA_LENGTH(size)), attribute};
+    memcpy(request + header->nlmsg_len, &head, sizeof head);
+    memcpy(request + header->nlmsg_len + RTA_LENGTH(0), value, size);
+    header->nlmsg_len += static_cast<uint32_t>(RTA_LENGTH(size));
+  }
+  OK(send(fd, request, header->nlmsg_len, 0));
+  alignas(nlmsghdr) static char buffer[65536];
+  for (;;) {
+    auto left = static_cast<unsigned>(OK(recv(fd, buffer, sizeof buffer, 0)));
+    for (auto* h = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+      if (h->nlmsg_type == NLMSG_DONE) return -*static_cast<int*>(NLMSG_DATA(h));
+      if (h->nlmsg_type == NLMSG_ERROR) return -static_cast<nlmsgerr*>(NLMSG_DATA(h))->error;
+      each(h);
+      if (!dump) return 0;
+    }
+  }
+}
+
+std::string attribute_of(nlmsghdr* message, size_t header_size, uint16_t type) {
+  auto* at = reinterpret_cast<rtattr*>(static_cast<char*>(NLMSG_DATA(message)) + NLMSG_ALIGN(header_size));
+  auto left = static_cast<int>(message->nlmsg_len - NLMSG_LENGTH(header_size));
+  for (; RTA_OK(at, left); at = RTA_NEXT(at, left))
+    if (at->rta_type == type) return {static_cast<char*>(RTA_DATA(at)), RTA_PAYLOAD(at)};
+  return {};
+}
+
+std::string address_text(int family, const std::string& bytes) {
+  char text[INET6_ADDRSTRLEN] = "none";
+  if (bytes.size() == (family == AF_INET ? 4 : 16)) inet_ntop(family, bytes.data(), text, sizeof text);
+  return text;
+}
+
+// "destination/length type scope source", if it leads to lo.
+std::string route_text(nlmsghdr* message) {
+  CHECK_EQ(message->nlmsg_type, RTM_NEWROUTE);
+  const auto* route = static_cast<rtmsg*>(NLMSG_DATA(message));
+  uint32_t device = 0;
+  const std::string bytes = attribute_of(message, sizeof *route, RTA_OIF);
+  memcpy(&device, bytes.data(), std::min(bytes.size(), sizeof device));
+  if (device != if_nametoindex("lo")) return {};
+  return address_text(route->rtm_family, attribute_of(message, sizeof *route, RTA_DST)) + "/" +
+         std::to_string(route->rtm_dst_len) + " " + std::to_string(route->rtm_type) + " " +
+         std::to_string(route->rtm_scope) + " " +
+         address_text(route->rtm_family, attribute_of(message, sizeof *route, RTA_PREFSRC));
+}
+
+}  // namespace
+
+TEST(routes_by_netlink) {
+  const Fd fd(OK(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)));
+  set_option(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  std::set<std::string> seen;
+  const auto note = [&](nlmsghdr* message) {
+    CHECK_EQ(static_cast<rtmsg*>(NLMSG_DATA(message))->rtm_table, RT_TABLE_LOCAL);
+    CHECK((message->nlmsg_flags & NLM_F_DUMP_FILTERED) != 0);
+    seen.insert(route_text(message));
+  };
+  rtmsg route = {};
+  route.rtm_family = AF_INET;
+  uint32_t table = RT_TABLE_LOCAL;
+  CHECK_EQ(ask_routes(fd, RTM_GETROUTE, true, route, RTA_TABLE, &table, sizeof table, note), 0);
+  const auto kind = [](int type, int scope) { return std::to_string(type) + " " + std::to_string(scope); };
+  CHECK(seen.count("127.0.0.0/8 " + kind(RTN_LOCAL, RT_SCOPE_HOST) + " 127.0.0.1") == 1);
+  CHECK(seen.count("127.0.0.1/32 " + kind(RTN_LOCAL, RT_SCOPE_HOST) + " 127.0.0.1") == 1);
+  CHECK(seen.count("127.255.255.255/32 " + kind(RTN_BROADCAST, RT_SCOPE_LINK) + " 127.0.0.1") == 1);
+  const Fd six(OK(socket(AF_INET6, SOCK_DGRAM, 0)));
+  sockaddr_in6 loopback = {};
+  loopback.sin6_family = AF_INET6;
+  loopback.sin6_addr = in6addr_loopback;
+  const bool has_six = bind(six, reinterpret_cast<sockaddr*>(&loopback), sizeof loopback) == 0;
+  if (has_six) {
+    route.rtm_family = AF_INET6;
+    CHECK_EQ(ask_routes(fd, RTM_GETROUTE, true, route, RTA_TABLE, &table, sizeof table, note), 0);
+    CHECK(seen.count("::1/128 " + kind(RTN_LOCAL, RT_SCOPE_UNIVERSE) + " none") == 1);
+  }
+  table = 7777;
+  const auto nothing = [](nlmsghdr*) {};
+  CHECK_EQ(ask_routes(fd, RTM_GETROUTE, true, route, RTA_TABLE, &table, sizeof table, nothing), ENOENT);
+
+  // One destination, "ip route get".
+  const auto look_up = [&](int family, const char* text) {
+    rtmsg question = {};
+    question.rtm_family = static_cast<unsigned char>(family);
+    question.rtm_dst_len = family == AF_INET ? 32 : 128;
+    char address[16];
+    CHECK_EQ(inet_pton(family, text, address), 1);
+    std::string found;
+    const int error = ask_routes(fd, RTM_GETROUTE, false, question, RTA_DST, address,
+                                 family == AF_INET ? 4 : 16, [&](nlmsghdr* m) { found = route_text(m); });
+    return error != 0 ? check::show_errno(error) : found;
+  };
+  const std::string local = " " + kind(RTN_LOCAL, RT_SCOPE_UNIVERSE);
+  CHECK_EQ(look_up(AF_INET, "127.0.0.1"), "127.0.0.1/32" + local + " 127.0.0.1");
+  CHECK_EQ(look_up(AF_INET, "127.1.2.3"), "127.1.2.3/32" + local + " 127.0.0.1");
+  CHECK_EQ(look_up(AF_INET, "127.255.255.255"),
+           "127.255.255.255/32 " + kind(RTN_BROADCAST, RT_SCOPE_UNIVERSE) + " 127.0.0.1");
+  if (has_six) CHECK_EQ(look_up(AF_INET6, "::1"), "::1/128" + local + " ::1");
+}
+
+TEST(rules_by_netlink) {
+  const Fd fd(OK(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)));
+  const auto rules = [&](int family) {
+    fib_rule_hdr asked = {};
+    asked.family = static_cast<uint8_t>(family);
+    std::string text;
+    CHECK_EQ(ask_routes(fd, RTM_GETRULE, true, asked, 0, nullptr, 0,
+                        [&](nlmsghdr* message) {
+                          CHECK_EQ(message->nlmsg_type, RTM_NEWRULE);
+                          const auto* rule = static_cast<fib_rule_hdr*>(NLMSG_DATA(message));
+                          CHECK_EQ(rule->family, family);
+                          CHECK_EQ(rule->action, FR_ACT_TO_TBL);
+                          uint32_t priority = 0;
+                          const std::string bytes = attribute_of(message, sizeof *rule, FRA_PRIORITY);
+                          memcpy(&priority, bytes.data(), std::min(bytes.size(), sizeof priority));
+                          text += std::to_string(priority) + ":" + std::to_string(rule->table) + " ";
+                        }),
+             0);
+    return text;
+  };
+  CHECK_EQ(rules(AF_INET), "0:255 32766:254 32767:253 ");
+  CHECK_EQ(rules(AF_INET6), "0:255 32766:254 ");
+}
 
 TEST(sockets_by_netlink) {
   const Fd listener = tcp_listener(7);
