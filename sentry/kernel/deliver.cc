@@ -202,9 +202,9 @@ void Task::deliver_signals() {
     if (exited || group->exiting) return;
     if (traced != nullptr && traced->interrupt) {
       traced->interrupt = false;
-      const SignalInfo trap =
-          make_signal(SIGTRAP, SIGTRAP | PTRACE_EVENT_STOP << 8, group->id, credentials->uid);
-      stop_traced(*this, SIGTRAP | PTRACE_EVENT_STOP << 8, &trap);
+      const int status = (group->stopped ? group->stop_signal : SIGTRAP) | PTRACE_EVENT_STOP << 8;
+      const SignalInfo trap = make_signal(status & 0xff, status, group->id, credentials->uid);
+      stop_traced(*this, status, &trap);
       continue;
     }
     auto info = next_signal();

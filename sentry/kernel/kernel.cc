@@ -134,7 +134,12 @@ void Kernel::kill_all(const Container& ending) {
   std::vector<std::shared_ptr<ThreadGroup>> members;
   for (const auto& [id, group] : groups_)
     if (group->container.get() == &ending && !group->dead && !group->tasks.empty()) members.push_back(group);
-  for (const auto& group : members) exit_group(*group, SIGKILL);
+  for (const auto& group : members) {
+    // Nobody waits for a debugger any more: two that trace each other would wait for ever.
+    group->reports_kill = false;
+    exit_group(*group, SIGKILL);
+    for (Task* task : group->tasks) task->kick();
+  }
 }
 
 void Kernel::report_unknown(uint64_t number) {

@@ -54,6 +54,18 @@ void Task::run_loop() {
     const bool step = watched || (tracing != nullptr && tracing->step);
     const uint64_t own_trap_flag = step ? registers().eflags & kTrapFlag : 0;
     if (step) registers().eflags |= kTrapFlag;
+    // Where the CPU cannot return to: a debugger may ask for it.
+    if (registers().rip >> 47 != 0) {
+      if (step) registers().eflags = (registers().eflags & ~kTrapFlag) | own_trap_flag;
+      const bool canonical = registers().rip >> 47 == 0x1ffff;
+      SignalInfo fault = make_signal(SIGSEGV);
+      if (canonical) {
+        fault.si_code = SEGV_MAPERR;
+        fault.si_addr = reinterpret_cast<void*>(registers().rip);
+      }
+      force(fault);
+      continue;
+    }
     context->set_identity(identity());
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);

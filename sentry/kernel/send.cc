@@ -42,7 +42,7 @@ void prepare(ThreadGroup& group, int signo) {
     group.pending.discard(kStopSignals);
     for (Task* task : group.tasks) {
       task->pending.discard(kStopSignals);
-      end_listening(*task);
+      report_continued(*task);
     }
     if (group.stopped) {
       group.stopped = false;
@@ -85,6 +85,7 @@ void ThreadGroup::send(const SignalInfo& info) {
   prepare(*this, signo);
   if (signo == SIGKILL) {
     if (protected_init && from_inside(info)) return;
+    reports_kill = container->first != this;  // which ends the container, whatever a debugger in it does
     exit_group(*this, SIGKILL);
     return;
   }
@@ -111,6 +112,7 @@ void Task::send(const SignalInfo& info) {
   prepare(*group, signo);
   if (signo == SIGKILL) {
     if (group->protected_init && from_inside(info)) return;
+    group->reports_kill = group->container->first != group.get();
     exit_group(*group, SIGKILL);
     return;
   }

@@ -64,8 +64,9 @@ class ThreadGroup : public std::enable_shared_from_this<ThreadGroup> {
   // Exit: `exiting` once exit_group or a fatal signal has decided `wait_status` (as wait(2)'s).
   bool exiting = false;
   int wait_status = 0;
-  bool dead = false;  // every task is gone: a zombie
-  uid_t uid = 0;      // of the zombie
+  bool reports_kill = false;  // SIGKILL came from a program: a debugger may still hear of the exit
+  bool dead = false;          // every task is gone: a zombie
+  uid_t uid = 0;              // of the zombie
   // Job control.
   bool stopped = false;
   int stop_signal = 0;

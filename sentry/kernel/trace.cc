@@ -124,12 +124,13 @@ void stop_traced(Task& task, int status, const SignalInfo* info) {
   traced->deliver = 0;
   traced->step = false;
   tell_tracer(task);
-  // A process that is told to exit still reports its PTRACE_EVENT_EXIT; SIGKILL ends every stop.
+  // A process that is told to exit, be it by another's SIGKILL, still reports its PTRACE_EVENT_EXIT.
   const bool leaving = status >> 8 == PTRACE_EVENT_EXIT;
   FiberWaiter waiter;
   waiter.join(traced->resumed);
   while (traced->stopped) {
-    const bool killed = task.group->exiting && task.group->wait_status == SIGKILL;
+    const bool killed =
+        task.group->exiting && task.group->wait_status == SIGKILL && !task.group->reports_kill;
     if (killed || (!leaving && (task.exited || task.group->exiting))) break;
     Fiber::park();
   }
@@ -210,10 +211,13 @@ bool withhold_from_parent(ThreadGroup& group) {
   return true;
 }
 
-void end_listening(Task& task) {
-  if (task.traced == nullptr || !task.traced->listening) return;
+void report_continued(Task& task) {
+  if (task.traced == nullptr || !task.traced->seized) return;
   task.traced->interrupt = true;
-  resume_traced(task);
+  if (task.traced->listening)
+    resume_traced(task);
+  else if (!task.traced->stopped)
+    task.kick();
 }
 
 }  // namespace sentry::kernel

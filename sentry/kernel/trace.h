@@ -77,7 +77,7 @@ std::optional<SignalInfo> report_signal(Task& task, const SignalInfo& info);
 void report_end(Task& task, int wait_status);
 // Whether a tracer outside the parent must collect this zombie first; it is told then.
 bool withhold_from_parent(ThreadGroup& group);
-// SIGCONT for a tracee that listens.
-void end_listening(Task& task);
+// SIGCONT for a tracee: one that is seized reports it by a PTRACE_EVENT_STOP, also if it listens.
+void report_continued(Task& task);
 
 }  // namespace sentry::kernel

@@ -45,8 +45,10 @@ Result<Task*> tracee(Task& task, pid_t tid, bool must_be_stopped = true) {
 Result<> set_registers(Task& target, const Registers& wanted) {
   const Registers now = target.traced_registers();
   Registers next = wanted;
-  // Where the CPU could not return to, and bases outside the guest's range.
-  if (next.rip >= 1ull << 47) return Errno(EIO);
+  // Selectors of the kernel's privilege, none where there must be one, and bases outside the guest's range.
+  for (const uint64_t selector : {next.cs, next.ss, next.ds, next.es, next.fs, next.gs})
+    if ((selector & 0xffff) != 0 && (selector & 3) != 3) return Errno(EIO);
+  if ((next.cs & 0xffff) == 0 || (next.ss & 0xffff) == 0) return Errno(EIO);
   if (next.fs_base >= mm::kGuestEnd || next.gs_base >= mm::kGuestEnd) return Errno(EIO);
   next.eflags = (now.eflags & ~kUserFlags) | (wanted.eflags & kUserFlags);
   next.cs = now.cs, next.ss = now.ss, next.ds = now.ds, next.es = now.es, next.fs = now.fs, next.gs = now.gs;
@@ -240,10 +242,7 @@ Result<> listen(Task& target) {
   Traced& traced = *target.traced;
   if (!traced.seized || traced.status >> 8 != PTRACE_EVENT_STOP) return Errno(EIO);
   traced.listening = true;
-  if (!target.group->stopped) {  // the group goes on already
-    traced.interrupt = true;
-    kernel::resume_traced(target);
-  }
+  if (traced.interrupt) kernel::resume_traced(target);  // the group goes on already
   return {};
 }
 

@@ -371,6 +371,118 @@ TEST(seize_interrupt_and_listen) {
   CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
 }
 
+pid_t seized_sleeper(uint64_t options = 0) {
+  const pid_t pid = check::fork_child([] {
+    for (;;) pause();
+  });
+  WAIT_BLOCKED(pid);
+  OK(request(PTRACE_SEIZE, pid, 0, options));
+  return pid;
+}
+
+constexpr int kStop = SIGTRAP | PTRACE_EVENT_STOP << 8;
+
+TEST(who_listens_takes_no_orders) {
+  const pid_t pid = seized_sleeper();
+  siginfo_t info{};
+  OK(request(PTRACE_INTERRUPT, pid));
+  CHECK_EQ(stop_of(pid), kStop);
+  OK(request(PTRACE_LISTEN, pid));
+  FAILS(ESRCH, request(PTRACE_GETSIGINFO, pid, 0, reinterpret_cast<uint64_t>(&info)));
+  FAILS(ESRCH, request(PTRACE_CONT, pid));
+  CHECK_EQ(OK(waitpid(pid, nullptr, __WALL | WNOHANG)), 0);
+  OK(request(PTRACE_INTERRUPT, pid));
+  CHECK_EQ(stop_of(pid), kStop);
+  OK(request(PTRACE_GETSIGINFO, pid, 0, reinterpret_cast<uint64_t>(&info)));
+  // SIGCONT is told of before PTRACE_LISTEN, while it listens, and otherwise.
+  OK(kill(pid, SIGCONT));
+  OK(request(PTRACE_LISTEN, pid));
+  CHECK_EQ(stop_of(pid), kStop);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGCONT);
+  OK(request(PTRACE_CONT, pid));
+  OK(kill(pid, SIGCONT));
+  CHECK_EQ(stop_of(pid), kStop);
+  OK(request(PTRACE_CONT, pid));
+  CHECK_EQ(stop_of(pid), SIGCONT);
+  OK(request(PTRACE_CONT, pid));
+  // In a group stop it is the group's signal that is told.
+  OK(kill(pid, SIGSTOP));
+  CHECK_EQ(stop_of(pid), SIGSTOP);
+  OK(request(PTRACE_CONT, pid, 0, SIGSTOP));
+  CHECK_EQ(stop_of(pid), SIGSTOP | PTRACE_EVENT_STOP << 8);
+  OK(request(PTRACE_LISTEN, pid));
+  FAILS(ESRCH, request(PTRACE_CONT, pid));
+  OK(request(PTRACE_INTERRUPT, pid));
+  CHECK_EQ(stop_of(pid), SIGSTOP | PTRACE_EVENT_STOP << 8);
+  OK(kill(pid, SIGKILL));
+  CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
+}
+
+TEST(the_exit_of_a_killed_tracee_is_an_event) {
+  for (const bool in_a_stop : {false, true}) {
+    const pid_t pid = seized_sleeper(PTRACE_O_TRACEEXIT);
+    if (in_a_stop) {
+      OK(request(PTRACE_INTERRUPT, pid));
+      CHECK_EQ(stop_of(pid), kStop);
+    }
+    OK(kill(pid, SIGKILL));
+    CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_EXIT << 8);
+    unsigned long status = 0;
+    OK(request(PTRACE_GETEVENTMSG, pid, 0, reinterpret_cast<uint64_t>(&status)));
+    CHECK_EQ(status, unsigned{SIGKILL});
+    (void)registers_of(pid);
+    OK(request(PTRACE_CONT, pid));
+    CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
+  }
+  // A tracer that ends without a word lets it go.
+  pid_t pid = 0;
+  int channel[2];
+  OK(pipe(channel));
+  JOIN(check::fork_child([&] {
+    const pid_t tracee = seized_sleeper(PTRACE_O_TRACEEXIT);
+    OK(write(channel[1], &tracee, sizeof tracee));
+    OK(kill(tracee, SIGKILL));
+    CHECK_EQ(stop_of(tracee), SIGTRAP | PTRACE_EVENT_EXIT << 8);
+  }));
+  OK(read(channel[0], &pid, sizeof pid));
+  while (kill(pid, 0) == 0) sched_yield();
+  CHECK_EQ(errno, ESRCH);
+}
+
+TEST(registers_that_the_cpu_would_not_take) {
+  const pid_t pid = seized_sleeper();
+  OK(request(PTRACE_INTERRUPT, pid));
+  CHECK_EQ(stop_of(pid), kStop);
+  const auto poke = [&](size_t place, uint64_t word) { return request(PTRACE_POKEUSER, pid, place, word); };
+  FAILS(EIO, poke(offsetof(user_regs_struct, cs), 0x10));
+  FAILS(EIO, poke(offsetof(user_regs_struct, cs), 0));
+  FAILS(EIO, poke(offsetof(user_regs_struct, ss), 0x10));
+  FAILS(EIO, poke(offsetof(user_regs_struct, ss), 0));
+  for (const size_t place : {offsetof(user_regs_struct, ds), offsetof(user_regs_struct, es),
+                             offsetof(user_regs_struct, fs), offsetof(user_regs_struct, gs)}) {
+    FAILS(EIO, poke(place, 0x10));
+    OK(poke(place, 0));
+  }
+  OK(poke(offsetof(user_regs_struct, cs), 0x33));
+  OK(poke(offsetof(user_regs_struct, ss), 0x2b));
+  user_regs_struct registers = registers_of(pid);
+  registers.cs = 0x10;
+  FAILS(EIO, request(PTRACE_SETREGS, pid, 0, reinterpret_cast<uint64_t>(&registers)));
+  // An address that is none is the tracee's matter.
+  OK(poke(offsetof(user_regs_struct, rip), uint64_t{1} << 60));
+  CHECK_EQ(registers_of(pid).rip, uint64_t{1} << 60);
+  for (int i = 0; i < 2; ++i) {
+    OK(request(PTRACE_CONT, pid));
+    CHECK_EQ(stop_of(pid), SIGSEGV);
+    siginfo_t info{};
+    OK(request(PTRACE_GETSIGINFO, pid, 0, reinterpret_cast<uint64_t>(&info)));
+    CHECK_EQ(info.si_code, SI_KERNEL);
+  }
+  OK(request(PTRACE_CONT, pid, 0, SIGSEGV));
+  CHECK_KILLED(WAIT_STATUS(pid) & ~0x80, SIGSEGV);
+}
+
 TEST(threads_are_traced_one_by_one) {
   const pid_t pid = traced_child([] {
     std::thread([] {}).join();
