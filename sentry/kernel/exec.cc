@@ -252,6 +252,7 @@ Result<> fill_image(NewImage& result, Task& task, const ExecRequest& request, co
                                         interpreter_base, image.executable_stack));
   result.stack_pointer = placed.stack_pointer;
   memory.dumpable = !secure;
+  memory.huge_pages_disabled = task.memory_map != nullptr && task.memory().huge_pages_disabled;
   return {};
 }
 

@@ -722,15 +722,6 @@ Result<> AddressSpaceMap::msync(uint64_t address, uint64_t length, int flags) {
   return {};
 }
 
-Result<uint64_t> AddressSpaceMap::mincore(uint64_t address, uint64_t length) const {
-  if (address % kPageSize != 0) return Errno(EINVAL);
-  length = page_ceil(length);
-  if (address > kGuestEnd || length > kGuestEnd - address || !covered(address, address + length))
-    return Errno(ENOMEM);
-  // The host's page tables are not the sentry's to read; every mapped page counts as resident.
-  return length / kPageSize;
-}
-
 Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
   await_fork();
   const uint64_t start = page_floor(address);
@@ -778,6 +769,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   child->layout = layout;
   child->executable = executable;
   child->dumpable = dumpable;
+  child->huge_pages_disabled = huge_pages_disabled;
   std::vector<std::pair<uint64_t, uint64_t>> drop;
   for (auto& [start, vma] : child->vmas_) {
     vma.locked = false;

@@ -94,8 +94,6 @@ class AddressSpaceMap {
   Result<uint64_t> brk(uint64_t address);
   Result<> madvise(uint64_t address, uint64_t length, int advice);
   Result<> msync(uint64_t address, uint64_t length, int flags);
-  // How many pages there are to tell of; ENOMEM for a hole.
-  Result<uint64_t> mincore(uint64_t address, uint64_t length) const;
   Result<> mlock(uint64_t address, uint64_t length, bool lock);
   // Anonymous shared memory (MAP_SHARED | MAP_ANONYMOUS): a Mappable over a slice.
   Result<std::shared_ptr<Mappable>> shared_anonymous(uint64_t length);
@@ -161,6 +159,7 @@ class AddressSpaceMap {
   } layout;
   std::shared_ptr<void> executable;  // the vfs path of /proc/PID/exe, kept opaque here; see kernel/exec.h
   bool dumpable = true;
+  bool huge_pages_disabled = false;  // PR_SET_THP_DISABLE: kept for who asks; the host backs the memory
 
   // A call came from the `syscall` instruction at this address by an entry that costs more than it would have
   // to (platform::Trap::costly). Often enough, and the file's text is mapped with the site rewritten.

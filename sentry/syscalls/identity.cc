@@ -278,8 +278,10 @@ Result<> sys_capget(Task& task, GuestPtr<CapabilityHeader> place, GuestPtr<Capab
   const size_t count = TRY(words);
   if (header.pid < 0) return Errno(EINVAL);
   const Task* target = header.pid == 0 ? &task : task.kernel.find_task(header.pid);
-  if (target == nullptr) return Errno(ESRCH);
-  const Credentials& its = *target->credentials;
+  // The sandbox's own pid 1 has no thread: as /proc/1/status shows it, root without any capability.
+  static const Credentials kOfNoThread;
+  if (target == nullptr && task.kernel.find_group(header.pid) == nullptr) return Errno(ESRCH);
+  const Credentials& its = target != nullptr ? *target->credentials : kOfNoThread;
   for (size_t i = 0; i < count; ++i) {
     const auto word = [i](uint64_t set) { return static_cast<uint32_t>(set >> (32 * i)); };
     TRY(task.memory().write(data.at(i), CapabilityWord{word(its.cap_effective), word(its.cap_permitted),

@@ -96,11 +96,23 @@ Result<> sys_msync(Task& task, GuestPtr<void> address, uint64_t length, Flags<kM
 }
 
 Result<> sys_mincore(Task& task, GuestPtr<void> address, uint64_t length, GuestPtr<uint8_t> residency) {
-  uint64_t pages = TRY(task.memory().mincore(address.address(), length));
+  uint64_t at = address.address();
+  if (at % mm::kPageSize != 0) return Errno(EINVAL);
+  if (length > mm::kGuestEnd || at > mm::kGuestEnd - length) return Errno(ENOMEM);
+  const uint64_t end = at + mm::page_ceil(length);
+  if (residency.address() > mm::kGuestEnd) return Errno(EFAULT);
+  // The host's page tables are not the sentry's to read; every mapped page counts as resident. What comes
+  // before a hole is told nevertheless.
   const std::vector<uint8_t> resident(4096, 1);
-  for (uint64_t done = 0; done < pages; done += resident.size())
-    TRY(task.memory().write(residency.address() + done, resident.data(),
-                            static_cast<size_t>(std::min<uint64_t>(pages - done, resident.size()))));
+  for (uint64_t told = 0; at < end;) {
+    const mm::Vma* const vma = task.memory().find(at);
+    if (vma == nullptr) return Errno(ENOMEM);
+    const uint64_t pages =
+        std::min<uint64_t>((std::min(end, vma->end) - at) / mm::kPageSize, resident.size());
+    TRY(task.memory().write(residency.address() + told, resident.data(), static_cast<size_t>(pages)));
+    told += pages;
+    at += pages * mm::kPageSize;
+  }
   return {};
 }
 

@@ -558,9 +558,18 @@ Result<int> sys_prctl(Task& task, Choice<kPrctlNames> option, PrctlArgument arg2
       TRY(task.memory().write(GuestPtr<uint64_t>(arg2), task.clear_child_tid));
       return 0;
     case PR_SET_THP_DISABLE:
-    case PR_MCE_KILL:
+      if (arg3 != 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
+      task.memory().huge_pages_disabled = arg2 != 0;
       return 0;
     case PR_GET_THP_DISABLE:
+      if (arg2 != 0 || arg3 != 0 || arg4 != 0 || arg5 != 0) return Errno(EINVAL);
+      return task.memory().huge_pages_disabled ? 1 : 0;
+    case PR_GET_TSC:
+      TRY(task.memory().write(GuestPtr<int>(arg2), PR_TSC_ENABLE));
+      return 0;
+    case PR_SET_TSC:
+      return arg2 == PR_TSC_ENABLE ? Result<int>(0) : Errno(EINVAL);
+    case PR_MCE_KILL:
       return 0;
     case PR_MCE_KILL_GET:
       return PR_MCE_KILL_DEFAULT;
@@ -618,11 +627,11 @@ constexpr Entry kCalls[] = {
     COMPLETE(times, sys_times),
     COMPLETE(set_tid_address, sys_set_tid_address),
     PARTIAL(arch_prctl, sys_arch_prctl, "FS and GS bases"),
-    PARTIAL(prctl, sys_prctl, "no PR_SET_MM, speculation and other controls"),
+    PARTIAL(prctl, sys_prctl, "no PR_SET_MM, PR_TSC_SIGSEGV, speculation and other controls"),
     PARTIAL(personality, sys_personality, "of the flags only ADDR_NO_RANDOMIZE has an effect"),
     PARTIAL(unshare, sys_unshare, "no new namespaces"),
     ABSENT(setns, EPERM, "one sandbox, one set of namespaces"),
-    PARTIAL(ptrace, sys_ptrace, "no hardware watchpoints for reads"),
+    PARTIAL(ptrace, sys_ptrace, "no hardware watchpoints for reads; segment registers stay as they are"),
     COMPLETE(process_vm_readv, sys_process_vm_readv),
     COMPLETE(process_vm_writev, sys_process_vm_writev),
     COMPLETE(kcmp, sys_kcmp),

@@ -281,6 +281,38 @@ TEST(saved_ids_over_exec) {
   CHECK_EQ(std::string(text), "Uid:\t1000\t2000\t2000\t2000\n");
 }
 
+TEST(capabilities_of_the_first_process) {
+  struct {
+    uint32_t version = 0x20080522;  // _LINUX_CAPABILITY_VERSION_3
+    int pid = 1;
+  } header;
+  uint32_t sets[6];
+  OK(syscall(SYS_capget, &header, sets));
+  header.pid = 0x3fffff;
+  FAILS(ESRCH, syscall(SYS_capget, &header, sets));
+}
+
+TEST(huge_pages_are_disabled_by_process) {
+  CHECK_EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 0);
+  OK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+  CHECK_EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 1);
+  JOIN(check::fork_child([] { CHECK_EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 1); }));
+  OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+  CHECK_EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 0);
+  FAILS(EINVAL, prctl(PR_GET_THP_DISABLE, 1, 0, 0, 0));
+  FAILS(EINVAL, prctl(PR_GET_THP_DISABLE, 0, 0, 0, 1));
+  FAILS(EINVAL, prctl(PR_SET_THP_DISABLE, 1, 0, 1, 0));
+}
+
+TEST(the_time_stamp_counter_can_be_read) {
+  int mode = 0;
+  OK(prctl(PR_GET_TSC, &mode, 0, 0, 0));
+  CHECK_EQ(mode, PR_TSC_ENABLE);
+  OK(prctl(PR_SET_TSC, PR_TSC_ENABLE, 0, 0, 0));
+  FAILS(EINVAL, prctl(PR_SET_TSC, 3, 0, 0, 0));
+  FAILS(EFAULT, prctl(PR_GET_TSC, 8, 0, 0, 0));
+}
+
 TEST(dumpable_after_a_change_of_ids) {
   if (!check::is_root()) SKIP("not root");
   CHECK_EQ(OK(prctl(PR_GET_DUMPABLE)), 1);

@@ -473,6 +473,18 @@ TEST(residency) {
   CHECK_EQ(resident[0] & 1, 1);
   CHECK_EQ(resident[2] & 1, 1);
   FAILS(EINVAL, mincore(p + 1, kPage, resident));
+  FAILS(EINVAL, mincore(p + 1, ~size_t{0}, resident));
+  FAILS(ENOMEM, mincore(p, ~size_t{0}, resident));
+  FAILS(ENOMEM, mincore(p, size_t{1} << 47, resident));
+  FAILS(EFAULT, mincore(p, kPage, nullptr));
+  FAILS(EFAULT, mincore(p, kPage, reinterpret_cast<unsigned char*>(0xffff800000000000ul)));
+  // What comes before a hole is told.
+  OK(munmap(p + 2 * kPage, kPage));
+  memset(resident, 0, sizeof resident);
+  FAILS(ENOMEM, mincore(p, 4 * kPage, resident));
+  CHECK_EQ(resident[0] & 1, 1);
+  CHECK_EQ(resident[3], 0);
+  FAILS(EFAULT, mincore(p, 4 * kPage, nullptr));
   OK(munmap(p, 4 * kPage));
   FAILS(ENOMEM, mincore(p, kPage, resident));
 }
