@@ -1,7 +1,9 @@
 // pty(7), termios(3), job control: tcsetpgrp(3), SIGTTIN, SIGTTOU, hangup, window size.
+#include <linux/capability.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <termios.h>
 
 #include <fstream>
@@ -62,6 +64,37 @@ std::string read_line(int fd) {
 bool input_ready(int fd) {
   pollfd p = {fd, POLLIN, 0};
   return OK(poll(&p, 1, 0)) == 1;
+}
+
+// TIOCGLCKTRMIOS(2const): what is locked, tcsetattr(3) leaves alone.
+TEST(settings_can_be_locked) {
+  Pty pty;
+  termios locked;
+  memset(&locked, 0xee, sizeof locked);
+  OK(ioctl(pty.slave, TIOCGLCKTRMIOS, &locked));
+  CHECK_EQ(locked.c_lflag, 0u);
+  CHECK_EQ(locked.c_cc[VINTR], 0);
+  FAILS(EFAULT, ioctl(pty.slave, TIOCGLCKTRMIOS, 8));
+  if (!check::is_root() || OK(prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN)) != 1) {
+    FAILS(EPERM, ioctl(pty.slave, TIOCSLCKTRMIOS, &locked));
+    return;
+  }
+  locked.c_lflag = ECHO;
+  locked.c_cc[VINTR] = 1;
+  OK(ioctl(pty.slave, TIOCSLCKTRMIOS, &locked));
+  memset(&locked, 0, sizeof locked);
+  OK(ioctl(pty.master, TIOCGLCKTRMIOS, &locked));
+  CHECK_EQ(locked.c_lflag, unsigned{ECHO});
+  const termios before = pty.get();
+  termios wanted = before;
+  wanted.c_lflag &= ~tcflag_t(ECHO | ICANON);
+  wanted.c_cc[VINTR] = 7;
+  wanted.c_cc[VQUIT] = 8;
+  pty.set(wanted);
+  const termios after = pty.get();
+  CHECK_EQ(after.c_lflag & (ECHO | ICANON), unsigned{ECHO});
+  CHECK_EQ(after.c_cc[VINTR], before.c_cc[VINTR]);
+  CHECK_EQ(after.c_cc[VQUIT], 8);
 }
 
 TEST(opening) {

@@ -117,6 +117,7 @@ class Terminal final : public kernel::ControllingTerminal,
 
   const int index_;
   LineDiscipline discipline_;
+  Settings locked_{};  // TIOCSLCKTRMIOS: what is not zero here stays as it is
   winsize window_{};
   std::string output_;     // processed, for the master
   std::string held_echo_;  // echo while output is stopped

@@ -30,6 +30,20 @@ Result<T> fetch(mm::AddressSpaceMap& memory, uint64_t address) {
   return value;
 }
 
+// Takes from `old` what `locked` names: TIOCGLCKTRMIOS(2const).
+void keep_locked(Settings& settings, const Settings& old, const Settings& locked) {
+  const auto keep = [](tcflag_t& flags, tcflag_t before, tcflag_t mask) {
+    flags = (flags & ~mask) | (before & mask);
+  };
+  keep(settings.c_iflag, old.c_iflag, locked.c_iflag);
+  keep(settings.c_oflag, old.c_oflag, locked.c_oflag);
+  keep(settings.c_cflag, old.c_cflag, locked.c_cflag);
+  keep(settings.c_lflag, old.c_lflag, locked.c_lflag);
+  if (locked.c_line != 0) settings.c_line = old.c_line;
+  for (size_t i = 0; i < std::size(settings.c_cc); ++i)
+    if (locked.c_cc[i] != 0) settings.c_cc[i] = old.c_cc[i];
+}
+
 }  // namespace
 
 // tcsetattr(3). Output waits for nobody here once it is written, so that TCSADRAIN has nothing to wait for.
@@ -68,6 +82,7 @@ Result<> Terminal::change_settings(mm::AddressSpaceMap& memory, unsigned request
 
 void Terminal::apply_settings(Settings settings) {
   const Settings old = discipline_.settings();
+  keep_locked(settings, old, locked_);
   settings.c_line = 0;  // N_TTY, whatever was asked for
   settings.c_ospeed = speed_of(settings.c_cflag, settings.c_ospeed);
   const tcflag_t input_speed = settings.c_cflag >> IBSHIFT & CBAUD;
@@ -265,6 +280,16 @@ Result<uint64_t> Terminal::ioctl(mm::AddressSpaceMap& memory, unsigned request, 
       return put(memory, argument, 0);  // N_TTY
     case TIOCSETD:
       return TRY(fetch<int>(memory, argument)) == 0 ? Result<uint64_t>(uint64_t{0}) : Errno(EINVAL);
+    case TIOCGLCKTRMIOS:
+      TRY(memory.write(argument, &locked_, sizeof(struct termios)));
+      return uint64_t{0};
+    case TIOCSLCKTRMIOS: {
+      if (task != nullptr && !task->credentials->capable(CAP_SYS_ADMIN)) return Errno(EPERM);
+      Settings locked{};
+      TRY(memory.read(argument, &locked, sizeof(struct termios)));
+      locked_ = locked;
+      return uint64_t{0};
+    }
     case TIOCGDEV:
       return put(memory, argument, device());
     case TIOCEXCL:
