@@ -1,6 +1,7 @@
 // The machine and its names; and the calls that nobody else answers for, each with the reason why it is
 // absent.
 #include <linux/capability.h>
+#include <linux/reboot.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -98,6 +99,16 @@ Result<> sys_vhangup(Task& task) {
   return Errno(ENOSYS);
 }
 
+// reboot(2): a sandbox ends with its first process, and no other way.
+Result<> sys_reboot(Task& task, unsigned magic, unsigned magic2) {
+  constexpr std::array<unsigned, 4> kSecond{LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B,
+                                            LINUX_REBOOT_MAGIC2C};
+  if (!task.credentials->capable(CAP_SYS_BOOT)) return Errno(EPERM);
+  if (magic != LINUX_REBOOT_MAGIC1 || std::find(kSecond.begin(), kSecond.end(), magic2) == kSecond.end())
+    return Errno(EINVAL);
+  return Errno(EPERM);
+}
+
 // Rows for numbers that this build's kernel headers do not name yet.
 constexpr Entry newer(uint16_t number, const char* name) {
   return {number, name, Support::kAbsent, {}, ENOSYS, "newer than Linux 6.1, which is what uname(2) says"};
@@ -113,7 +124,7 @@ constexpr Entry kCalls[] = {
 
     // The machine's, not a tenant's.
     ABSENT(syslog, EPERM, "the kernel log is the host's"),
-    ABSENT(reboot, EPERM, "a sandbox ends with its first process"),
+    PARTIAL(reboot, sys_reboot, "EPERM: a sandbox ends with its first process"),
     ABSENT(swapon, EPERM, "the host's memory"),
     ABSENT(swapoff, EPERM, "the host's memory"),
     ABSENT(init_module, EPERM, "no loadable modules"),

@@ -118,7 +118,7 @@ Result<FileRef> open_unnamed(const Caller& caller, std::string_view path, int fl
   InodeRef inode = TRY(parent.tmpfile(node));
   const uint64_t ino = TRY(inode->getattr()).ino;
   const Path place{directory.mount, DentryCache::make_unnamed(directory.dentry, std::move(inode), ino)};
-  return make_file(caller, place, flags & ~kUnnamed, false);
+  return make_file(caller, place, flags, false);
 }
 
 // The last component with O_CREAT, absent so far. `existed`: somebody else made it meanwhile, and here it is.

@@ -463,6 +463,7 @@ TEST(tmpfile_flag) {
   struct stat st;
   OK(fstat(fd, &st));
   CHECK_EQ(st.st_nlink, 0u);
+  CHECK_EQ(OK(fcntl(fd, F_GETFL)) & (O_TMPFILE | O_ACCMODE), O_TMPFILE | O_RDWR);
   OK(write(fd, "text", 4));
   std::string path = "/proc/self/fd/" + std::to_string(fd);
   OK(linkat(AT_FDCWD, path.c_str(), AT_FDCWD, "kept", AT_SYMLINK_FOLLOW));

@@ -194,6 +194,9 @@ TEST(pipe_size) {
   CHECK_EQ(fill(p.writer), (1u << 20) - 8192);
   Fd file(OK(open("a", O_RDWR | O_CREAT, 0600)));
   FAILS(EBADF, fcntl(file, F_GETPIPE_SZ));
+  Pipe smallest;
+  CHECK_EQ(OK(fcntl(smallest.writer, F_SETPIPE_SZ, 0)), 4096);
+  FAILS(EINVAL, fcntl(smallest.writer, F_SETPIPE_SZ, -1));
 }
 
 TEST(bytes_waiting) {

@@ -1,5 +1,6 @@
 // What a program asks about itself and the machine: limits, usage, names, random numbers, scheduling, unknown
 // calls.
+#include <linux/capability.h>
 #include <linux/random.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -272,6 +273,13 @@ TEST(removed_calls) {
   for (long number : {183l, 184l, 185l, 236l, 174l, 177l, 178l, 180l}) {
     FAILS(ENOSYS, syscall(number, 0, 0, 0, 0, 0, 0));
   }
+}
+
+TEST(reboot_with_other_magic) {
+  const bool may = check::is_root() && OK(prctl(PR_CAPBSET_READ, CAP_SYS_BOOT)) == 1;
+  const int error = may ? EINVAL : EPERM;
+  FAILS(error, syscall(SYS_reboot, 1, 2, 3, nullptr));
+  FAILS(error, syscall(SYS_reboot, 0xfee1dead, 2, 0x1234567, nullptr));
 }
 
 TEST(calls_that_need_privilege) {

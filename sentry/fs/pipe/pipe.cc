@@ -237,7 +237,7 @@ void Pipe::append(const void* data, size_t size) {
 }
 
 Result<size_t> Pipe::set_capacity(uint64_t bytes, bool privileged) {
-  if (bytes == 0 || bytes > uint64_t{1} << 31) return Errno(EINVAL);
+  if (bytes > uint64_t{1} << 31) return Errno(EINVAL);
   const size_t slots = std::bit_ceil((static_cast<size_t>(bytes) + kPage - 1) / kPage);
   if (slots > capacity_ && slots * kPage > kMaximumSize && !privileged) return Errno(EPERM);
   if (slots * kPage > kPrivilegedMaximum) return Errno(ENOMEM);
