@@ -20,7 +20,7 @@ struct Route {
 constexpr Route kRoutes[] = {{0x7f000000, 8, RTN_LOCAL, RT_SCOPE_HOST},
                              {INADDR_LOOPBACK, 32, RTN_LOCAL, RT_SCOPE_HOST},
                              {0x7fffffff, 32, RTN_BROADCAST, RT_SCOPE_LINK}};
-constexpr uint8_t kPrefix6 = 128;  // of the only route of IPv6, to ::1
+constexpr uint8_t kPrefix6 = 128;                                         // of the only route of IPv6, to ::1
 constexpr uint32_t kLocalFlag = 0x80000000, kBroadcastFlag = 0x10000000;  // RTCF_LOCAL, RTCF_BROADCAST
 
 // What a look-up says it has looked in: the two tables of IPv4 are one until somebody adds rules.
@@ -108,7 +108,8 @@ int dump_routes(MessageWriter& writer, const NetlinkRequest& request, const rtms
     if (table != 0 || device != 0 || asked.rtm_protocol != 0 || type != 0) flags |= NLM_F_DUMP_FILTERED;
   }
   for (const Route& route : kRoutes)
-    if (four && (type == RTN_UNSPEC || type == route.type)) write_route(writer, request, flags, RT_TABLE_LOCAL, route);
+    if (four && (type == RTN_UNSPEC || type == route.type))
+      write_route(writer, request, flags, RT_TABLE_LOCAL, route);
   if (six && (type == RTN_UNSPEC || type == RTN_LOCAL)) write_route6(writer, request, flags, false);
   return 0;
 }

@@ -47,6 +47,7 @@ class PtraceContext final : public Context {
   bool dead_ = false;
   bool interrupt_ = false;  // asked for while it did not run
   int status_ = 0;          // of the stop that ended the last run
+  siginfo_t info_{};  // of that stop, if it was by a signal: others may have the thread make calls since
   Fiber* waiter_ = nullptr;
 };
 
@@ -141,7 +142,8 @@ Trap PtraceContext::run(Registers& registers) {
               .foreign = registers.cs != abi::kUserCode || registers.rcx != registers.rip};
     }
     Trap trap{Trap::Kind::kFault};
-    if (::ptrace(PTRACE_GETSIGINFO, tid_, 0, &trap.info) == 0 && trap.info.si_code > 0) {
+    trap.info = info_;
+    if (trap.info.si_code > 0) {
       // A call through the vsyscall page: the host has emulated its return, and asks the stub's filter
       // instead of us.
       constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
@@ -296,6 +298,8 @@ bool PtracePlatform::collect() {
 void PtracePlatform::stopped(PtraceContext& context, int status) {
   context.running_ = false;
   context.status_ = status;
+  const bool by_signal = WIFSTOPPED(status) && status >> 16 == 0 && WSTOPSIG(status) != (SIGTRAP | 0x80);
+  if (by_signal && ::ptrace(PTRACE_GETSIGINFO, context.tid_, 0, &context.info_) != 0) context.info_ = {};
   if (!WIFSTOPPED(status)) context.dead_ = true;
   if (context.dead_) context.tell_death();
   if (context.waiter_ != nullptr) context.waiter_->wake();
