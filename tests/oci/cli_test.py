@@ -308,7 +308,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(seen(), expected)
         self.box.command("update", "--cpu-quota", "5000", "box")
-        self.box.command("exec", "box", "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+        self.box.command("exec", "box", "sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
         stats = json.loads(self.box.command("events", "--stats", "box").stdout)["data"]
         self.assertGreater(stats["cpu"]["throttling"]["throttledPeriods"], 0)
         self.assertGreater(stats["cpu"]["throttling"]["throttledTime"], 0)
