@@ -319,6 +319,7 @@ int exec_verb(GlobalOptions globals, const std::vector<std::string>& arguments) 
   if (!log) return report(log.error());
   // From the first word that is no option on everything belongs to the program.
   options.args = parser.remaining();
+  if (!options.args.empty() && options.args[0] == "--") options.args.erase(options.args.begin());
   if (options.args.empty() || options.args[0].starts_with('-'))
     return log->report(options.args.empty()
                            ? failure("which container? (`bulkhead exec --help`)")

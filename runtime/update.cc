@@ -116,18 +116,25 @@ int update_verb(GlobalOptions globals, const std::vector<std::string>& arguments
   parser.add_option("--cpuset-cpus", options.cpus, "Which processors.")->type_name("LIST");
   parser.add_option("--cpuset-mems", options.mems, "Which memory nodes.")->type_name("LIST");
   parser.add_option("--blkio-weight", options.weight, "Its weight among others, 10 to 1000.")->type_name("N");
-  return verb.run_known(arguments, [&](const KnownContainer& container, const CommandLog&) -> Outcome<int> {
-    const oci::Resources resources = TRY(read_resources(options));
-    if (container.stopped())
-      return failure("cannot update the container \"{}\": container not running", container.id());
-    const ContainerCgroup cgroup(container.record().cgroups);
-    if (!cgroup.any()) return failure("the container \"{}\" has no cgroups to update", container.id());
-    if (const std::string& scope = container.record().scope; !scope.empty())
-      TRY(SystemdScope(scope).set(resources));
-    TRY(cgroup.set(resources, false));
-    TRY(tell_sentry(container, resources));
-    return 0;
-  });
+  // The kernel has not limited its own memory by itself since 5.16, and runc does no more with these.
+  std::string kernel_memory;
+  parser.add_option("--kernel-memory,--kernel-memory-tcp", kernel_memory, "Accepted: without effect.")
+      ->type_name("SIZE");
+  return verb.run_known(
+      arguments, [&](const KnownContainer& container, const CommandLog& log) -> Outcome<int> {
+        if (!kernel_memory.empty())
+          log.warn("--kernel-memory: without effect, the kernel has no such limit any more");
+        const oci::Resources resources = TRY(read_resources(options));
+        if (container.stopped())
+          return failure("cannot update the container \"{}\": container not running", container.id());
+        const ContainerCgroup cgroup(container.record().cgroups);
+        if (!cgroup.any()) return failure("the container \"{}\" has no cgroups to update", container.id());
+        if (const std::string& scope = container.record().scope; !scope.empty())
+          TRY(SystemdScope(scope).set(resources));
+        TRY(cgroup.set(resources, false));
+        TRY(tell_sentry(container, resources));
+        return 0;
+      });
 }
 
 }  // namespace runtime

@@ -514,6 +514,14 @@ echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgr
         self.assertIn("linux.cgroupsPath: the cgroup", self.box.log_lines()[-1]["msg"])
         self.assertEqual(self.box.status(), "running")
 
+    def test_words_that_runc_takes(self):
+        self.start("sleep", "100")
+        for words in (("exec", "--", "box", "echo", "a"), ("exec", "box", "--", "echo", "a")):
+            self.assertEqual(self.box.command(*words).stdout, "a\n")
+        if os.geteuid() == 0:
+            done = self.box.command("update", "--kernel-memory", "5000000", "box")
+            self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_memory_limit_met_by_a_child(self):
         # A guest's large read is its own memory, not the sandbox's: the child is killed, and its parent goes on.
         if os.geteuid() != 0:
