@@ -82,9 +82,9 @@ TEST_F(Tcp, GoesBySysctls) {
     EXPECT_TRUE(sysctl.set(text)) << text;
     return std::shared_ptr<void>(nullptr, [&sysctl, before](void*) { sysctl.restore(before); });
   };
-  const auto restored = {set(sysctls.ip_local_port_range, "2000 2001"),
-                         set(sysctls.tcp_keepalive_probes, "3"), set(sysctls.tcp_keepalive_time, "17"),
-                         set(sysctls.ip_default_ttl, "9"), set(sysctls.bindv6only, "1")};
+  [[maybe_unused]] const auto restored = {
+      set(sysctls.ip_local_port_range, "2000 2001"), set(sysctls.tcp_keepalive_probes, "3"),
+      set(sysctls.tcp_keepalive_time, "17"), set(sysctls.ip_default_ttl, "9"), set(sysctls.bindv6only, "1")};
   const SocketRef server = listener(v4("127.0.0.1", 0)), other = listener(v4("127.0.0.1", 0));
   EXPECT_EQ(parse(server->name().value()).port + parse(other->name().value()).port, 4001);
   EXPECT_TRUE(socket()->bind(v4("127.0.0.1", 0), actor.caller).is(EADDRINUSE));
