@@ -1,4 +1,5 @@
 #include "sentry/vfs/anonymous_inode.h"
+#include "sentry/vfs/attribute_change.h"
 
 #include <linux/magic.h>
 
@@ -51,12 +52,7 @@ Result<> AnonymousInode::permission(const Credentials& credentials, int mask) {
 
 Result<> AnonymousInode::setattr(const AttributeChange& change) {
   if (change.size) return Errno(EINVAL);
-  if (change.mode) attributes_.mode = (attributes_.mode & S_IFMT) | (*change.mode & 07777);
-  attributes_.uid = change.uid.value_or(attributes_.uid);
-  attributes_.gid = change.gid.value_or(attributes_.gid);
-  attributes_.atime = change.atime.value_or(attributes_.atime);
-  attributes_.mtime = change.mtime.value_or(attributes_.mtime);
-  attributes_.ctime = read_clock(CLOCK_REALTIME);
+  apply(change, attributes_);
   return {};
 }
 

@@ -2,11 +2,21 @@
 #include <linux/capability.h>
 #include <unistd.h>
 
+#include "sentry/vfs/attribute_change.h"
 #include "sentry/vfs/lock.h"
 #include "sentry/vfs/notify.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::vfs {
+
+void apply(const AttributeChange& change, Attributes& attributes) {
+  if (change.mode) attributes.mode = (attributes.mode & S_IFMT) | (*change.mode & 07777);
+  attributes.uid = change.uid.value_or(attributes.uid);
+  attributes.gid = change.gid.value_or(attributes.gid);
+  attributes.atime = change.atime.value_or(attributes.atime);
+  attributes.mtime = change.mtime.value_or(attributes.mtime);
+  attributes.ctime = read_clock(CLOCK_REALTIME);
+}
 
 Result<> writable_mount(const Path& path) {
   return path.mount->read_only || path.mount->superblock->read_only ? Result<>(Errno(EROFS)) : Result<>();

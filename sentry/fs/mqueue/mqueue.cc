@@ -11,6 +11,7 @@
 
 #include "sentry/fs/pseudo/node.h"
 #include "sentry/kernel/sysctl.h"
+#include "sentry/vfs/attribute_change.h"
 #include "sentry/vfs/operations.h"
 
 namespace sentry::fs::mqueue {
@@ -57,12 +58,7 @@ class QueueNode final : public vfs::Inode {
   uint32_t type() const override { return S_IFREG; }
   Result<vfs::Attributes> getattr() override { return attributes_; }
   Result<> setattr(const vfs::AttributeChange& change) override {
-    if (change.mode) attributes_.mode = S_IFREG | (*change.mode & 07777);
-    attributes_.uid = change.uid.value_or(attributes_.uid);
-    attributes_.gid = change.gid.value_or(attributes_.gid);
-    attributes_.atime = change.atime.value_or(attributes_.atime);
-    attributes_.mtime = change.mtime.value_or(attributes_.mtime);
-    attributes_.ctime = read_clock(CLOCK_REALTIME);
+    vfs::apply(change, attributes_);
     return {};
   }
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override {

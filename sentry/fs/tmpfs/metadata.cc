@@ -1,4 +1,5 @@
 #include "sentry/fs/tmpfs/metadata.h"
+#include "sentry/vfs/attribute_change.h"
 
 #include <sys/xattr.h>
 
@@ -24,13 +25,8 @@ Metadata::Metadata(uint64_t ino, const vfs::NewNode& node) {
 }
 
 void Metadata::apply(const vfs::AttributeChange& change) {
-  if (change.mode) attributes.mode = (attributes.mode & S_IFMT) | (*change.mode & 07777);
-  if (change.uid) attributes.uid = *change.uid;
-  if (change.gid) attributes.gid = *change.gid;
-  attributes.ctime = read_clock(CLOCK_REALTIME);
-  if (change.size) attributes.mtime = attributes.ctime;
-  if (change.atime) attributes.atime = *change.atime;
-  if (change.mtime) attributes.mtime = *change.mtime;
+  vfs::apply(change, attributes);
+  if (change.size && !change.mtime) attributes.mtime = attributes.ctime;
 }
 
 void Metadata::touch_ctime() { attributes.ctime = read_clock(CLOCK_REALTIME); }

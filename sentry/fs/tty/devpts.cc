@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "sentry/fs/tty/terminal_file.h"
+#include "sentry/vfs/attribute_change.h"
 
 namespace sentry::fs::tty {
 namespace {
@@ -79,12 +80,7 @@ class DeviceNode : public vfs::Inode {
   uint32_t type() const override { return S_IFCHR; }
   Result<vfs::Attributes> getattr() override { return attributes_; }
   Result<> setattr(const vfs::AttributeChange& change) override {
-    if (change.mode) attributes_.mode = S_IFCHR | (*change.mode & 07777);
-    if (change.uid) attributes_.uid = *change.uid;
-    if (change.gid) attributes_.gid = *change.gid;
-    if (change.atime) attributes_.atime = *change.atime;
-    if (change.mtime) attributes_.mtime = *change.mtime;
-    attributes_.ctime = read_clock(CLOCK_REALTIME);
+    vfs::apply(change, attributes_);
     return {};
   }
 
