@@ -74,6 +74,23 @@ std::string receive_control(int fd, int level, int type) {
   return {};
 }
 
+// Sends `text` with one ancillary message, of `size` bytes.
+ssize_t send_control(int fd, const char* text, int level, int type, const void* value, size_t size) {
+  alignas(cmsghdr) char control[64] = {};
+  iovec piece = {const_cast<char*>(text), strlen(text)};
+  msghdr message = {};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE(size);
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = level;
+  header->cmsg_type = type;
+  header->cmsg_len = CMSG_LEN(size);
+  memcpy(CMSG_DATA(header), value, size);
+  return sendmsg(fd, &message, 0);
+}
+
 template <typename T>
 T as(const std::string& bytes) {
   CHECK_EQ(bytes.size(), sizeof(T));
@@ -146,20 +163,8 @@ TEST(segments) {
   OK(send(sender, "abcdefghij", 10, 0));
   CHECK_EQ(next(receiver), "abcdefghij");
 
-  char control[CMSG_SPACE(sizeof(uint16_t))] = {};
-  iovec piece = {const_cast<char*>("123456"), 6};
-  msghdr message = {};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = IPPROTO_UDP;
-  header->cmsg_type = UDP_SEGMENT;
-  header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
   const uint16_t size = 3;
-  memcpy(CMSG_DATA(header), &size, sizeof size);
-  OK(sendmsg(sender, &message, 0));
+  OK(send_control(sender, "123456", IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size));
   CHECK_EQ(next(receiver), "123");
   CHECK_EQ(next(receiver), "456");
 }
@@ -300,20 +305,8 @@ TEST(what_came_with_a_datagram) {
 TEST(tos_and_ttl_of_one_message) {
   const Fd receiver = bound(), sender = connected_to(receiver);
   set_option(receiver, IPPROTO_IP, IP_RECVTOS, 1);
-  char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec piece = {const_cast<char*>("x"), 1};
-  msghdr message = {};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = IPPROTO_IP;
-  header->cmsg_type = IP_TOS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
   const int tos = 0x10;
-  memcpy(CMSG_DATA(header), &tos, sizeof tos);
-  OK(sendmsg(sender, &message, 0));
+  OK(send_control(sender, "x", IPPROTO_IP, IP_TOS, &tos, sizeof tos));
   CHECK_EQ(as<uint8_t>(receive_control(receiver, IPPROTO_IP, IP_TOS)), 0x10);
   OK(send(sender, "x", 1, 0));
   CHECK_EQ(as<uint8_t>(receive_control(receiver, IPPROTO_IP, IP_TOS)), 0);
@@ -390,31 +383,21 @@ TEST(timestamps_old_and_new) {
 // What means something on a unix socket only is not looked at; what nobody knows is refused.
 TEST(control_messages_of_other_families) {
   const Fd receiver = bound(), sender = connected_to(receiver);
-  const auto send_control = [&](int type, size_t size) {
-    alignas(cmsghdr) char control[64] = {};
-    iovec piece = {const_cast<char*>("x"), 1};
-    msghdr message = {};
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(size);
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = type;
-    header->cmsg_len = CMSG_LEN(size);
-    return sendmsg(sender, &message, 0);
+  const auto send_zeros = [&](int type, size_t size) {
+    const char zeros[16] = {};
+    return send_control(sender, "x", SOL_SOCKET, type, zeros, size);
   };
-  CHECK_EQ(OK(send_control(SCM_RIGHTS, sizeof(int))), 1);
-  CHECK_EQ(OK(send_control(SCM_CREDENTIALS, sizeof(ucred))), 1);
+  CHECK_EQ(OK(send_zeros(SCM_RIGHTS, sizeof(int))), 1);
+  CHECK_EQ(OK(send_zeros(SCM_CREDENTIALS, sizeof(ucred))), 1);
   CHECK_EQ(next(receiver), "x");
   CHECK_EQ(next(receiver), "x");
-  FAILS(EINVAL, send_control(999, sizeof(int)));
+  FAILS(EINVAL, send_zeros(999, sizeof(int)));
   if (check::is_root()) {
-    CHECK_EQ(OK(send_control(SO_MARK, sizeof(int))), 1);
-    FAILS(EINVAL, send_control(SO_MARK, 2));
+    CHECK_EQ(OK(send_zeros(SO_MARK, sizeof(int))), 1);
+    FAILS(EINVAL, send_zeros(SO_MARK, 2));
     OK(setresuid(65534, 65534, 65534));
   }
-  FAILS(EPERM, send_control(SO_MARK, sizeof(int)));
+  FAILS(EPERM, send_zeros(SO_MARK, sizeof(int)));
 }
 
 TEST(dropped_datagrams_are_counted) {
