@@ -36,6 +36,7 @@ CONFIG = {
 class Bundle:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bulkhead-oci-"))
+        self.cgroup = self.folder.name  # nobody else's, for tests that put their container into one
         self.rootfs = self.folder / "rootfs"
         self.state = self.folder / "state"
         image.fill_root(self.rootfs)

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import unittest
@@ -35,10 +36,10 @@ class Verbs(unittest.TestCase):
             self.box.command("delete", "--force", id)
         self.assertEqual(jailed() - self.jailed, set())
         self.assertFalse(self.box.state.exists())
-        self.assertEqual(cgroups("bulkhead-oci-box"), [])
+        self.assertEqual(cgroups(self.box.cgroup), [])
 
     def start(self, *args):
-        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.box.config["linux"]["cgroupsPath"] = f"/{self.box.cgroup}"
         self.assertEqual(self.box.create(*args), 0, self.box.output())
         self.assertEqual(self.box.command("start", "box").returncode, 0)
 
@@ -271,7 +272,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         self.start("sleep", "1000")
         self.assertIn(str(64 << 10), self.box.command("exec", "box", "head", "-1", "/proc/meminfo").stdout)
         text = pathlib.Path(f"/proc/{self.box.pid()}/cgroup").read_text()
-        self.assertIn("bulkhead-oci-box", text)
+        self.assertIn(self.box.cgroup, text)
         update = json.dumps({"memory": {"limit": 128 << 20}, "pids": {"limit": 60}})
         done = self.box.command("update", "--resources", "-", "box", input=update)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -319,7 +320,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         if os.geteuid() != 0:
             self.skipTest("cgroups are root's")
         self.box.config["linux"]["resources"] = {"memory": {"limit": 32 << 20, "swap": 32 << 20}}
-        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.box.config["linux"]["cgroupsPath"] = f"/{self.box.cgroup}"
         done = self.box.run("sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=200M count=1")
         self.assertEqual(done.returncode, 137, done.stderr)
         self.assertIn("reached its memory limit (33554432 bytes)", done.stderr)
@@ -456,12 +457,12 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         seen = self.box.folder / "seen"
         script = f"""
 state=$(cat); pid=$(echo "$state" | sed 's/.*"pid":\\([0-9]*\\).*/\\1/')
-echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgroup) $(cat /proc/self/oom_score_adj)" >> {seen}
-[ "$pid" = 0 ] || echo "$0-pid $(readlink /proc/$pid/ns/net) $(grep -c bulkhead-oci-box /proc/$pid/cgroup)" >> {seen}
+echo "$0 $(readlink /proc/self/ns/net) $(grep -c {self.box.cgroup} /proc/self/cgroup) $(cat /proc/self/oom_score_adj)" >> {seen}
+[ "$pid" = 0 ] || echo "$0-pid $(readlink /proc/$pid/ns/net) $(grep -c {self.box.cgroup} /proc/$pid/cgroup)" >> {seen}
 """
         kinds = ("prestart", "createRuntime", "poststart", "poststop")
         self.box.config["hooks"] = {kind: [{"path": "/bin/sh", "args": [kind, "-c", script, kind], "env": [f"PATH={os.environ['PATH']}"]}] for kind in kinds}
-        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.box.config["linux"]["cgroupsPath"] = f"/{self.box.cgroup}"
         self.box.config["process"]["oomScoreAdj"] = 77
         here, adjusted = os.readlink("/proc/self/ns/net"), pathlib.Path("/proc/self/oom_score_adj").read_text().strip()
 
@@ -491,13 +492,13 @@ echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgr
             self.skipTest("cgroups are root's")
         left = self.box.folder / "left"
         leaves = {"path": "/bin/sh", "args": ["sh", "-c", f"sleep 1234 >/dev/null 2>&1 & echo $! > {left}"]}
-        self.box.config["linux"]["cgroupsPath"] = "/bulkhead-oci-box"
+        self.box.config["linux"]["cgroupsPath"] = f"/{self.box.cgroup}"
         # One that runs in the container is the container's, and ends with it.
         self.box.config["hooks"] = {"createContainer": [leaves]}
         self.assertEqual(self.box.create("true"), 0, self.box.output())
-        self.assertEqual(cgroups("bulkhead-oci-box") != [], True)
+        self.assertEqual(cgroups(self.box.cgroup) != [], True)
         self.assertEqual(self.box.command("delete", "box").stderr, "")
-        self.assertEqual(cgroups("bulkhead-oci-box"), [])
+        self.assertEqual(cgroups(self.box.cgroup), [])
         # One of the host's is nobody's business.
         self.box.config["hooks"] = {"createRuntime": [leaves]}
         self.assertEqual(self.box.create("true"), 0, self.box.output())
@@ -570,19 +571,18 @@ echo "$0 $(readlink /proc/self/ns/net) $(grep -c bulkhead-oci-box /proc/self/cgr
         def config(path):
             self.box.config["linux"]["cgroupsPath"] = path
         top = pathlib.Path("/sys/fs/cgroup") / ("" if pathlib.Path("/sys/fs/cgroup/cgroup.procs").exists() else "pids")
-        engines = top / "bulkhead-oci-engine"
-        engines.mkdir()
+        engines = pathlib.Path(tempfile.mkdtemp(prefix="bulkhead-engines-", dir=top))
         self.addCleanup(engines.rmdir)
-        config("/bulkhead-oci-engine/sub/one")
+        config(f"/{engines.name}/sub/one")
         self.assertEqual(self.box.create("true", id="one"), 0, self.box.output())
-        config("/bulkhead-oci-engine/sub/two")
+        config(f"/{engines.name}/sub/two")
         self.assertEqual(self.box.create("true", id="two"), 0, self.box.output())
         self.assertEqual(self.box.command("delete", "one").returncode, 0)
         self.assertTrue((engines / "sub/two").is_dir())
         self.assertFalse((engines / "sub/one").exists())
         self.assertEqual(self.box.command("delete", "two").returncode, 0)
         self.assertFalse((engines / "sub").exists())
-        self.assertEqual(cgroups("bulkhead-oci-engine"), [engines])
+        self.assertEqual(cgroups(engines.name), [engines])
 
     def test_full_disk(self):
         if os.geteuid() != 0:

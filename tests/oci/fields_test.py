@@ -481,7 +481,7 @@ def _(p):
 
 def on_host_cgroup(p, controller, first, second):
     """Path of the container's cgroup and the text of a file there, while it runs; the file's name by the version."""
-    p.set("linux.cgroupsPath", "/bulkhead-fields")
+    p.set("linux.cgroupsPath", f"/{p.box.cgroup}")
     p.test.assertEqual(p.box.create("sleep", "100"), 0, p.box.output() + str(p.box.log_lines()))
     for line in pathlib.Path(f"/proc/{p.box.pid()}/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
@@ -505,7 +505,7 @@ def needs_cgroups(check):
 @needs_cgroups
 def _(p):
     path, _ = on_host_cgroup(p, "pids", "pids.max", "pids.max")
-    p.test.assertEqual(path, "/bulkhead-fields")
+    p.test.assertEqual(path, f"/{p.box.cgroup}")
 
 
 @probe("linux.resources.memory")

@@ -10,14 +10,12 @@ import unittest
 from bundle import BULKHEAD, Bundle
 from engine import cgroups, jailed, wait_for
 
-CGROUP = "bulkhead-oci-refusals"
-
 
 class Refusals(unittest.TestCase):
     def setUp(self):
         self.box = Bundle()
         self.addCleanup(self.box.remove)
-        self.box.config["linux"]["cgroupsPath"] = f"/{CGROUP}/box"
+        self.box.config["linux"]["cgroupsPath"] = f"/{self.box.cgroup}/box"
         self.good = copy.deepcopy(self.box.config)
         self.before = jailed()
         self.log = self.box.folder / "log.json"
@@ -28,7 +26,7 @@ class Refusals(unittest.TestCase):
     def assert_nothing_left(self):
         self.assertFalse(self.box.state.exists(), list(self.box.folder.glob("state/*")))
         self.assertEqual(jailed() - self.before, set())
-        self.assertEqual(cgroups(CGROUP), [])
+        self.assertEqual(cgroups(self.box.cgroup), [])
 
     def refused(self, message, *words, status=125, prefix=()):
         """The command fails with one line for people and the same one for programs."""
