@@ -36,11 +36,25 @@ def say(text):
 
 
 def run(argv, **options):
+    """Runs a step of the set-up that says nothing of interest unless it fails."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           **options)
     if done.returncode != 0:
         raise VmError(f"{' '.join(argv)} failed with {done.returncode}:\n{done.stdout[-3000:]}")
     return done.stdout
+
+
+def run_with_progress(argv, mark, **options):
+    """Runs a long step and shows those of its lines that begin with `mark`."""
+    said = []
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", **options) as child:
+        for line in child.stdout:
+            said.append(line)
+            if line.startswith(mark):
+                say("  " + line.removeprefix(mark).strip())
+    if child.returncode != 0:
+        raise VmError(f"{' '.join(argv)} failed with {child.returncode}:\n{''.join(said)[-3000:]}")
 
 
 def cpio(entries):
@@ -127,10 +141,10 @@ class VirtualMachine:
             say(f"making the machine's root from {SUITE} with mmdebstrap (once, about 2 minutes)")
             with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
                 made = os.path.join(scratch, "root.tar")
-                run(["nice", "mmdebstrap", "--variant=minbase", '--aptopt=APT::Install-Recommends "false"',
+                run_with_progress(["nice", "mmdebstrap", "--variant=minbase", '--aptopt=APT::Install-Recommends "false"',
                      "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
                      "--dpkgopt=path-exclude=/usr/share/locale/*", "--include=" + ",".join(self.packages), SUITE, made,
-                     "http://deb.debian.org/debian"], env={**os.environ, "TMPDIR": scratch})
+                     "http://deb.debian.org/debian"], "I: ", env={**os.environ, "TMPDIR": scratch})
                 os.rename(made, tar)
         say("making the disk image")
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
