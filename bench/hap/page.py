@@ -1,5 +1,5 @@
-"""The tables in docs/hap.md, from a run and another one that it is compared with. Each stands between two comments that
-name it; the words around them are a person's."""
+"""The figures in docs/hap.md, from a run and another one that it is compared with. Each table or list stands between two
+comments that name it; the words around them are a person's."""
 import re
 
 import mechanisms
@@ -8,6 +8,11 @@ import results as sets
 from workloads import UNION
 
 MORE = ("spin", "redis-ext", "node", "compile", "sweep", "sweep-nofork")
+# Primitives that the page speaks of one by one: {words: names in mechanisms.GROUPS}.
+PARTS = {"huge pages, made and split": ("huge-page",), "names met first": ("open-close", "look-up", "open-held"),
+         "directories listed": ("list",), "the gofer's socket and the descriptors sent over it": ("seqpacket", "rights"),
+         "memory dropped with madvise": ("drop-memory",), "a stub's processor time": ("processor-time",),
+         "random numbers": ("random",)}
 
 
 def markdown(lines):
@@ -49,17 +54,19 @@ def targets(run):
 
 def details(run):
     lines = [["union", "functions", "code, KiB", "in softirq", "with set-up", "syscalls", "with set-up", "reachable",
-              "provider's code in all layers, KiB"]]
+              "provider's code in all layers, KiB", "tenant's own kernel, KiB"]]
     for runtime in run.runtimes():
         row = run.row(runtime, "union")
         if row is None:
             continue
-        provider = sum(size for _, size, owner in report.layers(run, runtime, "union") if owner != report.TENANT)
-        counted = row.userspace or run.labels[runtime]["model"] not in ("hypervisor", "nested", "sandbox")
+        layers = report.layers(run, runtime, "union")
+        provider = sum(size for _, size, owner in layers if owner != report.TENANT)
+        tenant = sum(size for _, size, owner in layers if owner == report.TENANT)
         lines.append([report.label(run, runtime), str(len(row.functions)), f"{run.code_bytes(row.functions) / 1024:.0f}",
                       str(len(row.softirq)), str(len(row.with_setup())), str(len(row.syscalls)),
                       str(len(row.syscalls | row.setup_syscalls)), str(len(sets.reachable(row.processes, run.names))),
-                      f"{provider:.0f}" if counted else "not counted"])
+                      f"{provider:.0f}" if report.counted_above(run, runtime, "union") else "not counted",
+                      f"{tenant:.0f}" if tenant else "–"])
     return markdown(lines)
 
 
@@ -75,6 +82,52 @@ def agreement(run, other):
             f"the largest difference is {100 * max(found.values(), default=0):.1f} %.")
 
 
+def parts(run, prices):
+    """Single primitives' functions in the rows that have a target, each counted where it comes first."""
+    rows = {workload: run.row(report.TARGET_RUNTIME, workload).functions for workload in report.FUNCTION_TARGETS}
+    groups, _ = mechanisms.split(set().union(*rows.values()), prices)
+    words = {name: said for group in mechanisms.GROUPS for name, said in group.primitives}
+    mine = {said: functions for _, found in groups for said, functions in found}
+    lines = [["of which", *rows]]
+    for said, names in PARTS.items():
+        functions = set().union(*(mine[words[name]] for name in names))
+        lines.append([said, *(str(len(functions & reached)) for reached in rows.values())])
+    return markdown(lines)
+
+
+def calls(run):
+    """The names of the syscalls issued in the union."""
+    numbers = run.row(report.TARGET_RUNTIME, "union").syscalls
+    names = sorted(run.names.get(number, str(number)) for number in numbers)
+    return f"{len(names)} calls: {', '.join(names)}."
+
+
+def when(run, other):
+    """When each runtime's rows were measured, which were measured once, and which not at all."""
+    def times(one, runtime, beside=None):
+        rows = [row for (name, workload), row in one.rows.items() if name == runtime and not row.error and
+                (beside is None or sets.measured_twice(row, beside.row(runtime, workload)))] if one else []
+        found = sorted(row.measured for row in rows if row.measured)
+        if not rows or not found:
+            return "at a time that was not noted" if rows else "–"
+        first, last = found[0], found[-1]
+        span = first if first == last else f"{first} – {last.removeprefix(first[:len('2000-01-01 ')])}"
+        return ", ".join([span, *sorted({row.build for row in rows if row.build})])
+
+    lines = [["rows of", "first run, UTC", "second or only run, UTC", "measured once", "failed", "not measured"]]
+    for runtime in run.runtimes():
+        by_state = {"once": [], "failed": [], "not": []}
+        for workload in run.workloads():
+            row = run.row(runtime, workload)
+            if row is None:
+                by_state["failed" if (runtime, workload) in run.rows else "not"].append(workload)
+            elif other is None or not sets.measured_twice(row, other.row(runtime, workload)):
+                by_state["once"].append(workload)
+        lines.append([report.label(run, runtime), times(other, runtime, run), times(run, runtime),
+                      *(", ".join(names) or "–" for names in by_state.values())])
+    return markdown(lines)
+
+
 def filled(text, run, other, prices):
     """The page with its tables anew. Tables for which there is nothing stay as they are."""
     blocks = {"union": measured(run, [*UNION, "union"]),
@@ -84,12 +137,15 @@ def filled(text, run, other, prices):
         if prices is not None:
             table, _, _ = mechanisms.remaining(run, prices, report.TARGET_RUNTIME, report.FUNCTION_TARGETS)
             blocks["remaining"] = "\n".join(table)
+            blocks["parts"] = parts(run, prices)
+        blocks["calls"] = calls(run)
     blocks["details"] = details(run)
     if other is not None:
         blocks["agreement"] = agreement(run, other)
+        blocks["when"] = when(run, other)
     for name, block in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if begin not in text:
-            raise KeyError(f"the page has no place for the table {name}: {begin}")
+            raise KeyError(f"the page has no place for {name}: {begin}")
         text = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{block}\n{end}", text, flags=re.S)
     return text

@@ -1,9 +1,10 @@
 """The figures as a table, and as pictures and a page that need no JavaScript."""
 import html
+import itertools
 
 import results as sets
 from tables import aligned
-from workloads import UNION, WORKLOADS
+from workloads import MODELS, UNION, WORKLOADS
 
 # What bulkhead's trap platform has to meet: {what: limit}.
 FUNCTION_TARGETS = {"union": 800, "python": 620, "redis": 450, "sweep": 720, "sweep-nofork": 450}
@@ -28,13 +29,16 @@ KNOWN = {
 
 def columns(run):
     """The workloads of a run in table order, with the union last where it can be had."""
-    names = [name for name in WORKLOADS if name in run.workloads()]
-    names += [name for name in run.workloads() if name not in WORKLOADS]
+    names = run.workloads()
     return names + (["union"] if all(name in run.workloads() for name in UNION) else [])
 
 
 def label(run, runtime):
     return run.labels.get(runtime, {}).get("label", runtime)
+
+
+def model(run, runtime):
+    return run.labels.get(runtime, {}).get("model", "sandbox")
 
 
 def missed(run, runtime, workload):
@@ -100,9 +104,7 @@ def detail_table(run, workload):
             continue
         owned = {colour: sum(size for _, size, owner in layers(run, runtime, workload) if owner == colour)
                  for colour in (PROVIDER_KERNEL, PROVIDER_USER, TENANT)}
-        # Without a count of the programs above the kernel the sum would be too low.
-        counted = row.functions and (
-            row.userspace or run.labels.get(runtime, {}).get("model") not in ("hypervisor", "nested", "sandbox"))
+        counted = row.functions and counted_above(run, runtime, workload)
         functions = ["–"] * 5  # syscalls alone were counted
         if row.functions:
             functions = [str(len(row.functions)), str(len(row.always)), f"{run.code_bytes(row.functions) / 1024:.0f}",
@@ -183,6 +185,11 @@ def bars_svg(run, workload, width=760):
     return "\n".join(out + ["</svg>"])
 
 
+def counted_above(run, runtime, workload):
+    """Whether the provider's programs above the kernel, where there are any, were counted: else a sum would be too low."""
+    return bool(run.row(runtime, workload).userspace) or model(run, runtime) not in ("hypervisor", "nested", "sandbox")
+
+
 def layers(run, runtime, workload):
     """The vertical profile: [(what, KiB, colour)], bottom up."""
     row = run.row(runtime, workload)
@@ -191,7 +198,7 @@ def layers(run, runtime, workload):
         found.append((program, sum(functions.values()) / 1024, PROVIDER_USER))
     # The guest of a virtual machine runs the same kernel as the machine that we measure in, so what a plain process
     # (or a container, for the nested row) reaches there is what the guest's kernel runs for the same work.
-    inner = {"hypervisor": "native", "nested": "runc"}.get(run.labels.get(runtime, {}).get("model"))
+    inner = {"hypervisor": "native", "nested": "runc"}.get(model(run, runtime))
     inside = run.row(inner, workload) if inner else None
     if inside is not None:
         found.append(("guest kernel", run.code_bytes(inside.functions) / 1024, TENANT))
@@ -199,10 +206,11 @@ def layers(run, runtime, workload):
 
 
 def ownership_svg(run, workload, width=760):
-    """How much code runs in each layer and whose it is: one column a runtime."""
+    """How much code runs in each layer and whose it is: one column a runtime, by model."""
     runtimes = [r for r in run.runtimes() if run.row(r, workload) is not None and run.row(r, workload).functions]
+    runtimes.sort(key=lambda runtime: MODELS.index(model(run, runtime)))
     stacks = [(runtime, layers(run, runtime, workload)) for runtime in runtimes]
-    height, top, bottom = 420, 60, 96
+    height, top, bottom = 450, 60, 126
     tallest = max((sum(size for _, size, _ in stack) for _, stack in stacks), default=1)
     scale = (height - top - bottom) / tallest
     step = (width - 40) / max(len(stacks), 1)
@@ -223,9 +231,18 @@ def ownership_svg(run, workload, width=760):
                        f'stroke="#fff"><title>{html.escape(what)}: {size:.0f} KiB</title></rect>')
             if part > 14:
                 out.append(text(x + step / 2, y + part / 2 + 4, f"{size:.0f}", "middle", 11, "#fff"))
+        if not counted_above(run, runtime, workload):
+            out.append(text(x + step / 2, y - 6, "its own: not counted", "middle", 9, PALE))
         words = label(run, runtime).replace(", ", " ").split()
         for number, word in enumerate(words[:5]):
             out.append(text(x + step / 2, height - bottom + 16 + number * 14, word, "middle", 11))
+    at = 0
+    for name, group in itertools.groupby(runtimes, lambda runtime: model(run, runtime)):
+        left, at = 20 + at * step, at + len(list(group))
+        right = 20 + at * step
+        out.append(f'<line x1="{left + 8:.1f}" y1="{height - 36}" x2="{right - 8:.1f}" y2="{height - 36}" stroke="{PALE}"/>')
+        for number, word in enumerate([name] if len(name) * 6 < right - left else name.split()):
+            out.append(text((left + right) / 2, height - 22 + number * 13, word, "middle", 11, PALE))
     return "\n".join(out + ["</svg>"])
 
 
@@ -235,6 +252,12 @@ def reach_words(process):
     if process.allowed is None:
         return "unfiltered"
     return f"may issue {len(process.allowed)}" + (f", asks about {len(process.consulted)}" if process.consulted else "")
+
+
+def when_words(row):
+    if not row.measured:
+        return ""
+    return f"; measured {row.measured} UTC" + (f", build {row.build}" if row.build else "")
 
 
 def html_page(run):
@@ -279,7 +302,7 @@ def html_page(run):
             calls = ", ".join(run.names.get(number, str(number)) for number in sorted(row.syscalls))
             parts.append(f"<details><summary>{html.escape(label(run, runtime))}</summary><p>Syscalls: {html.escape(calls)}</p>"
                          f"<p>Filters: {html.escape('; '.join(filters))}</p>"
-                         f"<p>Repetitions: {html.escape(str(row.per_pass))}</p>"
+                         f"<p>Repetitions: {html.escape(str(row.per_pass))}{html.escape(when_words(row))}</p>"
                          f"<pre>{html.escape(' '.join(sorted(row.functions)))}</pre></details>")
     parts.append("</body></html>")
     return "\n".join(parts)
@@ -307,4 +330,9 @@ def agreement_text(first, second):
         lines.append([f"{runtime} {workload}", str(len(first.row(runtime, workload).functions)),
                       str(len(second.row(runtime, workload).functions)),
                       f"{100 * fraction:.1f} %" + (" DIFFERS" if fraction > limit else "")])
-    return aligned(lines), bool(found) and max(found.values()) <= limit
+    parts = [aligned(lines)]
+    once = [f"{runtime} {workload}" for runtime, workload in {**first.rows, **second.rows}
+            if (runtime, workload) not in found]
+    if once:
+        parts.append("not measured twice: " + ", ".join(once))
+    return "\n\n".join(parts), bool(found) and max(found.values()) <= limit

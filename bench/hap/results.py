@@ -1,11 +1,12 @@
 """What a run brought out, as sets: reading, naming, and the arithmetic behind every figure."""
 import bisect
 import dataclasses
+import itertools
 import json
 import os
 import re
 
-from workloads import RUNTIMES, UNION
+from workloads import RUNTIMES, UNION, WORKLOADS
 
 # Past the last symbol of a module nothing says where its text ends; no function is longer than this.
 LONGEST_FUNCTION = 1 << 16
@@ -162,6 +163,8 @@ class Row:
     processes: list = dataclasses.field(default_factory=list)
     userspace: dict = dataclasses.field(default_factory=dict)  # {program above the kernel: {function: bytes}}
     error: str = ""
+    measured: str = ""  # when, UTC; empty in results from before this was noted
+    build: str = ""     # the commit of our own programs in it
 
     def with_setup(self):
         return self.functions | self.setup
@@ -193,10 +196,16 @@ class Row:
     @staticmethod
     def from_json(document):
         values = {field.name: set(document[field.name]) if field.type in (set, "set") else document[field.name]
-                  for field in dataclasses.fields(Row)}
+                  for field in dataclasses.fields(Row) if field.name in document}
         values["processes"] = [Process(p["name"], p["depth"], None if p["allowed"] is None else set(p["allowed"]),
                                        set(p["consulted"]), p["unreadable"]) for p in document["processes"]]
         return Row(**values)
+
+
+def in_order(names, known):
+    """Each name once: the known ones as they are listed, then the others as they come."""
+    known = list(known)
+    return sorted(dict.fromkeys(names), key=lambda name: known.index(name) if name in known else len(known))
 
 
 class Results:
@@ -210,12 +219,10 @@ class Results:
         self.labels = runtimes or {}  # {runtime: {"label", "model"}}
 
     def runtimes(self):
-        known = list(RUNTIMES)
-        return sorted(dict.fromkeys(runtime for runtime, _ in self.rows),
-                      key=lambda name: known.index(name) if name in known else len(known))
+        return in_order((runtime for runtime, _ in self.rows), RUNTIMES)
 
     def workloads(self):
-        return list(dict.fromkeys(workload for _, workload in self.rows))
+        return in_order((workload for _, workload in self.rows), WORKLOADS)
 
     def row(self, runtime, workload):
         """A row, or None where there is none or it failed. "union" is the summary over UNION."""
@@ -263,8 +270,11 @@ def merge(first, second):
             row.userspace = first.rows[key].userspace
     # Rows of one runtime stay together, in the order in which the runtimes came.
     order = list(dict.fromkeys(runtime for runtime, _ in rows))
+    facts = {**first.facts, **second.facts}
+    machines = [part.strip() for one in (first, second) for part in one.facts.get("machine", "").split(";")]
+    facts["machine"] = "; ".join(dict.fromkeys(part for part in machines if part))
     return Results(sorted(rows.values(), key=lambda row: order.index(row.runtime)), {**first.sizes, **second.sizes},
-                   {**first.names, **second.names}, {**first.facts, **second.facts}, {**first.labels, **second.labels})
+                   {**first.names, **second.names}, facts, {**first.labels, **second.labels})
 
 
 def load(folder, labels):
@@ -305,13 +315,18 @@ def difference(results, left, right, workload):
     return a.functions - b.functions, b.functions - a.functions, a.syscalls - b.syscalls, b.syscalls - a.syscalls
 
 
+def measured_twice(row, other):
+    """Whether two runs have a row each that is not one and the same measurement, as it is in runs that share a job."""
+    return row is not None and other is not None and row != other
+
+
 def agreement(first, second):
-    """Relative difference in distinct functions between two runs, by row: {(runtime, workload): fraction}."""
+    """Relative difference in distinct functions between two runs, by row: {(runtime, workload): fraction}. What was
+    measured once is left out."""
     found = {}
-    keys = [*first.rows, *((runtime, "union") for runtime in first.runtimes())]
-    for runtime, workload in keys:
+    for runtime, workload in itertools.product(first.runtimes(), [*first.workloads(), "union"]):
         row, other = first.row(runtime, workload), second.row(runtime, workload)
-        if row is None or other is None or not row.functions or not other.functions:
+        if not measured_twice(row, other) or not row.functions or not other.functions:
             continue
         a, b = len(row.functions), len(other.functions)
         found[runtime, workload] = abs(a - b) / max(a, b)

@@ -34,6 +34,10 @@ WORKLOADS = {w.name: w for w in (
 UNION = ("true", "files", "python", "redis")
 
 
+# Who shares what with whom, in the order of the pictures.
+MODELS = ("shared login", "container", "guarded container", "hypervisor", "nested", "sandbox")
+
+
 @dataclasses.dataclass(frozen=True)
 class Runtime:
     """A way of running a workload. `kind` says how the agent builds the command; the rest is for that kind."""
@@ -46,7 +50,11 @@ class Runtime:
     seccomp: bool = False  # Docker's default profile in the bundle
     network: bool = True   # whether redis-ext can reach it
     above: str = ""        # names of the provider's programs between tenant and host kernel, comma-separated
-    model: str = "container"  # shared login, container, guarded container, hypervisor, nested, sandbox
+    model: str = "container"  # one of MODELS
+
+    @property
+    def ours(self):
+        return self.program == "build/bin/bulkhead"
 
 
 RUNTIMES = {r.name: r for r in (

@@ -1,4 +1,6 @@
 """The arithmetic of the figures, on made-up recordings."""
+import contextlib
+import io
 import json
 import lzma
 import os
@@ -129,25 +131,75 @@ class ResultsTest(unittest.TestCase):
             results.difference(first, "a", "b", "files")
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
+        self.assertEqual(results.agreement(first, first), {})  # one measurement, not two that agree
+        text, agree = report.agreement_text(first, second)
+        self.assertRegex(text, r"a true +2 +1 +50.0 % DIFFERS")
+        self.assertIn("not measured twice: b true", text)
+        self.assertFalse(agree)
 
     def test_page(self):
         def run(address):
             return self.results(*(self.row("runc", name, recording((0xffffffff81000000, address)), calls=(0,))
                                   for name in ("true", "files", "python", "redis")))
         text = "".join(f"before {name}\n<!-- {name} -->\nold {name}\n<!-- /{name} -->\n"
-                       for name in ("union", "more", "details", "agreement", "targets"))
+                       for name in ("union", "more", "details", "agreement", "targets", "when"))
         first, second = run(0xffffffff81000100), run(0xffffffff81000000)
         first.labels = second.labels = {"runc": {"label": "runc", "model": "container"}}
+        del first.rows["runc", "redis"]
+        first.rows["runc", "files"].error = "it broke"
+        for row in second.rows.values():
+            row.measured, row.build = "2026-01-02 03:04", "abc1234"
+        second.rows["runc", "python"].measured = "2026-01-02 03:05"
         filled = page.filled(text, second, first, None)
         self.assertIn("| runc | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 |", filled)
         self.assertIn("| runc, true | 2 | 1 | 50.0 % |", filled)
-        self.assertIn("0 of these 5 rows agree within 3 %", filled)
+        self.assertIn("0 of these 2 rows agree within 3 %", filled)
+        self.assertIn("| runc | at a time that was not noted | 2026-01-02 03:04 – 03:05, abc1234 | files, redis | – | – |",
+                      filled)
         self.assertIn("before details", filled)
         self.assertNotIn("old union", filled)
         self.assertIn("old targets", filled)  # there is no row of ours
         self.assertEqual(page.filled(filled, second, first, None), filled)
         with self.assertRaises(KeyError):
             page.filled("", second, first, None)
+
+    def test_page_of_our_own_rows(self):
+        workloads = ("true", "files", "python", "redis", "sweep", "sweep-nofork")
+        sandbox = self.results(*(self.row("bulkhead", name, recording((0xffffffff81000000, 0xffffffff81000100)), calls=(0,))
+                                 for name in workloads))
+        sandbox.rows["bulkhead", "spin"] = results.Row("bulkhead", "spin", error="it broke")
+        # The first is a part of the platform, the second is not.
+        reached = {"futex": 0xffffffff81000000, "random": 0xffffffff81000100}
+        prices = self.results(*(self.row("native", name, recording([reached[name]] if name in reached else []))
+                                for name, _ in mechanisms.PRIMITIVES))
+        names = ("union", "more", "details", "targets", "remaining", "parts", "calls")
+        filled = page.filled("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names), sandbox, None, prices)
+        self.assertIn("| union: functions | 800 | 2 | met |", filled)
+        self.assertIn("| *These together: the platform* | 1 | 1 | 1 | 1 | 1 |", filled)
+        self.assertIn("| The sentry's loop | 1 | 1 | 1 | 1 | 1 |", filled)
+        self.assertIn("| random numbers | 1 | 1 | 1 | 1 | 1 |", filled)
+        self.assertIn("| directories listed | 0 | 0 | 0 | 0 | 0 |", filled)
+        self.assertIn("<!-- calls -->\n1 calls: read.\n", filled)
+        self.assertIn("| bulkhead | – | at a time that was not noted | true, files, python, redis, sweep, sweep-nofork | spin | – |",
+                      page.when(sandbox, None))
+
+    def test_the_picture_shows_every_model_and_what_was_not_counted(self):
+        models = dict(zip(("runsc", "native", "runc", "kvm", "nested", "guarded"),
+                          ("sandbox", "shared login", "container", "hypervisor", "nested", "guarded container")))
+        run = self.results(*(self.row(name, workload, recording((0xffffffff81000000, 0xffffffff81000100)))
+                             for name in models for workload in results.UNION))
+        run.labels = {name: {"label": name, "model": model} for name, model in models.items()}
+        picture = report.ownership_svg(run, "union")
+        for word in ("shared login", "container", "hypervisor", "nested", "sandbox", "guarded"):
+            self.assertIn(f">{word}</text>", picture)
+        self.assertEqual(picture.count("not counted"), 3)  # the hypervisors' and the sandbox's own programs
+        self.assertEqual(picture.count("<title>guest kernel"), 2)
+        for row in run.rows.values():
+            row.userspace = {"program": {"main": 32}}
+        self.assertNotIn("not counted", report.ownership_svg(run, "union"))
+        page_text = report.html_page(run)
+        self.assertNotIn("<script", page_text)
+        self.assertIn(report.ownership_svg(run, "union"), page_text)
 
     def test_merge_prefers_the_second(self):
         first = self.results(self.row("a", "true", recording((0xffffffff81000000,))),
@@ -159,6 +211,8 @@ class ResultsTest(unittest.TestCase):
         self.assertEqual(both.row("b", "true").userspace, {"sentry": {"main": 32}})
         self.assertEqual(list(both.rows), [("a", "true"), ("a", "files"), ("b", "true")])
         self.assertEqual(both.row("b", "true").functions, {"sys_read"})
+        first.facts["machine"], second.facts["machine"] = "one; two", "two"
+        self.assertEqual(results.merge(second, first).facts["machine"], "two; one")
 
     def test_json_keeps_everything(self):
         row = self.row("a", "true", recording((0xffffffff81000100,), softirq=(0xffffffff81000180,)), calls=(0,))
@@ -170,6 +224,10 @@ class ResultsTest(unittest.TestCase):
         self.assertEqual(second.rows, first.rows)
         self.assertEqual(second.names, first.names)
         self.assertEqual(second.code_bytes({"helper"}), 0x80)
+        older = first.to_json()
+        for entry in older["rows"]:
+            del entry["measured"], entry["build"]
+        self.assertEqual(results.Results.from_json(older).rows, first.rows)
 
 
 class FiltersTest(unittest.TestCase):
@@ -190,6 +248,14 @@ class FiltersTest(unittest.TestCase):
 
 
 class MachineTest(unittest.TestCase):
+    def test_progress_of_a_long_step(self):
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            vm.run_with_progress(["sh", "-c", "echo 'I: unpacking'; echo other"], "I: ")
+            with self.assertRaisesRegex(vm.VmError, "failed with 3:\nwhy"):
+                vm.run_with_progress(["sh", "-c", "echo why; exit 3"], "I: ")
+        self.assertEqual(said.getvalue(), "hap:   unpacking\n")
+
     def test_modules_come_after_what_they_need(self):
         dependencies = "fs/ext4.ko: fs/jbd2.ko lib/crc16.ko\nfs/jbd2.ko: lib/crc16.ko\nlib/crc16.ko:\nnet/x.ko:\n"
         self.assertEqual(vm.module_order(dependencies, ["ext4", "built_in"]), ["lib/crc16.ko", "fs/jbd2.ko", "fs/ext4.ko"])
