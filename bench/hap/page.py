@@ -1,6 +1,7 @@
-"""The figures in docs/hap.md, from a run and another one that it is compared with. Each table or list stands between two
+"""The figures in docs/hap.md and README.md, from a run and another one that it is compared with. Each stands between two
 comments that name it; the words around them are a person's."""
 import re
+import textwrap
 
 import mechanisms
 import report
@@ -128,8 +129,18 @@ def when(run, other):
     return markdown(lines)
 
 
+def summary(run):
+    """The unions that the README names, in words."""
+    reached = {name: len(run.row(name, "union").functions) for name in ("bulkhead", "bulkhead-run", "runc", "gvisor")}
+    limit = report.FUNCTION_TARGETS["union"]
+    return textwrap.fill(
+        f"`bulkhead do` reaches {reached['bulkhead']} where a container under runc reaches {reached['runc']} and gVisor "
+        f"(ptrace) {reached['gvisor']}; as an OCI runtime on a bundle with a writable root, whose writes are the host's, "
+        f"{reached['bulkhead-run']}. At most {limit} are wanted.", 120)
+
+
 def filled(text, run, other, prices):
-    """The page with its tables anew. Tables for which there is nothing stay as they are."""
+    """The page with its figures anew, those that it has places for. Where there is nothing to write, the old ones stay."""
     blocks = {"union": measured(run, [*UNION, "union"]),
               "more": measured(run, [name for name in MORE if name in run.workloads()])}
     if all(run.row(report.TARGET_RUNTIME, workload) for workload in report.FUNCTION_TARGETS):
@@ -140,12 +151,18 @@ def filled(text, run, other, prices):
             blocks["parts"] = parts(run, prices)
         blocks["calls"] = calls(run)
     blocks["details"] = details(run)
+    if all(run.row(name, "union") for name in ("bulkhead", "bulkhead-run", "runc", "gvisor")):
+        blocks["summary"] = summary(run)
     if other is not None:
         blocks["agreement"] = agreement(run, other)
         blocks["when"] = when(run, other)
-    for name, block in blocks.items():
+    places = set(re.findall(r"<!-- /(\w+) -->", text))
+    if not places & set(blocks):
+        raise KeyError(f"the page has no place for any of these: {', '.join(f'<!-- {name} -->' for name in blocks)}")
+    for name in places & set(blocks):
+        block = blocks[name]
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin not in text:
-            raise KeyError(f"the page has no place for {name}: {begin}")
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise KeyError(f"the page must have {begin} and {end} once each")
         text = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{block}\n{end}", text, flags=re.S)
     return text

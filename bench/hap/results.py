@@ -309,7 +309,8 @@ def difference(results, left, right, workload):
     def pick(runtime):
         row = results.row(runtime, workload)
         if row is None:
-            raise KeyError(f"no row {runtime} {workload}")
+            raise KeyError(f"there is no row {runtime} {workload}; there are those of {', '.join(results.runtimes())} in "
+                           f"{', '.join(results.workloads())}")
         return row
     a, b = pick(left), pick(right)
     return a.functions - b.functions, b.functions - a.functions, a.syscalls - b.syscalls, b.syscalls - a.syscalls

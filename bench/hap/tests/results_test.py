@@ -160,8 +160,9 @@ class ResultsTest(unittest.TestCase):
         self.assertNotIn("old union", filled)
         self.assertIn("old targets", filled)  # there is no row of ours
         self.assertEqual(page.filled(filled, second, first, None), filled)
-        with self.assertRaises(KeyError):
-            page.filled("", second, first, None)
+        for broken in ("", "<!-- other -->\n<!-- /other -->\n", "<!-- /union -->\n", text + text):
+            with self.assertRaises(KeyError):
+                page.filled(broken, second, first, None)
 
     def test_page_of_our_own_rows(self):
         workloads = ("true", "files", "python", "redis", "sweep", "sweep-nofork")
@@ -180,6 +181,10 @@ class ResultsTest(unittest.TestCase):
         self.assertIn("| random numbers | 1 | 1 | 1 | 1 | 1 |", filled)
         self.assertIn("| directories listed | 0 | 0 | 0 | 0 | 0 |", filled)
         self.assertIn("<!-- calls -->\n1 calls: read.\n", filled)
+        for name in ("bulkhead-run", "runc", "gvisor"):
+            sandbox.rows.update(self.results(*(self.row(name, one, recording([0xffffffff81000000])) for one in workloads)).rows)
+        self.assertIn("\n`bulkhead do` reaches 2 where a container under runc reaches 1 and",
+                      page.filled("<!-- summary -->\n<!-- /summary -->\n", sandbox, None, None))
         self.assertIn("| bulkhead | – | at a time that was not noted | true, files, python, redis, sweep, sweep-nofork | spin | – |",
                       page.when(sandbox, None))
 
