@@ -72,11 +72,18 @@ def details(run):
 
 
 def agreement(run, other):
+    """Functions in the first and in the second run."""
     found = sets.agreement(other, run)
-    lines = [["", "first", "second", "difference"]]
-    for (runtime, workload), fraction in found.items():
-        lines.append([f"{report.label(run, runtime)}, {workload}", str(len(other.row(runtime, workload).functions)),
-                      str(len(run.row(runtime, workload).functions)), f"{100 * fraction:.1f} %"])
+    workloads = [name for name in [*run.workloads(), "union"] if any(workload == name for _, workload in found)]
+    lines = [["", *workloads]]
+    for runtime in dict.fromkeys(runtime for runtime, _ in found):
+        cells = []
+        for workload in workloads:
+            fraction = found.get((runtime, workload))
+            cells.append("–" if fraction is None else
+                         f"{len(other.row(runtime, workload).functions)}, {len(run.row(runtime, workload).functions)}"
+                         + (" **DIFFERS**" if fraction > report.AGREEMENT else ""))
+        lines.append([report.label(run, runtime), *cells])
     within = sum(fraction <= report.AGREEMENT for fraction in found.values())
     number = "All" if within == len(found) else f"{within} of"
     return (markdown(lines) + f"\n\n{number} these {len(found)} rows agree within {100 * report.AGREEMENT:.0f} %; "

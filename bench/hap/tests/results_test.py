@@ -152,7 +152,7 @@ class ResultsTest(unittest.TestCase):
         second.rows["runc", "python"].measured = "2026-01-02 03:05"
         filled = page.filled(text, second, first, None)
         self.assertIn("| runc | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 |", filled)
-        self.assertIn("| runc, true | 2 | 1 | 50.0 % |", filled)
+        self.assertIn("| runc | 2, 1 **DIFFERS** | 2, 1 **DIFFERS** |", filled)
         self.assertIn("0 of these 2 rows agree within 3 %", filled)
         self.assertIn("| runc | at a time that was not noted | 2026-01-02 03:04 – 03:05, abc1234 | files, redis | – | – |",
                       filled)
