@@ -54,13 +54,14 @@ class Machine:
         sh("ip", "link", "add", "hap0", "type", "veth", "peer", "name", "eth0", "netns", NETNS)
         sh("ip", "addr", "add", "10.99.0.1/24", "dev", "hap0")
         sh("ip", "link", "set", "hap0", "up")
-        # A sandbox with a network stack of its own takes long to answer while it is traced, arp(7).
-        for probes in ("mcast_solicit", "ucast_solicit"):
-            with open(f"/proc/sys/net/ipv4/neigh/hap0/{probes}", "w") as file:
-                file.write("300")
-        sh("ip", "-n", NETNS, "addr", "add", EXT_ADDRESS + "/24", "dev", "eth0")
+        self.give_address()
         sh("ip", "-n", NETNS, "link", "set", "eth0", "up")
         sh("ip", "-n", NETNS, "link", "set", "lo", "up")
+
+    @staticmethod
+    def give_address():
+        """For each run: gVisor takes the address from the namespace's interface for its own network stack."""
+        sh("ip", "-n", NETNS, "addr", "replace", EXT_ADDRESS + "/24", "dev", "eth0")
 
     def command(self, runtime, workload, identity):
         """The command that runs `workload` under `runtime`, and the address at which its network is reached."""
@@ -115,6 +116,7 @@ def run_once(machine, runtime, workload, mode, out, tag):
     if runtime.kind == "qemu":
         recorder += ["--kill-at-end", "yes"]  # a serial line does not tell its guest that the other side has gone
     if workload.external:
+        machine.give_address()
         recorder += ["--external", workload.external.format(address=address)]
     began = time.monotonic()
     with open(f"{out}/{tag}.log", "w") as log:
