@@ -12,8 +12,8 @@
 #include <memory>
 #include <vector>
 
+#include "sentry/base/extent_set.h"
 #include "sentry/base/result.h"
-#include "sentry/fs/tmpfs/extent_set.h"
 #include "sentry/fs/tmpfs/quota.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"

@@ -1,10 +1,10 @@
-// Which pages of a file have memory: disjoint half-open ranges of page numbers.
+// A set of pages as disjoint half-open ranges of their numbers: which of a file have memory, say.
 #pragma once
 
 #include <cstdint>
 #include <map>
 
-namespace sentry::fs::tmpfs {
+namespace sentry {
 
 class ExtentSet {
  public:
@@ -16,6 +16,7 @@ class ExtentSet {
   uint64_t remove(uint64_t start, uint64_t end);
   // The first page from `page` that is (or is not) in the set; ~0 for none.
   uint64_t next(uint64_t page, bool present) const;
+  bool contains(uint64_t page) const { return next(page, true) == page; }
   void clear();
 
  private:
@@ -25,4 +26,4 @@ class ExtentSet {
   uint64_t count_ = 0;
 };
 
-}  // namespace sentry::fs::tmpfs
+}  // namespace sentry

@@ -1,8 +1,8 @@
-#include "sentry/fs/tmpfs/extent_set.h"
+#include "sentry/base/extent_set.h"
 
 #include <algorithm>
 
-namespace sentry::fs::tmpfs {
+namespace sentry {
 
 ExtentSet::Ranges::const_iterator ExtentSet::first_after(uint64_t page) const {
   auto range = ranges_.upper_bound(page);
@@ -61,4 +61,4 @@ void ExtentSet::clear() {
   count_ = 0;
 }
 
-}  // namespace sentry::fs::tmpfs
+}  // namespace sentry
