@@ -113,6 +113,9 @@ class AddressSpace {
   // Does what write() has taken note of once that has become much: for whoever writes without end. May park.
   // ESRCH: nobody is left to do it.
   virtual Result<> catch_up() { return {}; }
+  // Changes that have been asked for take effect on guest code that runs, too, at once. May park. ESRCH as
+  // above.
+  virtual Result<> take_effect() { return {}; }
   // FUTEX_WAKE and FUTEX_REQUEUE (FUTEX_CMP_REQUEUE where `expected` is given: EAGAIN) of private futexes, of
   // those who wait without the sentry: how many were woken, or woken and moved, by the guest's word. May
   // park.

@@ -304,6 +304,17 @@ Result<> TrapAddressSpace::catch_up() {
   return {};
 }
 
+Result<> TrapAddressSpace::take_effect() {
+  // Who is not in guest code finds the queue on its way there.
+  const bool inside = std::any_of(threads_.begin(), threads_.end(), [](const auto& thread) {
+    return thread->state == Thread::State::kRunning;
+  });
+  if (!inside || queue_.empty()) return {};
+  const std::optional<Reservation> reserved = reserve_stopped();
+  if (!reserved || !drain(**reserved)) return Errno(ESRCH);
+  return {};
+}
+
 Result<> TrapAddressSpace::settle(Context& caller) {
   const Reservation reserved(static_cast<TrapContext&>(caller).thread());
   Thread& thread = *reserved;

@@ -39,6 +39,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   bool defers_writes() const override { return true; }
   Result<> catch_up() override;
+  Result<> take_effect() override;
   Result<uint64_t> wake_futex(uint64_t address, uint32_t count) override;
   Result<uint64_t> requeue_futex(uint64_t from, uint64_t to, uint32_t wake, uint32_t move,
                                  const uint32_t* expected) override;

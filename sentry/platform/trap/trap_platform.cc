@@ -266,7 +266,11 @@ void TrapPlatform::wait_for_report(Thread& thread) {
 
 bool TrapPlatform::stop(Thread& thread) {
   kick(thread);
-  wait_while(thread, Thread::State::kRunning);
+  // Ahead of the thread's own fiber, which would have it run on before it has been asked for anything.
+  Fiber* const self = Fiber::current();
+  thread.waiters.insert(thread.waiters.begin(), self);
+  while (thread.state == Thread::State::kRunning) Fiber::park();
+  std::erase(thread.waiters, self);
   return thread.state == Thread::State::kStopped;
 }
 

@@ -316,10 +316,12 @@ bool change_robust_list(Area& area) {
 }
 
 // futex(2) on the words of this process alone, by the host: what has no deadline, or does not wait. False
-// where the sentry has the waiters, or a kick came while this one waited: then it shall wait there.
+// where the sentry has the waiters, or a kick came while this one waited: then it shall wait there. Also for
+// a word that is not there, which the sentry may know to have come to be (a file that has grown).
 bool answer_futex(Area& area, uint64_t& result) {
   constexpr uint32_t kRequeue = 3, kCompareRequeue = 4, kWaitBitset = 9, kWakeBitset = 10, kRealtime = 256,
                      kAnyBit = ~uint32_t{0};
+  constexpr long kNotThere = -14;  // EFAULT
   const Registers& registers = area.registers;
   const auto operation = static_cast<uint32_t>(registers.rsi), value = static_cast<uint32_t>(registers.rdx);
   const uint64_t word = registers.rdi, other = registers.r8;
@@ -344,7 +346,7 @@ bool answer_futex(Area& area, uint64_t& result) {
       store(area.asleep, 0);
       area.turned = __builtin_ia32_rdtsc();
       result = static_cast<uint64_t>(waited);
-      return waited != kInterrupted;
+      return waited != kInterrupted && waited != kNotThere;
     }
     case kWakeBitset:
       if (registers.r9 != kAnyBit) return false;
@@ -358,7 +360,7 @@ bool answer_futex(Area& area, uint64_t& result) {
       if (other >= kGuestEnd || waits_in_sentry(word) || waits_in_sentry(other)) return false;
       const uint64_t arguments[6] = {word, operation, registers.rdx, registers.r10, other, registers.r9};
       result = static_cast<uint64_t>(shim_call(__NR_futex, arguments));
-      return true;
+      return result != static_cast<uint64_t>(kNotThere);
     }
     default:
       return false;
