@@ -283,8 +283,7 @@ void Task::handle_fault(const platform::Trap& trap) {
   SignalInfo info = make_signal(host.si_signo, host.si_code);
   info.si_addr = host.si_addr;
   if (host.si_signo == SIGSEGV || host.si_signo == SIGBUS) {
-    const auto answer =
-        memory().handle_fault(reinterpret_cast<uint64_t>(host.si_addr), host, registers().rsp);
+    const auto answer = memory().handle_fault(reinterpret_cast<uint64_t>(host.si_addr), host, fault_retry_);
     if (answer.resolved) return;
     info.si_signo = answer.signo;
     info.si_code = answer.code;

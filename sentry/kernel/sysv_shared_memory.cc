@@ -18,6 +18,11 @@ Result<mm::Mappable::Backing> SharedMemorySegment::backing(uint64_t offset, uint
   return Backing{slice_->host_fd(), slice_->host_offset(offset), std::min(length, end - offset)};
 }
 
+Result<> SharedMemorySegment::punch(uint64_t offset, uint64_t length) {
+  if (offset >= slice_->size()) return {};
+  return slice_->discard(offset, std::min(length, slice_->size() - offset));
+}
+
 mm::Mappable::Identity SharedMemorySegment::identity() const {
   char path[sizeof "/SYSV01234567 (deleted)"];
   std::snprintf(path, sizeof path, "/SYSV%08x (deleted)", static_cast<unsigned>(name_));

@@ -18,6 +18,7 @@ class SharedMemorySegment final : public IpcObject, public mm::Mappable {
   SharedMemorySegment(std::unique_ptr<mm::MemorySlice> slice, uint64_t size_in, key_t key_in)
       : size(size_in), slice_(std::move(slice)), name_(key_in) {}
   Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override;
+  Result<> punch(uint64_t offset, uint64_t length) override;
   Identity identity() const override;
 
   const uint64_t size;  // as asked for, in bytes

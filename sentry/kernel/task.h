@@ -239,6 +239,7 @@ class Task {
 
   friend void mark_registers_replaced(Task& task);
   bool registers_replaced_ = false;
+  mm::AddressSpaceMap::FaultRetry fault_retry_;
   platform::Registers registers_{};
   // Of the last fault, for the frames of all signals since: sigcontext's trapno, err and cr2.
   struct CpuFault {

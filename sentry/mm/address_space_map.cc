@@ -17,22 +17,25 @@ namespace {
 
 // Well below the host's vm.max_map_count (65,530), so that an order never fails half way.
 constexpr size_t kMaxVmas = 60'000;
-constexpr uint64_t kStackGap =
-    256 * kPageSize;  // between a growing stack and its neighbour, as Linux's default
-constexpr int kProtMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 // Shared anonymous memory: a slice of the memory file.
 class SharedAnonymous final : public Mappable {
  public:
-  SharedAnonymous(std::unique_ptr<MemorySlice> slice) : slice_(std::move(slice)) {}
+  SharedAnonymous(std::unique_ptr<MemorySlice> slice, uint64_t size)
+      : slice_(std::move(slice)), size_(size) {}
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
-    if (offset >= slice_->size()) return Backing{-1, 0, length};
-    return Backing{slice_->host_fd(), slice_->host_offset(offset), std::min(length, slice_->size() - offset)};
+    if (offset >= size_) return Backing{-1, 0, length};
+    return Backing{slice_->host_fd(), slice_->host_offset(offset), std::min(length, size_ - offset)};
+  }
+  Result<> punch(uint64_t offset, uint64_t length) override {
+    if (offset >= size_) return {};
+    return slice_->discard(offset, std::min(length, size_ - offset));
   }
   Identity identity() const override { return {"/dev/zero (deleted)", 0, 1, 0}; }
 
  private:
   std::unique_ptr<MemorySlice> slice_;
+  uint64_t size_;  // whole pages
 };
 
 bool mergeable(const Vma& left, uint64_t left_start, const Vma& right, uint64_t right_start) {
@@ -50,12 +53,6 @@ Mappable::~Mappable() = default;
 
 void Mappable::text_changes() {
   if (text_image_ != nullptr) retired_images_.push_back(std::move(text_image_));
-}
-
-void Mappable::invalidate(uint64_t offset, uint64_t length) {
-  std::vector<AddressSpaceMap*> maps(maps_.begin(), maps_.end());
-  maps.erase(std::unique(maps.begin(), maps.end()), maps.end());
-  for (AddressSpaceMap* map : maps) map->invalidate(*this, offset, length);
 }
 
 AddressSpaceMap::AddressSpaceMap(std::unique_ptr<platform::AddressSpace> space, MemoryFile& memory_file,
@@ -181,6 +178,7 @@ void AddressSpaceMap::insert(uint64_t start, Vma vma) {
 // Maps [from, to) of a VMA that starts at `start`.
 Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
   const int prot = vma.prot & kProtMask;
+  beyond_.remove(from / kPageSize, to / kPageSize);
   // What may be promised to the guest has been looked at: the host shall not refuse it afterwards.
   if (vma.file == nullptr)
     return space_->map({from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE});
@@ -194,7 +192,7 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
     const uint64_t length = std::min(backing.length, to - from);
     if (length == 0 || length % kPageSize != 0) return Errno(EIO);
     if (backing.host_fd < 0) {
-      TRY(space_->map({from, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
+      TRY(map_beyond(start, vma, from, from + length));
     } else {
       TRY(space_->map({from, length, prot, vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE,
                        backing.host_fd, backing.host_offset}));
@@ -202,6 +200,11 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
     from += length;
   }
   return {};
+}
+
+Result<> AddressSpaceMap::unmap(uint64_t start, uint64_t length) {
+  beyond_.remove(start / kPageSize, (start + length) / kPageSize);
+  return space_->unmap(start, length);
 }
 
 void AddressSpaceMap::await_fork() {
@@ -261,7 +264,7 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   const Result<> mapped = host_map(start, vma, start, vma.end);
   if (!mapped.ok()) {
     // What was there may be gone in part: take the whole range away, so that map and host agree.
-    (void)space_->unmap(start, length);
+    (void)unmap(start, length);
     forget(start, start + length);
     return mapped.error();
   }
@@ -391,12 +394,12 @@ Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end, bool write) {
   constexpr int kPopulateRead = 22, kPopulateWrite = 23;  // Linux 5.14
   constexpr uint64_t kPiece = 16 << 20;
   for (uint64_t at = start; at < end; at += kPiece) {
-    TRY(space_->advise(at, std::min(kPiece, end - at), write ? kPopulateWrite : kPopulateRead));
+    const uint64_t piece = std::min(kPiece, end - at);
+    reach(at, at + piece);
+    TRY(space_->advise(at, piece, write ? kPopulateWrite : kPopulateRead));
     if (Fiber::current() == nullptr || end - at <= kPiece) continue;
     Fiber::yield();
     if (Fiber::current()->interrupted()) return Errno(kErestartNoIntr);
-    // Others may have unmapped what is left.
-    if (!covered(at + kPiece, end)) return Errno(ENOMEM);
   }
   return {};
 }
@@ -411,7 +414,7 @@ Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
   if (find(address) == nullptr && (first == vmas_.end() || first->first >= end)) return {};
   TRY(split_at(address));
   TRY(split_at(end));
-  TRY(space_->unmap(address, length));
+  TRY(unmap(address, length));
   forget(address, end);
   return {};
 }
@@ -450,37 +453,48 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
   }
   TRY(split_at(start));
   TRY(split_at(end));
-  bool holes = false;
+  TRY(space_->protect(start, end - start, prot));
   std::vector<std::pair<uint64_t, Vma>> changed;
-  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < end; ++vma) {
-    holes |= vma->second.file != nullptr;
+  for (auto vma = vmas_.lower_bound(start); vma != vmas_.end() && vma->first < end; ++vma)
     changed.emplace_back(vma->first, vma->second);
-  }
-  if (!holes) {
-    TRY(space_->protect(start, end - start, prot));
-  } else {
-    for (const auto& [from, vma] : changed) {
-      if (vma.file == nullptr) {
-        TRY(space_->protect(from, vma.end - from, prot));
-        continue;
-      }
-      // What lies beyond the file's end is mapped inaccessible and must stay so.
-      for (uint64_t at = from; at < vma.end;) {
-        const Mappable::Backing backing = TRY(vma.file->backing(
-            vma.offset + (at - from), vma.end - at, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
-        const uint64_t piece = std::min(backing.length, vma.end - at);
-        if (piece == 0) return Errno(EIO);
-        if (backing.host_fd >= 0) TRY(space_->protect(at, piece, prot));
-        at += piece;
-      }
-    }
-  }
   // All go before one comes back: it may be joined to the next, if that has been like this before.
   for (const auto& [from, vma] : changed) forget(from, vma.end);
   for (auto& [from, vma] : changed) {
     vma.prot = prot;
     insert(from, std::move(vma));
   }
+  return {};
+}
+
+// mremap(2)'s move of `length` bytes to `target`, where `vma` is to be and may be longer.
+Result<> AddressSpaceMap::move_pages(uint64_t source, uint64_t length, uint64_t target, const Vma& vma,
+                                     bool keep) {
+  if (vma.file != nullptr && vma.shared) {
+    TRY(host_map(target, vma, target, vma.end));
+    return keep ? Result<>() : unmap(source, length);
+  }
+  if (vma.file == nullptr) {
+    TRY(space_->move(source, length, target, length, keep));
+  } else {
+    // Private pages of files may have been written: they move, piece by piece, since the host's mappings may
+    // be several. What lies beyond the file's end is mapped anew.
+    for (uint64_t done = 0; done < length;) {
+      const uint64_t from = source + done, to = target + done, page = from / kPageSize;
+      const bool beyond = beyond_.contains(page);
+      uint64_t piece = std::min(beyond_.next(page, !beyond) - page, (length - done) / kPageSize) * kPageSize;
+      if (beyond) {
+        TRY(host_map(target, vma, to, to + piece));
+        if (!keep) TRY(unmap(from, piece));
+      } else {
+        const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, piece, false));
+        piece = std::min(backing.length, piece);
+        if (piece == 0) return Errno(EIO);
+        TRY(space_->move(from, piece, to, piece, keep));
+      }
+      done += piece;
+    }
+  }
+  if (vma.end > target + length) TRY(host_map(target, vma, target + length, vma.end));
   return {};
 }
 
@@ -535,7 +549,10 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
         Vma grown = vma;
         grown.offset = vma.file != nullptr ? vma.offset + old_size : 0;
         grown.end = old_address + new_size;
-        TRY(host_map(old_end, grown, old_end, grown.end));
+        if (const Result<> mapped = host_map(old_end, grown, old_end, grown.end); !mapped.ok()) {
+          (void)unmap(old_end, grown.end - old_end);
+          return mapped.error();
+        }
         insert(old_end, std::move(grown));
         return old_address;
       }
@@ -548,34 +565,22 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
   if (fixed) TRY(munmap(target, new_size));
   vma.end = target + new_size;
   if (duplicate) {
-    TRY(host_map(target, vma, target, vma.end));
+    if (const Result<> mapped = host_map(target, vma, target, vma.end); !mapped.ok()) {
+      (void)unmap(target, new_size);
+      return mapped.error();
+    }
     insert(target, std::move(vma));
     return target;
   }
   TRY(split_at(old_address));
   TRY(split_at(old_end));
   const uint64_t moved = std::min(old_size, new_size);
-  if (vma.file == nullptr) {
-    // Private anonymous memory: its pages move, the host does it.
-    TRY(space_->move(old_address, moved, target, moved, keep));
-    if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));
-  } else if (vma.shared) {
-    TRY(host_map(target, vma, target, vma.end));
-    if (!keep) TRY(space_->unmap(old_address, old_size));
-  } else {
-    // Private file pages may have been written: move piece by piece, since the host's mappings may be
-    // several.
-    for (uint64_t done = 0; done < moved;) {
-      const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, moved - done, false));
-      const uint64_t piece = std::min(backing.length, moved - done);
-      if (piece == 0) return Errno(EIO);
-      TRY(space_->move(old_address + done, piece, target + done, piece, keep));
-      done += piece;
-    }
-    if (new_size > moved) TRY(host_map(target, vma, target + moved, vma.end));
+  if (const Result<> done = move_pages(old_address, moved, target, vma, keep); !done.ok()) {
+    (void)unmap(target, new_size);
+    return done.error();
   }
   if (!keep) {
-    if (old_size > moved) TRY(space_->unmap(old_address + moved, old_size - moved));
+    if (old_size > moved) TRY(unmap(old_address + moved, old_size - moved));
     forget(old_address, old_end);
   }
   insert(target, std::move(vma));
@@ -634,8 +639,7 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
     case kPopulateWrite:
     case MADV_REMOVE:
       break;
-    // No page merging between tenants (a side channel), no hole punching into what others map, no collapse,
-    // no guards.
+    // No page merging between tenants (a side channel), no collapse, no guards.
     case MADV_MERGEABLE:
     case MADV_UNMERGEABLE:
     case kCollapse:
@@ -649,11 +653,11 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
   length = page_ceil(length);
   if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
   const uint64_t end = address + length;
-  const bool hole = !covered(address, end);
-  if (advice == kPopulateRead || advice == kPopulateWrite) {
-    if (hole) return Errno(ENOMEM);
+  // A hole is the host's to find, once it has come to it.
+  if (advice == kPopulateRead || advice == kPopulateWrite)
     return populate(address, end, advice == kPopulateWrite);
-  }
+  if (advice == MADV_REMOVE) return punch(address, end);
+  const bool hole = !covered(address, end);
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
       advice == MADV_KEEPONFORK) {
     TRY(split_at(address));
@@ -686,12 +690,32 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
       case MADV_COLD:
         if (here.locked) return Errno(EINVAL);
         break;
-      case MADV_REMOVE:
-        return Errno(here.shared ? EOPNOTSUPP : EINVAL);
       default:
         break;
     }
     if (to_host) TRY(space_->advise(from, to - from, advice));
+  }
+  if (hole) return Errno(ENOMEM);
+  return {};
+}
+
+// MADV_REMOVE: holes in the files that are mapped here.
+Result<> AddressSpaceMap::punch(uint64_t start, uint64_t end) {
+  bool hole = false;
+  for (uint64_t at = start; at < end;) {
+    const auto above = vmas_.upper_bound(at);
+    if (above == vmas_.begin() || std::prev(above)->second.end <= at) {
+      hole = true;
+      at = above == vmas_.end() ? end : above->first;
+      continue;
+    }
+    const auto& [first, vma] = *std::prev(above);
+    if (vma.locked || vma.file == nullptr) return Errno(EINVAL);
+    if (!vma.shared || (vma.max_prot & PROT_WRITE) == 0) return Errno(EACCES);
+    const uint64_t offset = vma.offset + (at - first), length = std::min(end, vma.end) - at;
+    const std::shared_ptr<Mappable> file = vma.file;  // it may be unmapped meanwhile
+    TRY(file->punch(offset, length));
+    at += length;
   }
   if (hole) return Errno(ENOMEM);
   return {};
@@ -738,13 +762,14 @@ Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
     count(vma->first, vma->second, 1);
   }
   // The host's swap is not a guest's to steer: locked memory is populated and otherwise like any other.
-  if (lock) (void)populate(start, start + length);
+  if (lock && populate(start, start + length).is(EFAULT)) return Errno(ENOMEM);
   return {};
 }
 
 Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t length) {
-  auto slice = TRY(memory_file_.allocate(page_ceil(length)));
-  return std::shared_ptr<Mappable>(std::make_shared<SharedAnonymous>(std::move(slice)));
+  length = page_ceil(length);
+  auto slice = TRY(memory_file_.allocate(length));
+  return std::shared_ptr<Mappable>(std::make_shared<SharedAnonymous>(std::move(slice), length));
 }
 
 Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
@@ -761,6 +786,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   child->gaps_ = gaps_;
   child->mapped_bytes_ = mapped_bytes_;
   child->data_bytes_ = data_bytes_;
+  child->beyond_ = beyond_;
   child->images_ = images_;
   child->heap_start_ = heap_start_;
   child->heap_end_ = heap_end_;
@@ -781,94 +807,6 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   for (const auto& [start, end] : drop) TRY(child->munmap(start, end - start));
   for (const Invalidated& one : invalidated) child->invalidate(*one.file, one.offset, one.length);
   return Forked{std::move(child), std::move(copy.context)};
-}
-
-bool AddressSpaceMap::try_grow_stack(uint64_t address, uint64_t) {
-  const auto above = vmas_.upper_bound(address);
-  if (above == vmas_.end() || !above->second.grows_down) return false;
-  Vma& vma = above->second;
-  uint64_t start = page_floor(address);
-  if (vma.end - start > limits_.stack) return false;
-  // A stretch at a time, so that a deep stack does not fault for each page.
-  constexpr uint64_t kStretch = 32 * kPageSize;
-  const uint64_t lowest = vma.end > limits_.stack ? vma.end - page_floor(limits_.stack) : kGuestStart;
-  uint64_t floor = kGuestStart;
-  if (above != vmas_.begin()) {
-    const Vma& below = std::prev(above)->second;
-    floor = below.end + (below.prot == PROT_NONE ? 0 : kStackGap);
-  }
-  if (start < floor) return false;
-  start = std::max({start > kStretch ? start - kStretch : 0, lowest, floor, kGuestStart});
-  if (start > page_floor(address)) start = page_floor(address);
-  if (mapped_bytes_ + (above->first - start) > limits_.address_space) return false;
-  if (!space_->map({start, above->first - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}).ok())
-    return false;
-  Vma grown = vma;
-  grown.end = above->first;
-  const uint64_t old_start = above->first;
-  Vma upper = vma;
-  forget(old_start, upper.end);
-  grown.end = upper.end;
-  insert(start, std::move(grown));
-  return true;
-}
-
-AddressSpaceMap::FaultAnswer AddressSpaceMap::handle_fault(uint64_t address, const siginfo_t& info,
-                                                           uint64_t stack_pointer) {
-  await_fork();
-  const FaultAnswer as_it_is{false, info.si_signo, info.si_code};
-  // General protection and alignment faults are not about mappings.
-  const bool page_fault = info.si_signo == SIGSEGV
-                              ? info.si_code == SEGV_MAPERR || info.si_code == SEGV_ACCERR
-                              : info.si_signo == SIGBUS && info.si_code == BUS_ADRERR;
-  if (!page_fault) return as_it_is;
-  if (address >= kGuestEnd) return as_it_is;
-  const auto found = vmas_.upper_bound(address);
-  const bool inside = found != vmas_.begin() && std::prev(found)->second.end > address;
-  if (!inside) {
-    if (try_grow_stack(address, stack_pointer)) return {true, 0, 0};
-    return {false, SIGSEGV, SEGV_MAPERR};
-  }
-  const auto here = std::prev(found);
-  Vma& vma = here->second;
-  if (vma.file == nullptr || vma.prot == PROT_NONE)
-    return {false, info.si_signo, info.si_signo == SIGSEGV ? SEGV_ACCERR : info.si_code};
-  // A place behind a file's end, mapped inaccessible: has the file come to reach it?
-  const uint64_t page = page_floor(address);
-  const Result<Mappable::Backing> backing = vma.file->backing(vma.offset + (page - here->first), kPageSize,
-                                                              vma.shared && (vma.max_prot & PROT_WRITE) != 0);
-  if (!backing.ok() || backing->host_fd < 0) return {false, SIGBUS, BUS_ADRERR};
-  if (info.si_signo == SIGBUS) return as_it_is;
-  if (info.si_code == SEGV_ACCERR && refilled_ == page) {
-    refilled_ = 0;
-    return as_it_is;  // it was mapped, and the access is one that the protection forbids
-  }
-  // Mapping again a private page that the guest has written would lose it: only where nothing can have been.
-  if (!vma.shared && (vma.prot & PROT_WRITE) != 0) return as_it_is;
-  if (!host_map(here->first, vma, page, page + kPageSize).ok()) return {false, SIGBUS, BUS_ADRERR};
-  refilled_ = page;
-  return {true, 0, 0};
-}
-
-void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t length) {
-  if (forking_) invalidated_.push_back({&file, offset, length});
-  const uint64_t file_end = length > ~offset ? ~0ull : offset + length;
-  for (auto& [start, vma] : vmas_) {
-    if (vma.file.get() != &file) continue;
-    const uint64_t vma_end_offset = vma.offset + (vma.end - start);
-    const uint64_t from = std::max(offset, vma.offset), to = std::min(file_end, vma_end_offset);
-    if (from >= to) continue;
-    const uint64_t address = start + (from - vma.offset);
-    (void)space_->map({address, to - from, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE});
-  }
-}
-
-// What a fault by guest code at this address would have done, for a copy of the sentry's own.
-bool AddressSpaceMap::resolve_fault(uint64_t address) {
-  siginfo_t info{};
-  info.si_signo = SIGSEGV;
-  info.si_code = SEGV_MAPERR;
-  return handle_fault(address, info, address).resolved;
 }
 
 Result<size_t> AddressSpaceMap::read_some(uint64_t address, void* buffer, size_t size) {
@@ -895,7 +833,13 @@ size_t AddressSpaceMap::writable(uint64_t address, size_t size) {
       if (vma == nullptr) break;
     }
     if ((vma->prot & PROT_WRITE) == 0) break;
-    at = vma->end;
+    const uint64_t stretch = std::min(vma->end, end), beyond = beyond_.next(at / kPageSize, true);
+    if (beyond < page_ceil(stretch) / kPageSize) {
+      if (resolve_fault(beyond * kPageSize)) continue;
+      at = std::max(at, beyond * kPageSize);
+      break;
+    }
+    at = stretch;
   }
   return static_cast<size_t>(std::min(at, end) - address);
 }

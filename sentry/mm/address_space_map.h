@@ -2,6 +2,8 @@
 // is mapped and orders the platform to map it; page faults are the host's.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sentry/base/extent_set.h"
 #include "sentry/base/result.h"
 #include "sentry/base/wait_queue.h"
 #include "sentry/mm/gap_index.h"
@@ -27,6 +30,8 @@ using platform::kPageSize;
 
 constexpr uint64_t page_floor(uint64_t value) { return value & ~(kPageSize - 1); }
 constexpr uint64_t page_ceil(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
+
+inline constexpr int kProtMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 // One mapping; its start is its key in the map.
 struct Vma {
@@ -59,8 +64,10 @@ struct MmapRequest {
 // mappings are placed below the room that it may grow into (Linux's mmap_base()).
 inline constexpr uint64_t kStackShift = uint64_t{64} << 20;
 inline constexpr uint64_t kStackRoom = kStackShift + (uint64_t{256} << 20);
+// Between a growing stack and its neighbour, as Linux's default.
+inline constexpr uint64_t kStackGap = 256 * kPageSize;
 
-class AddressSpaceMap {
+class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
  public:
   // Room of the guest's rlimits, asked at each use.
   struct Limits {
@@ -99,14 +106,17 @@ class AddressSpaceMap {
   Result<std::shared_ptr<Mappable>> shared_anonymous(uint64_t length);
 
   // A fault that the guest's mappings explain: grows the stack, or maps what has come to exist behind a file
-  // mapping. Whether guest code may go on; otherwise the signal is the guest's (SIGBUS instead of SIGSEGV
-  // where it says so).
+  // mapping. Whether guest code may go on; otherwise the signal is the guest's.
   struct FaultAnswer {
     bool resolved;
     int signo;
     int code;
   };
-  FaultAnswer handle_fault(uint64_t address, const siginfo_t& info, uint64_t stack_pointer);
+  // What a thread was told to try again though nothing had been amiss by then: once, as things are.
+  struct FaultRetry {
+    uint64_t page = 0, changes = 0;
+  };
+  FaultAnswer handle_fault(uint64_t address, const siginfo_t& info, FaultRetry& retry);
 
   // Copies between guest and sentry memory. EFAULT unless all of it could be copied.
   Result<> read(uint64_t address, void* buffer, size_t size);
@@ -186,6 +196,11 @@ class AddressSpaceMap {
   Result<uint64_t> find_gap(uint64_t length, uint64_t hint, uint64_t top) const;
   Result<> split_at(uint64_t address);
   Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
+  Result<> map_beyond(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
+  void reach(uint64_t start, uint64_t end);
+  Result<> unmap(uint64_t start, uint64_t length);
+  Result<> move_pages(uint64_t source, uint64_t length, uint64_t target, const Vma& vma, bool keep);
+  Result<> punch(uint64_t start, uint64_t end);
   void forget(uint64_t start, uint64_t end);  // drops VMAs that lie wholly inside
   void insert(uint64_t start, Vma vma);       // and merges with its neighbours
   void count(uint64_t start, const Vma& vma, int sign);
@@ -194,7 +209,7 @@ class AddressSpaceMap {
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
   bool covered(uint64_t start, uint64_t end) const;
   bool resolve_fault(uint64_t address);
-  bool try_grow_stack(uint64_t address, uint64_t stack_pointer);
+  bool try_grow_stack(uint64_t address);
   template <typename Copy>
   Result<size_t> force(uint64_t address, size_t size, int needed, Copy copy);
   Result<> populate(uint64_t start, uint64_t end, bool write = false);
@@ -223,7 +238,7 @@ class AddressSpaceMap {
   uint64_t locked_bytes_ = 0;  // RLIMIT_MEMLOCK's
   uint64_t heap_start_ = 0, heap_end_ = 0;
   uint64_t mmap_top_;
-  uint64_t refilled_ = 0;  // the page that the last fault mapped: a second fault there is the guest's
+  ExtentSet beyond_;  // pages, by address, that are mapped as lying beyond their files' ends
   Limits limits_;
 };
 

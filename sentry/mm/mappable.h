@@ -1,6 +1,7 @@
 // What mmap(2) can map besides private anonymous memory.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -39,6 +40,8 @@ class Mappable {
   // mmap(2) leaves open whether a private mapping sees later changes.
   void text_changes();
 
+  // fallocate(2) FALLOC_FL_PUNCH_HOLE, for madvise(2) MADV_REMOVE: by who may write. May park.
+  virtual Result<> punch(uint64_t /*offset*/, uint64_t /*length*/) { return Errno(EOPNOTSUPP); }
   // msync(2) MS_SYNC.
   virtual Result<> sync(uint64_t, uint64_t) { return {}; }
 
@@ -50,8 +53,8 @@ class Mappable {
   };
   virtual Identity identity() const = 0;
 
-  // Takes [offset, offset + length) out of every mapping (truncation): the next touch asks for its backing
-  // again.
+  // Takes [offset, offset + length), which lies beyond the end now, out of every mapping (truncation), also
+  // of processes that run: the next touch asks for its backing again. May park.
   void invalidate(uint64_t offset, uint64_t length);
   bool mapped() const { return !maps_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces

@@ -14,7 +14,6 @@
 
 namespace sentry::mm {
 namespace {
-constexpr uint64_t kRoom = uint64_t{1} << 62;
 constexpr uint64_t kPage = platform::kPageSize;
 constexpr uint64_t up(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
 constexpr uint64_t down(uint64_t value) { return value & ~(kPage - 1); }

@@ -59,8 +59,13 @@ class MemoryFile {
   // A slice of at least `size` bytes. ENOSPC when the file's 2^62 bytes of room are used up.
   Result<std::unique_ptr<MemorySlice>> allocate(uint64_t size);
   int host_fd() const { return fd_.get(); }
+  // Where the memory file has ended: what is mapped from there is refused by the host as what lies beyond a
+  // file's end is (SIGBUS, EFAULT), and will always be. One place for each offset of a guest's file, so that
+  // the host joins what is mapped in pieces.
+  static constexpr uint64_t beyond_end(uint64_t offset) { return kRoom + offset % (kRoom >> 1); }
 
  private:
+  static constexpr uint64_t kRoom = uint64_t{1} << 62;
   friend class MemorySlice;
   static constexpr unsigned kClasses = 64;
   Fd fd_;

@@ -78,28 +78,40 @@ Result<size_t> read_zeros(mm::Sink& sink) {
   return in_slices(sink.remaining(), [&](size_t want) { return sink.put_zeros(want); });
 }
 
-// A mapping of /dev/zero is anonymous memory. Shared ones are shared by fork, and by nobody who maps it anew.
+// A mapping of /dev/zero is anonymous memory. Shared ones are shared by fork, and by nobody who maps it anew;
+// they end where they ended when they were made, wherever mremap(2) takes them.
 class ZeroMapping final : public mm::Mappable {
  public:
-  ZeroMapping(mm::MemoryFile& memory, const vfs::Attributes& attributes)
-      : memory_(memory), attributes_(attributes) {}
+  ZeroMapping(mm::MemoryFile& memory, const vfs::Attributes& attributes, bool shared)
+      : memory_(memory), attributes_(attributes), shared_(shared) {}
 
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
     // The slice is address room only; pages come with the first touch.
     constexpr uint64_t kRoom = uint64_t{1} << 40;
     if (slice_ == nullptr) {
       first_ = offset;
-      slice_ = TRY(memory_.allocate(kRoom));
+      size_ = shared_ ? length : kRoom;
+      slice_ = TRY(memory_.allocate(size_));
     }
-    if (offset < first_ || length > kRoom || offset - first_ > kRoom - length) return Errno(ENOMEM);
-    return Backing{slice_->host_fd(), slice_->host_offset(offset - first_), length};
+    if (offset < first_) return Errno(ENOMEM);
+    const uint64_t at = offset - first_;
+    if (at >= size_) {
+      if (shared_) return Backing{-1, 0, length};
+      return Errno(ENOMEM);
+    }
+    return Backing{slice_->host_fd(), slice_->host_offset(at), std::min(length, size_ - at)};
+  }
+  Result<> punch(uint64_t offset, uint64_t length) override {
+    if (offset < first_ || offset - first_ >= size_) return {};
+    return slice_->discard(offset - first_, std::min(length, size_ - (offset - first_)));
   }
   Identity identity() const override { return {"/dev/zero", 0, 5, attributes_.ino}; }
 
  private:
   mm::MemoryFile& memory_;
   vfs::Attributes attributes_;
-  uint64_t first_ = 0;
+  bool shared_;
+  uint64_t first_ = 0, size_ = 0;
   std::unique_ptr<mm::MemorySlice> slice_;
 };
 
@@ -111,8 +123,10 @@ class ZeroFile final : public MemoryDevice {
   Result<size_t> write(mm::Source& source, const IoOptions&) override {
     return static_cast<size_t>(source.remaining());
   }
-  Result<std::shared_ptr<mm::Mappable>> mmap(int, int) override {
-    return std::shared_ptr<mm::Mappable>(std::make_shared<ZeroMapping>(memory_, TRY(inode()->getattr())));
+  Result<std::shared_ptr<mm::Mappable>> mmap(int, int flags) override {
+    const bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+    return std::shared_ptr<mm::Mappable>(
+        std::make_shared<ZeroMapping>(memory_, TRY(inode()->getattr()), shared));
   }
 
  private:

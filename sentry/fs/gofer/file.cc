@@ -27,15 +27,9 @@ class GoferFile final : public vfs::SeekableFile {
   }
   Result<> fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) override {
     const uint32_t before = node_->attr().mode;
-    TRY(node_->tree().call(protocol::Op::kFallocate, handle_->id, [&](protocol::Writer& w) {
-      w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
-    }));
-    node_->content_changes();
+    TRY(node_->fallocate(*handle_, mode, offset, length));
     settle_set_id(before, set_id);
-    const auto reply = TRY(node_->tree().call(protocol::Op::kGetattr, TRY(node_->node())));
-    protocol::Reader reader(reply.body);
-    node_->update(TRY(take<protocol::Attr>(reader)));
-    return {};
+    return node_->refresh();
   }
 
  protected:

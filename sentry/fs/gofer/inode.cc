@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <linux/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -321,6 +322,14 @@ void GoferInode::set_handle(bool write, protocol::Opened opened, Fd fd) {
   tree().keep(handle);
 }
 
+Result<> GoferInode::fallocate(const Handle& handle, int mode, uint64_t offset, uint64_t length) {
+  TRY(tree().call(protocol::Op::kFallocate, handle.id, [&](protocol::Writer& w) {
+    w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
+  }));
+  content_changes();
+  return {};
+}
+
 namespace {
 
 // The file's pages straight from the host's cache, by the donated descriptor. What lies beyond its end is the
@@ -338,6 +347,10 @@ class FileMapping final : public mm::Mappable {
       w.put(protocol::FsyncRequest{1, 0});
     }));
     return {};
+  }
+  Result<> punch(uint64_t offset, uint64_t length) override {
+    TRY(inode_->fallocate(*handle_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
+    return inode_->refresh();
   }
   Identity identity() const override {
     const uint64_t device = inode_->superblock().device();

@@ -160,6 +160,7 @@ class GoferInode final : public vfs::Inode {
   Result<> become(const protocol::Node& node);
   const protocol::Attr& attr() const { return attr_; }
   void update(const protocol::Attr& attr) { attr_ = attr; }
+  Result<> refresh();  // the attributes, from the host
   std::shared_ptr<GoferInode> self() { return std::static_pointer_cast<GoferInode>(shared_from_this()); }
 
   Result<vfs::Attributes> getattr() override;
@@ -185,6 +186,8 @@ class GoferInode final : public vfs::Inode {
 
   // An open handle that can at least read, or also write; one is kept for each.
   Result<HandleRef> handle(bool write);
+  // fallocate(2). The attributes are then to be refreshed.
+  Result<> fallocate(const Handle& handle, int mode, uint64_t offset, uint64_t length);
   Result<std::shared_ptr<mm::Mappable>> mappable(bool shared_write, const vfs::Path& path);
   Result<Listing> listing();
   bool written_through_mappings() const { return !shared_mapping_.expired(); }
@@ -198,7 +201,6 @@ class GoferInode final : public vfs::Inode {
   Result<uint64_t> current_size();
 
  private:
-  Result<> refresh();
   Result<> unlinked();  // one name less
   void release_handles();
   // A request on this file's node.

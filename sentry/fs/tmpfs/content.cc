@@ -275,7 +275,7 @@ Result<> Content::resize(uint64_t size) {
   const TextChange change(owner_);
   const uint64_t old = size_;
   size_ = size;
-  if (size >= old) return {};
+  if (size > old) return {};
   if (in_heap()) {
     if (heap_ != nullptr && size < heap_->size()) {
       quota_->release_pages(page_after(heap_->size()) - page_after(size));

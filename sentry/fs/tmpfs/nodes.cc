@@ -125,6 +125,14 @@ Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t len
   return content_.backing(offset, length);
 }
 
+Result<> RegularFile::punch(uint64_t offset, uint64_t length) {
+  const std::unique_lock lock(content_.lock());
+  if ((seals_ & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return Errno(EPERM);
+  TRY(content_.punch(offset, length));
+  metadata_.touch_mtime();
+  return {};
+}
+
 mm::Mappable::Identity RegularFile::identity() const {
   return {place_.text(), major(device_), minor(device_), map_ino_};
 }

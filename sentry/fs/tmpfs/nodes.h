@@ -77,6 +77,7 @@ class RegularFile final : public Node, public mm::Mappable {
   bool linkable() const override { return metadata_.attributes.nlink != 0 || linkable_; }
 
   Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override;
+  Result<> punch(uint64_t offset, uint64_t length) override;
   bool stable() const override { return !written_through_mappings_; }
   Identity identity() const override;
 
