@@ -1,6 +1,7 @@
 // An arena in which everything happens to memory.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -31,6 +32,56 @@ struct Arena {
 Arena arena;
 // Also what lies beyond a file's end, and files that become shorter.
 bool beyond = false;
+
+// A line of /proc/self/maps that concerns the arena, as pages of it.
+struct Mapped {
+  size_t first, end;
+  int letters;  // 1 readable, 2 writable, 4 executable, 8 shared
+  uint64_t inode;
+};
+
+template <typename F>
+void each_mapping(F visit) {
+  FILE* maps = fopen("/proc/self/maps", "re");
+  if (maps == nullptr) broken("/proc/self/maps");
+  char line[512];
+  auto base = reinterpret_cast<uint64_t>(arena.base), end = base + kPages * kPage;
+  while (fgets(line, sizeof line, maps) != nullptr) {
+    uint64_t from = 0, to = 0, inode = 0;
+    char letters[5];
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %" SCNu64, &from, &to, letters, &inode) != 4)
+      broken("a line of maps");
+    if (to <= base || from >= end) continue;
+    int value = (letters[0] == 'r' ? 1 : 0) + (letters[1] == 'w' ? 2 : 0) + (letters[2] == 'x' ? 4 : 0) +
+                (letters[3] == 's' ? 8 : 0);
+    visit(Mapped{(std::max(from, base) - base) / kPage, (std::min(to, end) - base) / kPage, value, inode});
+  }
+  fclose(maps);
+}
+
+// What each page may be used for, however the kernel has joined them.
+void say_map() {
+  char permissions[kPages + 1];
+  memset(permissions, '.', kPages);
+  permissions[kPages] = 0;
+  each_mapping([&](const Mapped& mapped) {
+    for (size_t page = mapped.first; page < mapped.end; ++page)
+      permissions[page] = "0123456789abcdef"[mapped.letters];
+  });
+  say("  map %s", permissions);
+}
+
+// Whether a page there is the file's, whatever part of it.
+bool of_file(size_t from, size_t size, int file) {
+  struct stat status;
+  must(fstat(file, &status), "fstat");
+  bool found = false;
+  each_mapping([&](const Mapped& mapped) {
+    if (mapped.inode == status.st_ino && mapped.first * kPage < from + size && mapped.end * kPage > from)
+      found = true;
+  });
+  return found;
+}
 
 struct Range {
   size_t first, count;
@@ -180,16 +231,27 @@ size_t usable(size_t from, size_t size, bool writes) {
   return good == 0 ? size : std::min(static_cast<size_t>(good), size);
 }
 
+size_t file_size(int file) {
+  struct stat status;
+  must(fstat(file, &status), "fstat");
+  return static_cast<size_t>(status.st_size);
+}
+
 void transfer(Random& random) {
   int file = arena.files[random.below(2)];
   auto offset = static_cast<off_t>(random.below(kFilePages * kPage));
   size_t from = random.below(kPages * kPage), size = 1 + random.below(random.one_in(3) ? 5 * kPage : 300);
   size = std::min(size, kPages * kPage - from);
-  switch (random.below(6)) {
+  const uint64_t kind = random.below(6);
+  // In what pieces a file is copied onto itself is the kernel's own business.
+  if (kind < 2 && of_file(from, size, file)) return;
+  switch (kind) {
     case 0: {
-      // Past the end of the file nothing is written, so that it stays as it is.
-      size = usable(from, size, false);
-      size = std::min(size, kFilePages * kPage - static_cast<size_t>(offset));
+      // Past the end of the file nothing is written: a write that fails there moves the end of Linux's tmpfs
+      // nevertheless, on some kernels, and one that reads what it brings to be stops sooner or later.
+      const size_t end = file_size(file);
+      offset = std::min(offset, static_cast<off_t>(end));
+      size = std::min(usable(from, size, false), end - static_cast<size_t>(offset));
       say("  pwrite %zu+%zu: %s", from, size, outcome(pwrite(file, arena.base + from, size, offset)));
       break;
     }
@@ -211,17 +273,18 @@ void transfer(Random& random) {
     }
     case 3: {
       iovec pieces[3];
-      size_t total = 0;
+      size_t total = 0, end = file_size(file);
       bool writes = random.one_in(2);
       for (iovec& piece : pieces) {
         piece.iov_len = random.below(2000);
         piece.iov_base = arena.base + random.below(kPages * kPage - piece.iov_len);
         size_t start = static_cast<size_t>(static_cast<char*>(piece.iov_base) - arena.base);
-        piece.iov_len = usable(start, piece.iov_len, !writes);
+        piece.iov_len = of_file(start, piece.iov_len, file) ? 0 : usable(start, piece.iov_len, !writes);
+        if (writes) piece.iov_len = std::min(piece.iov_len, end - total);
         total += piece.iov_len;
       }
       if (writes) {
-        offset = std::min(offset, static_cast<off_t>(kFilePages * kPage - total));
+        offset = std::min(offset, static_cast<off_t>(end - total));
         say("  pwritev %zu: %s", total, outcome(pwritev(file, pieces, 3, offset)));
       } else {
         say("  preadv %zu: %s", total, outcome(preadv(file, pieces, 3, offset)));
@@ -248,31 +311,24 @@ void resize(Random& random) {
   auto size = static_cast<off_t>(random.below(kFilePages * kPage));
   if (random.one_in(3)) size &= ~static_cast<off_t>(kPage - 1);
   must(ftruncate(arena.files[which], size), "ftruncate");
-  if (random.one_in(2)) must(ftruncate(arena.files[which], kFilePages * kPage), "ftruncate");
   say("  ftruncate %d %lld", which, static_cast<long long>(size));
-}
-
-// What each page may be used for, however the kernel has joined them.
-void say_map() {
-  char permissions[kPages + 1];
-  memset(permissions, '.', kPages);
-  permissions[kPages] = 0;
-  FILE* maps = fopen("/proc/self/maps", "re");
-  if (maps == nullptr) broken("/proc/self/maps");
-  char line[512];
-  auto base = reinterpret_cast<uint64_t>(arena.base);
-  while (fgets(line, sizeof line, maps) != nullptr) {
-    uint64_t start = 0, end = 0;
-    char letters[5];
-    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, letters) != 3) broken("a line of maps");
-    for (uint64_t at = std::max(start, base); at < std::min(end, base + kPages * kPage); at += kPage) {
-      int value = (letters[0] == 'r' ? 1 : 0) + (letters[1] == 'w' ? 2 : 0) + (letters[2] == 'x' ? 4 : 0) +
-                  (letters[3] == 's' ? 8 : 0);
-      permissions[(at - base) / kPage] = "0123456789abcdef"[value];
-    }
+  auto longer = static_cast<off_t>(kFilePages * kPage);
+  switch (random.below(4)) {
+    case 0:
+      must(ftruncate(arena.files[which], longer), "ftruncate");
+      break;
+    case 1:
+      longer = static_cast<off_t>(random.below(kFilePages * kPage - 1) + 1);
+      must(static_cast<int>(pwrite(arena.files[which], "e", 1, longer - 1)), "pwrite");
+      break;
+    case 2:
+      longer = size + static_cast<off_t>(random.below(kFilePages * kPage - static_cast<size_t>(size)) + 1);
+      must(fallocate(arena.files[which], 0, size, longer - size), "fallocate");
+      break;
+    default:
+      return;
   }
-  fclose(maps);
-  say("  map %s", permissions);
+  say("  and to %lld", static_cast<long long>(longer));
 }
 
 void one_change(Random& random);
