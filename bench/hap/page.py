@@ -136,6 +136,22 @@ def when(run, other):
     return markdown(lines)
 
 
+def known(run):
+    """Functions beside those known from before."""
+    lines = [["", *report.KNOWN]]
+    for runtime in dict.fromkeys(name for by_runtime in report.KNOWN.values() for name in by_runtime):
+        cells = []
+        for workload, by_runtime in report.KNOWN.items():
+            row = run.row(runtime, workload)
+            if runtime not in by_runtime or row is None or not row.functions:
+                cells.append("–")
+            else:
+                here, before = len(row.functions), by_runtime[runtime]
+                cells.append(f"{before}, {100 * (here - before) / before:+.0f} %")
+        lines.append([report.label(run, runtime), *cells])
+    return markdown(lines)
+
+
 def summary(run):
     """The unions that the README names, in words."""
     reached = {name: len(run.row(name, "union").functions) for name in ("bulkhead", "bulkhead-run", "runc", "gvisor")}
@@ -158,6 +174,7 @@ def filled(text, run, other, prices):
             blocks["parts"] = parts(run, prices)
         blocks["calls"] = calls(run)
     blocks["details"] = details(run)
+    blocks["known"] = known(run)
     if all(run.row(name, "union") for name in ("bulkhead", "bulkhead-run", "runc", "gvisor")):
         blocks["summary"] = summary(run)
     if other is not None:

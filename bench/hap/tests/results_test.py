@@ -157,6 +157,7 @@ class ResultsTest(unittest.TestCase):
         self.assertIn("| runc | at a time that was not noted | 2026-01-02 03:04 – 03:05, abc1234 | files, redis | – | – |",
                       filled)
         self.assertIn("before details", filled)
+        self.assertIn("| runc | – | 1024, -100 % |", page.known(second))
         self.assertNotIn("old union", filled)
         self.assertIn("old targets", filled)  # there is no row of ours
         self.assertEqual(page.filled(filled, second, first, None), filled)
