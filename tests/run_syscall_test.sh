@@ -12,6 +12,13 @@ name=${program##*/}
 mkdir -p "$results" 2>/dev/null || :
 status=0
 
+# Files that cases find beside their directories: on an overlay those of the host below it.
+below() {
+  for i in 1 2 3 4; do
+    head -c 16384 /dev/zero | tr '\0' b >"$1/below-$i"
+  done
+}
+
 as_nobody() {
   if [ "$(id -u)" = 0 ]; then
     setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --ambient-caps=-all \
@@ -26,6 +33,7 @@ native | native-rootless)
   scratch=$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-native-XXXXXX")
   trap 'rm -rf "$scratch"' EXIT
   chmod 1777 "$scratch"
+  below "$scratch"
   if [ "$mode" = native ]; then
     TMPDIR=$scratch "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   else
@@ -51,7 +59,11 @@ one-core)
   ;;
 overlay)
   [ "$(id -u)" = 0 ] || { echo "only root may write in /srv"; exit 77; }
-  "$bulkhead" do "$@" --env TMPDIR=/srv -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
+  scratch=$(mktemp -d /srv/bulkhead-overlay-XXXXXX)
+  trap 'rm -rf "$scratch"' EXIT
+  chmod 1777 "$scratch"
+  below "$scratch"
+  "$bulkhead" do "$@" --env "TMPDIR=$scratch" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 writable)
   scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/bulkhead-writable-XXXXXX")

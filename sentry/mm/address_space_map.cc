@@ -779,6 +779,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   forking_ = false;
   forked_.wake();
   const auto invalidated = std::exchange(invalidated_, {});
+  const auto replaced = std::exchange(replaced_, {});
   platform::AddressSpace::Forked copy = TRY(std::move(made));
   auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
   child->vmas_ = vmas_;
@@ -805,6 +806,8 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
           {start, vma.end - start, vma.prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE}));
   }
   for (const auto& [start, end] : drop) TRY(child->munmap(start, end - start));
+  for (const auto& [start, end] : replaced)
+    if (const Vma* const vma = child->find(start)) TRY(child->host_map(start, *vma, start, end));
   for (const Invalidated& one : invalidated) child->invalidate(*one.file, one.offset, one.length);
   return Forked{std::move(child), std::move(copy.context)};
 }
@@ -879,6 +882,7 @@ Result<size_t> AddressSpaceMap::store_some(uint64_t address, size_t size, int ho
 template <typename Copy>
 Result<size_t> AddressSpaceMap::force(uint64_t address, size_t size, int needed, Copy copy) {
   size_t done = 0;
+  if (address < kGuestEnd) reach(page_floor(address), std::min(address + size, kGuestEnd));
   while (done < size) {
     const uint64_t place = address + done, page = page_floor(place);
     const size_t piece = static_cast<size_t>(std::min<uint64_t>(size - done, page + kPageSize - place));
@@ -907,6 +911,8 @@ Result<size_t> AddressSpaceMap::write_forced(uint64_t address, const void* data,
   if (size <= kGuestEnd) restore_text(page_floor(address), address + size);
   ++changes_;
   return force(address, size, PROT_WRITE, [&](uint64_t place, size_t done, size_t piece) {
+    std::byte there;  // is there anything? The host alone may know where a file ends
+    if (space_->defers_writes() && !space_->read(place, &there, 1).ok()) return size_t{0};
     return space_->write(place, static_cast<const char*>(data) + done, piece).value_or(0);
   });
 }

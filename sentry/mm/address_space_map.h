@@ -207,6 +207,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   void attach(const Vma& vma);
   void detach(const Vma& vma);
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
+  void replace(const Mappable& file, const std::shared_ptr<Mappable>& successor, uint64_t offset);
   bool covered(uint64_t start, uint64_t end) const;
   bool resolve_fault(uint64_t address);
   bool try_grow_stack(uint64_t address);
@@ -229,7 +230,8 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
     Mappable* file;
     uint64_t offset, length;
   };
-  std::vector<Invalidated> invalidated_;  // meanwhile, and to be done in the copy too
+  std::vector<Invalidated> invalidated_;                 // meanwhile, and to be done in the copy too
+  std::vector<std::pair<uint64_t, uint64_t>> replaced_;  // likewise: to be mapped anew
   MemoryFile& memory_file_;
   std::map<uint64_t, Vma> vmas_;
   GapIndex gaps_{kGuestStart, kGuestEnd};

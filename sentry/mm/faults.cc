@@ -8,21 +8,34 @@
 
 namespace sentry::mm {
 
-void Mappable::invalidate(uint64_t offset, uint64_t length) {
-  std::vector<std::shared_ptr<AddressSpaceMap>> maps;  // they may go while we wait
+// Those that map it, kept while somebody waits for them.
+std::vector<std::shared_ptr<AddressSpaceMap>> Mappable::maps() const {
+  std::vector<std::shared_ptr<AddressSpaceMap>> maps;
   for (AddressSpaceMap* const map : maps_) {
     auto living = map->weak_from_this().lock();
     if (living != nullptr && (maps.empty() || maps.back() != living)) maps.push_back(std::move(living));
   }
-  for (const auto& map : maps) map->invalidate(*this, offset, length);
+  return maps;
+}
+
+void Mappable::invalidate(uint64_t offset, uint64_t length) {
+  const auto affected = maps();
+  for (const auto& map : affected) map->invalidate(*this, offset, length);
   // Guest code that runs on still has the pages: it is stopped for that.
-  for (const auto& map : maps) (void)map->space_->take_effect();
+  for (const auto& map : affected) (void)map->space_->take_effect();
+}
+
+void Mappable::give_way(const std::shared_ptr<Mappable>& successor, uint64_t offset) {
+  const auto affected = maps();
+  for (const auto& map : affected) map->replace(*this, successor, offset);
+  for (const auto& map : affected) (void)map->space_->take_effect();
 }
 
 // Maps [from, to) of a VMA that starts at `start` as what lies beyond the file's end.
 Result<> AddressSpaceMap::map_beyond(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
-  TRY(space_->map({from, to - from, vma.prot & kProtMask, vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE,
-                   memory_file_.host_fd(), MemoryFile::beyond_end(vma.offset + (from - start))}));
+  TRY(space_->map({from, to - from, vma.prot & kProtMask,
+                   vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, memory_file_.host_fd(),
+                   MemoryFile::beyond_end(vma.offset + (from - start))}));
   beyond_.add(from / kPageSize, to / kPageSize);
   return {};
 }
@@ -39,6 +52,26 @@ void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t lengt
     const uint64_t first = start + (from - vma.offset), last = start + (to - vma.offset);
     // A process that sleeps is not told twice.
     if (beyond_.missing(first / kPageSize, last / kPageSize) != 0) (void)map_beyond(start, vma, first, last);
+  }
+}
+
+void AddressSpaceMap::replace(const Mappable& file, const std::shared_ptr<Mappable>& successor,
+                              uint64_t offset) {
+  ++changes_;
+  std::vector<uint64_t> places;
+  for (const auto& [start, vma] : vmas_) {
+    if (vma.file.get() != &file) continue;
+    const uint64_t from = vma.shared ? vma.offset : std::max(offset, vma.offset);
+    if (from - vma.offset < vma.end - start) places.push_back(start + (from - vma.offset));
+  }
+  for (const uint64_t place : places) {
+    if (!split_at(place).ok()) continue;  // too many mappings: it keeps what it has
+    Vma& vma = vmas_.find(place)->second;
+    detach(vma);
+    vma.file = successor;
+    attach(vma);
+    (void)host_map(place, vma, place, vma.end);
+    if (forking_) replaced_.push_back({place, vma.end});
   }
 }
 

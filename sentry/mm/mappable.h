@@ -56,6 +56,9 @@ class Mappable {
   // Takes [offset, offset + length), which lies beyond the end now, out of every mapping (truncation), also
   // of processes that run: the next touch asks for its backing again. May park.
   void invalidate(uint64_t offset, uint64_t length);
+  // From now on `successor` is what is mapped in its place: wherever that is shared, and from this offset on
+  // where it is private, with what has been written there. The caller keeps both alive. May park.
+  void give_way(const std::shared_ptr<Mappable>& successor, uint64_t offset);
   bool mapped() const { return !maps_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces
   std::unique_ptr<TextImage>& text_image() { return text_image_; }
@@ -63,6 +66,7 @@ class Mappable {
 
  private:
   friend class AddressSpaceMap;
+  std::vector<std::shared_ptr<AddressSpaceMap>> maps() const;
   // Files that are written and executed in turn are soon left as they are.
   static constexpr size_t kMostRetired = 4;
   std::unique_ptr<TextImage> text_image_;

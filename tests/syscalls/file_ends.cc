@@ -1,4 +1,5 @@
-// The ends of mapped files: what lies beyond them, and files that become shorter or longer while they are mapped.
+// The ends of mapped files: what lies beyond them, and files that become shorter or longer while they are
+// mapped.
 #include <linux/futex.h>
 #include <setjmp.h>
 #include <sys/shm.h>
@@ -292,6 +293,25 @@ TEST(the_kernel_copies_into_what_a_file_has_grown_by) {
   });
 }
 
+TEST(a_debugger_sees_what_a_file_has_grown_by) {
+  each_file([](int fd) {
+    char* p = map(fd, 2, PROT_READ, MAP_PRIVATE);
+    Fd memory(OK(open("/proc/self/mem", O_RDWR)));
+    char byte = 0;
+    const auto place = reinterpret_cast<off_t>(p + 5);
+    FAILS(EIO, pread(memory, &byte, 1, place));
+    FAILS(EIO, pwrite(memory, "m", 1, place));
+    OK(ftruncate(fd, kPage));
+    put(fd, 'f', 5);
+    CHECK_EQ(OK(pread(memory, &byte, 1, place)), 1);
+    CHECK_EQ(byte, 'f');
+    CHECK_EQ(OK(pwrite(memory, "m", 1, place)), 1);
+    CHECK_EQ(p[5], 'm');
+    CHECK_EQ(get(fd, 5), 'f');
+    OK(munmap(p, 2 * kPage));
+  });
+}
+
 TEST(waiting_on_a_futex_in_what_a_file_has_grown_by) {
   each_file([](int fd) {
     char* p = map(fd, 2, kReadWrite, MAP_PRIVATE);
@@ -480,6 +500,131 @@ TEST(removing_pages_by_advice) {
   char* before = map(sealed, 1);
   OK(fcntl(sealed, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
   FAILS(EPERM, madvise(before, kPage, MADV_REMOVE));
+}
+
+// ---- files from below
+
+// A file of four pages of 'b', which a runner may have put there: on an overlay it then lies below.
+std::string from_below(int number) {
+  const std::string path = "../below-" + std::to_string(number);
+  if (access(path.c_str(), F_OK) == 0) return path;
+  WRITE_FILE("below", std::string(4 * kPage, 'b'));
+  return "below";
+}
+
+TEST(a_file_from_below_ends_for_those_who_map_it) {
+  take_faults();
+  const std::string path = from_below(1);
+  Fd reader(OK(open(path.c_str(), O_RDONLY)));
+  char* shared = map(reader, 6, PROT_READ);
+  char* own = map(reader, 6, kReadWrite, MAP_PRIVATE);
+  char* text = map(reader, 6, PROT_READ | PROT_EXEC, MAP_PRIVATE);
+  own[0] = own[2 * kPage] = 'o';
+  CHECK(reading(own + 4 * kPage) == no_file);
+  CHECK(reading(text + kPage) == nothing);
+  OK(truncate(path.c_str(), static_cast<off_t>(kPage + 100)));
+  for (char* mapping : {shared, own, text}) {
+    CHECK_EQ(mapping[kPage + 99], 'b');
+    CHECK(reading(mapping + 2 * kPage) == no_file);
+    CHECK(reading(mapping + 4 * kPage) == no_file);
+  }
+  CHECK_EQ(shared[kPage + 100], 0);
+  CHECK_EQ(own[0], 'o');
+  // And grows, from elsewhere.
+  JOIN(check::fork_child([&] {
+    Fd fd(OK(open(path.c_str(), O_RDWR)));
+    OK(ftruncate(fd, 5 * kPage));
+    put(fd, 'n', 3 * kPage);
+    for (char* mapping : {shared, own, text}) CHECK_EQ(mapping[3 * kPage], 'n');
+  }));
+  for (char* mapping : {shared, own, text}) {
+    CHECK_EQ(mapping[2 * kPage], 0);
+    CHECK_EQ(mapping[3 * kPage], 'n');
+    CHECK(reading(mapping + 4 * kPage) == nothing);
+    CHECK(reading(mapping + 5 * kPage) == no_file);
+  }
+  CHECK_EQ(own[0], 'o');
+  OK(truncate(path.c_str(), 0));
+  for (char* mapping : {shared, own, text}) CHECK(reading(mapping) == no_file);
+  OK(munmap(own + 2 * kPage, kPage));
+  OK(truncate(path.c_str(), 2 * kPage));
+  CHECK_EQ(own[0], 0);
+}
+
+TEST(a_file_from_below_grows_for_those_who_map_it) {
+  take_faults();
+  const std::string path = from_below(2);
+  Fd reader(OK(open(path.c_str(), O_RDONLY)));
+  char* shared = map(reader, 6, PROT_READ);
+  char* own = map(reader, 6, kReadWrite, MAP_PRIVATE);
+  own[3 * kPage] = 'o';
+  Fd writer(OK(open(path.c_str(), O_WRONLY | O_APPEND)));
+  CHECK_EQ(OK(write(writer, "new", 3)), 3);
+  for (char* mapping : {shared, own}) {
+    CHECK_EQ(mapping[4 * kPage - 1], 'b');
+    CHECK_EQ(mapping[4 * kPage + 1], 'e');
+    CHECK(reading(mapping + 5 * kPage) == no_file);
+  }
+  CHECK_EQ(own[3 * kPage], 'o');
+}
+
+TEST(a_shared_mapping_of_a_file_from_below_shows_writes) {
+  const std::string path = from_below(3);
+  Fd reader(OK(open(path.c_str(), O_RDONLY)));
+  char* shared = map(reader, 4, PROT_READ);
+  CHECK_EQ(shared[kPage], 'b');
+  auto* turn = reinterpret_cast<std::atomic<int>*>(map(-1, 1, kReadWrite, MAP_SHARED | MAP_ANONYMOUS));
+  const pid_t child = check::fork_child([&] {
+    // Without a call in between.
+    *turn = 1;
+    while (*turn != 2) {
+    }
+    CHECK_EQ(shared[kPage], 'w');
+  });
+  while (*turn != 1) sched_yield();
+  Fd writer(OK(open(path.c_str(), O_RDWR)));
+  put(writer, 'w', kPage);
+  CHECK_EQ(shared[kPage], 'w');
+  *turn = 2;
+  JOIN(child);
+  char* q = map(writer, 4);
+  q[2 * kPage] = 'q';
+  CHECK_EQ(shared[2 * kPage], 'q');
+}
+
+TEST(a_file_from_below_changes_while_processes_come_and_go) {
+  take_faults();
+  const std::string path = from_below(4);
+  Fd reader(OK(open(path.c_str(), O_RDONLY)));
+  char* shared = map(reader, 4, PROT_READ);
+  char* own = map(reader, 4, kReadWrite, MAP_PRIVATE);
+  std::atomic<bool> stop = false;
+  std::atomic<int> rounds = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      for (; !stop || rounds < 20; ++rounds) {
+        JOIN(check::fork_child([&] {
+          for (size_t page = 0; page < 4; ++page) {
+            const auto one = reading(shared + page * kPage), other = writing(own + page * kPage, 'c');
+            CHECK(one == nothing || one == no_file);
+            CHECK(other == nothing || other == no_file);
+          }
+        }));
+      }
+    });
+  }
+  WAIT_UNTIL(rounds > 2);
+  OK(truncate(path.c_str(), 3 * kPage));
+  OK(truncate(path.c_str(), 100));
+  Fd writer(OK(open(path.c_str(), O_RDWR)));
+  put(writer, 'w', 2 * kPage);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(shared[0], 'b');
+  CHECK_EQ(shared[2 * kPage], 'w');
+  CHECK_EQ(own[2 * kPage], 'w');
+  CHECK(reading(own + 3 * kPage) == no_file);
 }
 
 // ---- mappings that move

@@ -16,13 +16,18 @@ class OpenFile final : public vfs::SeekableFile {
   Result<std::shared_ptr<mm::Mappable>> mmap(int prot, int flags) override {
     // A shared mapping of a file that may be written: its pages are the file's own from the start.
     if ((flags & MAP_TYPE) != MAP_PRIVATE && writable()) TRY(node_->copy_contents());
-    if (!node_->copied()) return node_->map_lower(*TRY(lower()), prot, flags, path());
+    if (!node_->copied()) {
+      auto mapping = TRY(node_->map_lower(*TRY(lower()), prot, flags, path()));
+      if (!node_->copied()) return mapping;  // still
+    }
     return TRY(upper())->mmap(prot, flags);
   }
   Result<> fsync(bool) override { return {}; }
   Result<> truncate(uint64_t size, vfs::SetId set_id) override {
     TRY(node_->copy_contents(size));
-    return TRY(upper())->truncate(size, set_id);
+    TRY(TRY(upper())->truncate(size, set_id));
+    node_->leave_lower();
+    return {};
   }
   Result<> fallocate(int mode, uint64_t offset, uint64_t length, vfs::SetId set_id) override {
     TRY(node_->copy_contents());

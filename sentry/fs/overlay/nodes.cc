@@ -21,6 +21,8 @@ bool all_zeros(const std::byte* data, size_t size) {
   return size == 0 || (data[0] == std::byte{0} && std::memcmp(data, data + 1, size - 1) == 0);
 }
 
+}  // namespace
+
 // A lower file in guest memory: the lower backing under the overlay's name and numbers.
 class LowerMapping final : public mm::Mappable {
  public:
@@ -32,6 +34,7 @@ class LowerMapping final : public mm::Mappable {
   bool stable() const override {
     return true;
   }  // nobody else uses the lower tree, and writes here go elsewhere
+  const vfs::Path& path() const { return path_; }
   Identity identity() const override { return {vfs::full_path(path_), major(device_), minor(device_), ino_}; }
 
  private:
@@ -39,8 +42,6 @@ class LowerMapping final : public mm::Mappable {
   std::shared_ptr<mm::Mappable> lower_;
   uint64_t device_, ino_;
 };
-
-}  // namespace
 
 Overlay::Overlay(std::shared_ptr<vfs::Superblock> lower, mm::MemoryFile& memory, const Options& options)
     : lower_(std::move(lower)), type_(options.type) {
@@ -217,7 +218,11 @@ Result<vfs::Attributes> RegularFile::getattr() {
 Result<> RegularFile::setattr(const vfs::AttributeChange& change) {
   if (change.size) TRY(copy_contents(*change.size));
   TRY(copy_up());
-  if (change.size) return upper_->setattr(change);
+  if (change.size) {
+    TRY(upper_->setattr(change));
+    leave_lower();
+    return {};
+  }
   upper_->metadata().apply(change);
   return {};
 }
@@ -254,7 +259,26 @@ Result<> RegularFile::copy_contents(uint64_t size) {
     }
   }
   contents_copied_ = true;
+  leave_lower();
   return {};
+}
+
+// A private mapping keeps the lower file's pages as far as both files go: whether it shows later writes is
+// left open by mmap(2), but not that it ends where the file does.
+void RegularFile::leave_lower() {
+  const std::shared_ptr<LowerMapping> lower = lower_mapping_.lock();
+  if (lower == nullptr) return;
+  // As with tmpfs, a mapping holds on to the place.
+  struct Mapped {
+    vfs::Path path;
+    std::shared_ptr<tmpfs::RegularFile> file;
+  };
+  auto upper = std::static_pointer_cast<tmpfs::RegularFile>(upper_);
+  upper->remember_place(lower->path());
+  const auto mapped = std::make_shared<Mapped>(Mapped{lower->path(), upper});
+  const Result<vfs::Attributes> below = lower_->getattr();
+  const uint64_t size = std::min(upper->content().size(), below.ok() ? below->size : ~uint64_t{0});
+  lower->give_way(std::shared_ptr<mm::Mappable>(mapped, upper.get()), mm::page_ceil(size));
 }
 
 Result<std::shared_ptr<mm::Mappable>> RegularFile::map_lower(vfs::File& lower, int prot, int flags,

@@ -86,6 +86,8 @@ class Node : public vfs::Inode {
   bool xattrs_copied_ = false;
 };
 
+class LowerMapping;
+
 class RegularFile final : public Node {
  public:
   using Node::Node;
@@ -97,6 +99,8 @@ class RegularFile final : public Node {
   bool copied() const { return lower_ == nullptr || contents_copied_; }
   // Makes them so, or only their first `size` bytes, what a truncation leaves.
   Result<> copy_contents(uint64_t size = ~uint64_t{0});
+  // After that, and after each change of the size: who maps the lower file sees it.
+  void leave_lower();
   tmpfs::RegularFile& upper_file() { return static_cast<tmpfs::RegularFile&>(*upper_); }
   // What a mapping of the lower file is.
   Result<std::shared_ptr<mm::Mappable>> map_lower(vfs::File& lower, int prot, int flags,
@@ -104,7 +108,7 @@ class RegularFile final : public Node {
 
  private:
   bool contents_copied_ = false;
-  std::weak_ptr<mm::Mappable> lower_mapping_;
+  std::weak_ptr<LowerMapping> lower_mapping_;
 };
 
 class Directory final : public Node {
