@@ -93,8 +93,9 @@ class Machine:
             inner = "runc" if "runc" in runtime.options else "native"
             return ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "max" if accelerator == "tcg" else "host",
                     "-m", "1024", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                    # Threads for the disk that stay: else it is chance whether one is started while the guest works.
-                    "-object", "main-loop,id=main-loop,thread-pool-min=8",
+                    # One thread for the disk, which stays: else it is chance whether one is started, and makes its
+                    # heap, while the guest works.
+                    "-object", "main-loop,id=main-loop,thread-pool-min=1,thread-pool-max=1",
                     "-sandbox", "on", "-serial", "stdio", "-kernel", "/hap/kernel", "-initrd", "/hap/initramfs",
                     "-append", f"console=ttyS0 quiet loglevel=0 nokaslr panic=-1 hap.inner={inner}"
                                f" hap.workload={workload.name}",
