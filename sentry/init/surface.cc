@@ -22,7 +22,7 @@ Surface sentry_surface(std::string_view platform) {
       // Data: the standard streams, donated descriptors, the sandbox's memory file.
       HOST_CALL(preadv2, "reads streams and donated files without waiting, and the memory file"),
       HOST_CALL(pwritev2, "writes streams without waiting, the memory file, the log"),
-      HOST_CALL(fallocate, "gives the memory file's pages back, or takes them ahead"),
+      HOST_CALL(fallocate, "takes pages of the memory file ahead"),
       HOST_CALL(lseek, "finds holes in the memory file; the position of a redirected stream"),
       HOST_CALL(fstat, "what kind of stream a standard descriptor is"),
       HOST_CALL(ftruncate, "truncates a redirected stream, by the guest's order"),
@@ -36,6 +36,7 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(munmap, "heap, fibers' stacks"),
       HOST_CALL(brk, "heap"),
       HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),
+      HOST_CALL(madvise, {arg_equals(2, MADV_REMOVE)}, "MADV_REMOVE", "gives pages of the memory file back"),
       HOST_CALL(exit_group, "the end"),
   };
   list.refused = {{SYS_mremap, "mremap", ENOMEM, "realloc of a large block: the C library copies it then"}};

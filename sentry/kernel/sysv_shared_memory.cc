@@ -44,7 +44,7 @@ Result<int> SharedMemoryTable::get(Task& task, key_t key, uint64_t size, int fla
     if ((flags & SHM_HUGETLB) != 0) return Errno(ENOMEM);  // no huge pages are reserved here
     if (size > mm::MemoryFile::kLargestSlice) return Errno(ENOMEM);
     if (pages() + mm::page_ceil(size) / kPageSize > limits.shmall.value()) return Errno(ENOSPC);
-    auto slice = TRY(task.kernel.memory_file.allocate(mm::page_ceil(size)));
+    auto slice = TRY(task.kernel.memory_file.allocate_shared(mm::page_ceil(size)));
     auto segment = std::make_shared<SharedMemorySegment>(std::move(slice), size, key);
     segment->creator = task.group->id;
     return segment;

@@ -768,7 +768,7 @@ Result<> AddressSpaceMap::mlock(uint64_t address, uint64_t length, bool lock) {
 
 Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t length) {
   length = page_ceil(length);
-  auto slice = TRY(memory_file_.allocate(length));
+  auto slice = TRY(memory_file_.allocate_shared(length));
   return std::shared_ptr<Mappable>(std::make_shared<SharedAnonymous>(std::move(slice), length));
 }
 

@@ -5,8 +5,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <array>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "sentry/base/log.h"
@@ -27,9 +29,13 @@ MemoryFile::MemoryFile() : fd_(::memfd_create("sandbox", MFD_CLOEXEC | MFD_ALLOW
                  errno);
   BULKHEAD_CHECK(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
                  "sealing the memory file: error {}", errno);
+  void* const window = ::mmap(nullptr, kWindow, PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_.get(), 0);
+  if (window != MAP_FAILED) window_ = static_cast<std::byte*>(window);
 }
 
-MemoryFile::~MemoryFile() = default;
+MemoryFile::~MemoryFile() {
+  if (window_ != nullptr) ::munmap(window_, kWindow);
+}
 
 Result<std::unique_ptr<MemorySlice>> MemoryFile::allocate(uint64_t size) {
   if (size > kLargestSlice) return Errno(EFBIG);
@@ -46,20 +52,32 @@ Result<std::unique_ptr<MemorySlice>> MemoryFile::allocate(uint64_t size) {
   return std::make_unique<MemorySlice>(*this, start, rounded, size_class);
 }
 
+Result<std::unique_ptr<MemorySlice>> MemoryFile::allocate_shared(uint64_t size) {
+  auto slice = TRY(allocate(size));
+  slice->shared_bytes_ = size;
+  shared_bytes_ += size;
+  return slice;
+}
+
 MemorySlice::MemorySlice(MemoryFile& file, uint64_t start, uint64_t size, unsigned size_class)
     : file_(file), start_(start), size_(size), size_class_(size_class) {}
 
 MemorySlice::~MemorySlice() {
-  file_.punch(start_, size_);
+  file_.shared_bytes_ -= shared_bytes_;
+  if (touched_) (void)file_.punch(start_, size_);
   if (reached_)
     file_.retire({start_, size_class_});
   else
     file_.free_[size_class_].push_back(start_);
 }
 
-void MemoryFile::punch(uint64_t start, uint64_t size) {
-  ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
-              static_cast<off_t>(size));
+Result<> MemoryFile::punch(uint64_t start, uint64_t size) {
+  const int failed = window_ != nullptr && start < kWindow && size <= kWindow - start
+                         ? ::madvise(window_ + start, size, MADV_REMOVE)
+                         : ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                       static_cast<off_t>(start), static_cast<off_t>(size));
+  if (failed != 0) return host_error();
+  return {};
 }
 
 void MemoryFile::retire(Retired slice) {
@@ -71,7 +89,7 @@ void MemoryFile::wait_for_retired() {
   waiting_ = std::exchange(retired_, {});
   platform::when_let_go([this] {
     for (const Retired& slice : std::exchange(waiting_, {})) {
-      punch(slice.start, uint64_t{1} << slice.size_class);  // they may have been written to since
+      (void)punch(slice.start, uint64_t{1} << slice.size_class);  // they may have been written to since
       free_[slice.size_class].push_back(slice.start);
     }
     if (!retired_.empty()) wait_for_retired();
@@ -90,6 +108,7 @@ Result<size_t> MemorySlice::read(uint64_t offset, void* buffer, size_t size) con
 
 Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size) {
   if (offset > size_ || size > size_ - offset) return Errno(EFBIG);
+  touched_ = true;
   const iovec piece{const_cast<void*>(data), size};
   const ssize_t count = ::pwritev2(file_.fd_.get(), &piece, 1, static_cast<off_t>(start_ + offset), 0);
   if (count < 0) return host_error();
@@ -98,15 +117,26 @@ Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size
 
 Result<> MemorySlice::discard(uint64_t offset, uint64_t length) {
   if (offset > size_ || length > size_ - offset) return Errno(EINVAL);
+  const uint64_t end = offset + length, first = up(offset), last = down(end);
+  if (first > last) return zero(offset, length);
+  TRY(zero(offset, first - offset));
+  if (first < last) TRY(file_.punch(start_ + first, last - first));
+  return zero(last, end - last);
+}
+
+Result<> MemorySlice::zero(uint64_t offset, uint64_t length) {
   if (length == 0) return {};
-  if (::fallocate(file_.fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  static_cast<off_t>(start_ + offset), static_cast<off_t>(length)) != 0)
-    return host_error();
+  // A page that is not there stays so.
+  constexpr std::array<std::byte, kPage> kZeros{};
+  std::array<std::byte, kPage> now;
+  TRY(read(offset, now.data(), length));
+  if (std::memcmp(now.data(), kZeros.data(), length) != 0) TRY(write(offset, kZeros.data(), length));
   return {};
 }
 
 Result<> MemorySlice::allocate(uint64_t offset, uint64_t length) {
   if (offset > size_ || length > size_ - offset) return Errno(EFBIG);
+  touched_ = true;
   const uint64_t from = down(start_ + offset), to = up(start_ + offset + length);
   if (::fallocate(file_.fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
                   static_cast<off_t>(to - from)) != 0)

@@ -26,7 +26,7 @@ class MemorySlice {
   uint64_t size() const { return size_; }
   int host_fd() const;
   uint64_t host_offset(uint64_t offset) const {
-    reached_ = true;
+    reached_ = touched_ = true;
     return start_ + offset;
   }
 
@@ -45,7 +45,12 @@ class MemorySlice {
   uint64_t start_;
   uint64_t size_;
   unsigned size_class_;
+  Result<> zero(uint64_t offset, uint64_t length);  // within a page
+
+  friend class MemoryFile;
+  uint64_t shared_bytes_ = 0;     // that it counts for
   mutable bool reached_ = false;  // a guest may have it mapped
+  mutable bool touched_ = false;  // it may have pages
 };
 
 class MemoryFile {
@@ -58,6 +63,10 @@ class MemoryFile {
   static constexpr uint64_t kLargestSlice = uint64_t{1} << 43;  // 8 TiB
   // A slice of at least `size` bytes. ENOSPC when the file's 2^62 bytes of room are used up.
   Result<std::unique_ptr<MemorySlice>> allocate(uint64_t size);
+  // The same for memory that guests share, and that no file system counts.
+  Result<std::unique_ptr<MemorySlice>> allocate_shared(uint64_t size);
+  // How much of that there is, touched or not.
+  uint64_t shared_bytes() const { return shared_bytes_; }
   int host_fd() const { return fd_.get(); }
   // Where the memory file has ended: what is mapped from there is refused by the host as what lies beyond a
   // file's end is (SIGBUS, EFAULT), and will always be. One place for each offset of a guest's file, so that
@@ -68,8 +77,12 @@ class MemoryFile {
   static constexpr uint64_t kRoom = uint64_t{1} << 62;
   friend class MemorySlice;
   static constexpr unsigned kClasses = 64;
+  // Of the file from its beginning: mapped for madvise(2) alone, nothing is ever read or written there.
+  static constexpr uint64_t kWindow = uint64_t{1} << 44;
   Fd fd_;
+  std::byte* window_ = nullptr;  // null: no room for it
   uint64_t next_ = 0;
+  uint64_t shared_bytes_ = 0;
   std::vector<uint64_t> free_[kClasses];  // starts of freed slices of 2^class bytes
 
   // Freed, but a guest that has not done what it was told may still have them mapped: their memory is given
@@ -80,7 +93,9 @@ class MemoryFile {
   };
   void retire(Retired slice);
   void wait_for_retired();
-  void punch(uint64_t start, uint64_t size);
+  // Gives pages back, whole ones: MADV_REMOVE, which is fallocate(2)'s FALLOC_FL_PUNCH_HOLE by another name,
+  // and no host call of its own.
+  Result<> punch(uint64_t start, uint64_t size);
   std::vector<Retired> retired_, waiting_;
 };
 

@@ -1,7 +1,5 @@
 #include "sentry/fs/proc/system_text.h"
 
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 
 #include "sentry/fs/proc/memory_text.h"
 #include "sentry/fs/proc/process_text.h"
+#include "sentry/fs/tmpfs/quota.h"
 #include "sentry/kernel/timers.h"
 #include "sentry/kernel/version.h"
 
@@ -57,13 +56,10 @@ SystemMemory system_memory(const Kernel& kernel) {
       anonymous += measure(*task->memory_map).anonymous;
     }
   }
-  // The memory file's pages are known exactly: tmpfs and shared memory. fstat(2) itself, as a filter can
-  // check it.
-  struct stat status {};
-  if (::syscall(SYS_fstat, kernel.memory_file.host_fd(), &status) == 0)
-    memory.shared = static_cast<uint64_t>(status.st_blocks) * 512;
+  // What files in memory take is known; what has been mapped, shared or not, counts as used. Programs reserve
+  // much that they never touch: half is always called free.
+  memory.shared = tmpfs::Budget::of_sandbox()->used_bytes + kernel.memory_file.shared_bytes();
   memory.shared = std::min(memory.shared, memory.total / 2);
-  // Programs reserve much that they never touch: half of the rest is always called free.
   const uint64_t rest = memory.total - memory.shared;
   const uint64_t used = std::min(anonymous, rest / 2);
   memory.free = rest - used;

@@ -140,8 +140,7 @@ void TrapPlatform::free_areas(const std::vector<AreaSlot>& slots) {
     if (free_slots_.size() < kKeptAreas) {
       std::memset(static_cast<void*>(area_of(slot)), 0, kAreaSize);
     } else {
-      ::fallocate(areas_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  static_cast<off_t>(slot.file_offset()), static_cast<off_t>(kAreaSize));
+      ::madvise(area_of(slot), kAreaSize, MADV_REMOVE);
     }
     free_slots_.push_back(slot.index);
   }
