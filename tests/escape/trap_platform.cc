@@ -170,6 +170,18 @@ TEST(host_calls_without_an_order_end_the_process) {
   const uint64_t shared = MAP_SHARED | MAP_FIXED;
   for (const uint64_t fd : {0u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 10u})
     CHECK_ENDED(attack([&] { host_call(SYS_mmap, page, 4096, PROT_READ, shared, fd, 0); }));
+  // Private memory is a tenant's own, but not in the place of the platform's pages.
+  const uint64_t anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  const std::pair<uint64_t, uint64_t> places[] = {{kNoticePage, 4096},
+                                                  {kShimText, 4096},
+                                                  {sentry::platform::kGuestEnd, 4096},
+                                                  {sentry::platform::kGuestEnd - 4096, 1 << 29},
+                                                  {0x10000, 1ull << 47},
+                                                  {0x10000, ~uint64_t{0xfff}}};
+  for (const auto& [start, length] : places)
+    CHECK_ENDED(attack([start = start, length = length] {
+      host_call(SYS_mmap, start, length, PROT_READ | PROT_WRITE, anonymous, ~uint64_t{0}, 0);
+    }));
   CHECK_ENDED(attack([&] { host_call(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kShimText, kShimTextSize, 7); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kNoticePage, 4096, 3); }));
@@ -316,6 +328,53 @@ TEST(forged_reports) {
 }
 
 // ---- orders that are not carried out
+
+TEST(a_transfer_is_of_the_length_that_was_ordered) {
+  only_on_the_trap_platform();
+  constexpr size_t kLength = 1 << 17;
+  const check::Fd file(OK(open(".", O_TMPFILE | O_RDWR, 0600)));
+  std::vector<char> text(kLength, 't');
+  const auto write_by = [&](const Obey& obey) {
+    return puppet_call(obey, SYS_pwrite64, static_cast<uint64_t>(static_cast<int>(file)),
+                       reinterpret_cast<uint64_t>(text.data()), kLength, 0);
+  };
+  const auto is_write = [](const Operation& operation) { return operation.number == SYS_pwritev2; };
+  // The order comes as this call.
+  const int status = attack([&] {
+    bool came = false;
+    const Obey look = [&](const Operation& operation) {
+      came = came || is_write(operation);
+      return honestly(operation);
+    };
+    if (write_by(look) != kLength || !came) syscall(SYS_exit_group, 1);
+  });
+  CHECK_EXITED(status, kSurvived);
+  // Neither by a list of one's own,
+  CHECK_ENDED(attack([&] {
+    const iovec more{text.data(), kLength * 2};
+    write_by([&](const Operation& operation) {
+      if (!is_write(operation)) return honestly(operation);
+      const uint64_t* a = operation.a;
+      return int64_t{
+          host_call(SYS_pwritev2, a[0], reinterpret_cast<uint64_t>(&more), a[2], a[3], a[4], a[5])};
+    });
+  }));
+  // nor by a list of more pieces, nor by changing the one that there is.
+  CHECK_ENDED(attack([&] {
+    write_by([&](const Operation& operation) {
+      if (!is_write(operation)) return honestly(operation);
+      const uint64_t* a = operation.a;
+      return int64_t{host_call(SYS_pwritev2, a[0], a[1], 2, a[3], a[4], a[5])};
+    });
+  }));
+  const int changed = attack([&] {
+    write_by([&](const Operation& operation) {
+      if (is_write(operation)) reinterpret_cast<iovec*>(operation.a[1])->iov_len *= 2;
+      return honestly(operation);
+    });
+  });
+  CHECK_KILLED(changed, SIGSEGV);
+}
 
 TEST(a_puppet_can_call) {
   only_on_the_trap_platform();

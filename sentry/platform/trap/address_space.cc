@@ -12,6 +12,7 @@
 #include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/stub_process.h"
+#include "sentry/platform/trap/filter.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/vector_state.h"
 
@@ -22,9 +23,7 @@ namespace {
 bool notifies(const Operation& operation) {
   if (operation.number >= Operation::kNotHost) return false;
   if (operation.number == SYS_munmap || operation.number == SYS_futex) return false;
-  if (operation.number == SYS_mmap)
-    return (operation.a[3] & ~uint64_t{MAP_NORESERVE}) != (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
-  return true;
+  return operation.number != SYS_mmap || !is_direct_mapping(operation);
 }
 
 // A new thread's area: as if it had reported once.
@@ -36,6 +35,12 @@ void begin(Thread& child) {
   area.working = area.waiting = 0;
   area.turned = cycles();
   area.payoff = Payoff();
+}
+
+// Of a host call, by the guest's word.
+Result<uint64_t> host_result(int64_t result) {
+  if (result < 0) return Errno(result > -4096 ? static_cast<int>(-result) : EIO);
+  return static_cast<uint64_t>(result);
 }
 
 Operation clone_call(uint64_t flags, uint64_t stack) { return {SYS_clone, {flags, stack, 0, 0, 0, 0}, 0}; }
@@ -106,13 +111,24 @@ Result<> TrapAddressSpace::advise(uint64_t address, uint64_t length, int advice)
 }
 
 Result<size_t> TrapAddressSpace::pread(int host_fd, uint64_t address, size_t size, uint64_t offset) {
-  const auto fd = static_cast<uint64_t>(host_fd);
-  return std::min<size_t>(size, TRY(call(SYS_pread64, {fd, address, size, offset})));
+  return transfer(SYS_preadv2, host_fd, address, size, offset);
 }
 
 Result<size_t> TrapAddressSpace::pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) {
-  const auto fd = static_cast<uint64_t>(host_fd);
-  return std::min<size_t>(size, TRY(call(SYS_pwrite64, {fd, address, size, offset})));
+  return transfer(SYS_pwritev2, host_fd, address, size, offset);
+}
+
+// Its length is what keeps a write to the memory file within its slice, so it must not be the guest's to
+// change between consent and call.
+Result<size_t> TrapAddressSpace::transfer(long number, int host_fd, uint64_t address, size_t size,
+                                          uint64_t offset) {
+  const std::optional<Reservation> reserved = reserve_stopped();
+  if (!reserved || !drain(**reserved)) return Errno(ESRCH);
+  const std::optional<uint64_t> piece = platform_.take_piece(address, size);
+  if (!piece) return Errno(EAGAIN);
+  const Operation operation{
+      static_cast<uint64_t>(number), {static_cast<uint64_t>(host_fd), *piece, 1, offset, 0, 0}, 0};
+  return std::min<size_t>(size, TRY(host_result(serve_one(**reserved, operation, kToWaitForTheHost))));
 }
 
 Result<uint64_t> TrapAddressSpace::call(long number, std::initializer_list<uint64_t> arguments) {
@@ -120,9 +136,7 @@ Result<uint64_t> TrapAddressSpace::call(long number, std::initializer_list<uint6
   if (!reserved || !drain(**reserved)) return Errno(ESRCH);
   Operation operation{static_cast<uint64_t>(number), {}, 0};
   std::copy(arguments.begin(), arguments.end(), operation.a);
-  const int64_t result = serve_one(**reserved, operation, kToWaitForTheHost);
-  if (result < 0) return Errno(result > -4096 ? static_cast<int>(-result) : EIO);
-  return static_cast<uint64_t>(result);
+  return host_result(serve_one(**reserved, operation, kToWaitForTheHost));
 }
 
 // Who waits there has said so before it looked at the word, and who wakes has changed that before.

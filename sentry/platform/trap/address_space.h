@@ -59,6 +59,8 @@ class TrapAddressSpace final : public AddressSpace {
   // Rounds of patience: nothing that a thread is asked to do takes long, but for what may wait for a disk.
   static constexpr unsigned kToServe = 20, kToWaitForTheHost = 1200, kToBeBorn = 20;
 
+  // preadv2(2) or pwritev2(2) by one of the threads, at once.
+  Result<size_t> transfer(long number, int host_fd, uint64_t address, size_t size, uint64_t offset);
   // A host call by one of the threads, at once: its result.
   Result<uint64_t> call(long number, std::initializer_list<uint64_t> arguments);
   Result<> order(long number, std::initializer_list<uint64_t> arguments);

@@ -171,9 +171,14 @@ struct Process {
   uint32_t waiters;
 };
 
-// kNoticePage.
+// struct iovec.
+struct Piece {
+  uint64_t address, length;
+};
+
+// kNoticePage. A stub cannot write it, and puts nothing in its place without the sentry's consent.
 struct Notice {
-  static constexpr uint32_t kFutexes = 512;
+  static constexpr uint32_t kFutexes = 512, kPieces = 64;
 
   uint32_t awake;          // the sentry looks at the areas; else it must be rung for
   uint32_t spins;          // how often to look for the turn before going to sleep; 0 on one processor
@@ -181,8 +186,11 @@ struct Notice {
   uint64_t clock_gettime;  // address of the vDSO's function here; 0: there is none
   // How many wait in the sentry on private futexes, by futex_index(): whoever wakes them must hand over.
   uint32_t futexes[kFutexes];
+  // What preadv2 and pwritev2 by order find: guest memory.
+  Piece pieces[kPieces];
 };
 static_assert(sizeof(Notice) <= kPageSize);
+inline constexpr uint64_t kPieces = kNoticePage + offsetof(Notice, pieces);
 
 constexpr uint32_t futex_index(uint64_t address) {
   return static_cast<uint32_t>(address >> 2) * 0x9e37'79b1u >> 23;

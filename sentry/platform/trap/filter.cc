@@ -28,6 +28,7 @@ class Assembler {
   void load(uint32_t offset) { add(BPF_LD | BPF_W | BPF_ABS, offset); }
   void and_with(uint32_t mask) { add(BPF_ALU | BPF_AND | BPF_K, mask); }
   void answer(uint32_t value) { add(BPF_RET | BPF_K, value); }
+  void jump(uint16_t operation, uint32_t value) { add(BPF_JMP | operation | BPF_K, value); }
   // Skips `count` instructions unless the accumulator equals the value (is at least it).
   void unless_equal_skip(uint32_t value, uint8_t count) {
     program_.push_back({BPF_JMP | BPF_JEQ | BPF_K, 0, count, value});
@@ -49,30 +50,57 @@ class Assembler {
   std::vector<sock_filter> program_;
 };
 
+// What compares one half of an argument; its last instruction is the jump, whose way out is set later.
+using Test = std::vector<sock_filter>;
+
+std::vector<Test> tests_of(const HostCall& call, const ArgRule& rule) {
+  const auto half = [](uint64_t value, bool high) {
+    return static_cast<uint32_t>(high ? value >> 32 : value);
+  };
+  const auto compare = [&](bool high, uint32_t mask, uint16_t jump, uint32_t value) {
+    Assembler test;
+    test.load(argument(rule.index, high));
+    if (mask != ~uint32_t{0}) test.and_with(mask);
+    test.jump(jump, value);
+    return test.take();
+  };
+  constexpr uint32_t kAll = ~uint32_t{0};
+  std::vector<Test> tests;
+  switch (rule.op) {
+    case ArgRule::Op::kEqual:
+    case ArgRule::Op::kMasked: {
+      const uint64_t mask = rule.op == ArgRule::Op::kMasked ? rule.mask : ~uint64_t{0};
+      for (const bool high : {false, true}) {
+        if (half(mask, high) != 0)
+          tests.push_back(compare(high, half(mask, high), BPF_JEQ, half(rule.value, high)));
+      }
+      return tests;
+    }
+    case ArgRule::Op::kLess: {
+      const uint32_t high = half(rule.value, true), low = half(rule.value, false);
+      if (low == 0) return {compare(true, kAll, BPF_JGE, high)};
+      if (high == 0) return {compare(true, kAll, BPF_JEQ, 0), compare(false, kAll, BPF_JGE, low)};
+      break;
+    }
+    case ArgRule::Op::kNotEqual:
+    case ArgRule::Op::kLessEqual:
+      break;
+  }
+  BULKHEAD_CHECK(false, "the stub's filter cannot say the rule of {}", call.name);
+  return tests;
+}
+
 // `answer` if the rules of this call hold; falls through otherwise.
 std::vector<sock_filter> match(const HostCall& call, uint32_t answer) {
   // Backwards, so that each test knows how much it skips.
-  std::vector<std::vector<sock_filter>> tests;
+  std::vector<Test> tests;
   for (const ArgRule& rule : call.rules) {
-    uint64_t mask = ~uint64_t{0};
-    if (rule.op == ArgRule::Op::kMasked)
-      mask = rule.mask;
-    else
-      BULKHEAD_CHECK(rule.op == ArgRule::Op::kEqual, "the stub's filter cannot say the rule of {}",
-                     call.name);
-    for (const bool high : {false, true}) {
-      const auto part = static_cast<uint32_t>(high ? mask >> 32 : mask);
-      if (part == 0) continue;
-      Assembler test;
-      test.load(argument(rule.index, high));
-      if (part != ~uint32_t{0}) test.and_with(part);
-      test.unless_equal_skip(static_cast<uint32_t>(high ? rule.value >> 32 : rule.value), 0);
-      tests.push_back(test.take());
-    }
+    for (Test& test : tests_of(call, rule)) tests.push_back(std::move(test));
   }
   std::vector<sock_filter> body{{BPF_RET | BPF_K, 0, 0, answer}};
   for (auto test = tests.rbegin(); test != tests.rend(); ++test) {
-    test->back().jf = static_cast<uint8_t>(body.size());
+    sock_filter& jump = test->back();
+    (BPF_OP(jump.code) == BPF_JGE ? jump.jt : jump.jf) = static_cast<uint8_t>(body.size());
     body.insert(body.begin(), test->begin(), test->end());
   }
   Assembler whole;
@@ -83,6 +111,11 @@ std::vector<sock_filter> match(const HostCall& call, uint32_t answer) {
 }
 
 }  // namespace
+
+bool is_direct_mapping(const Operation& mapping) {
+  return (mapping.a[3] & ~uint64_t{MAP_NORESERVE}) == kAnonymous && mapping.a[0] < kGuestEnd &&
+         mapping.a[1] < kLargestDirect;
+}
 
 std::vector<HostCall> direct_calls() {
   // Operations as shim.cc uses them and guest futexes do. A mask of 32 bits: the kernel looks at no more of
@@ -99,8 +132,10 @@ std::vector<HostCall> direct_calls() {
       futex(FUTEX_WAKE_PRIVATE, "FUTEX_WAKE_PRIVATE", "ends such a wait"),
       futex(FUTEX_REQUEUE_PRIVATE, "FUTEX_REQUEUE_PRIVATE", "the guest's own futexes: condition variables"),
       futex(FUTEX_CMP_REQUEUE_PRIVATE, "FUTEX_CMP_REQUEUE_PRIVATE", "the same"),
-      HOST_CALL(mmap, {arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous)},
-                "flags == PRIVATE|ANONYMOUS|FIXED (|NORESERVE)", "private memory: a tenant's own"),
+      HOST_CALL(mmap,
+                {arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous),
+                 ArgRule{0, ArgRule::Op::kLess, kGuestEnd}, ArgRule{1, ArgRule::Op::kLess, kLargestDirect}},
+                "PRIVATE|ANONYMOUS|FIXED (|NORESERVE), the guest's range", "private memory: a tenant's own"),
       HOST_CALL(munmap, "unmaps what is the tenant's own"),
   };
 }
@@ -109,8 +144,8 @@ std::vector<HostCall> consented_calls() {
   return {
       HOST_CALL(getpid, "by consent: rings for the sentry, whose answer ends it"),
       HOST_CALL(mmap, "by consent: maps files and shared memory, and a thread's area"),
-      HOST_CALL(pread64, "by consent: reads a large piece of a file straight into guest memory"),
-      HOST_CALL(pwrite64, "by consent: writes one into the sandbox's memory file"),
+      HOST_CALL(preadv2, "by consent: reads a large piece of a file straight into guest memory"),
+      HOST_CALL(pwritev2, "by consent: writes one into the sandbox's memory file"),
       HOST_CALL(mprotect, "by consent: protects guest memory"),
       HOST_CALL(mremap, "by consent: moves guest memory"),
       HOST_CALL(madvise, "by consent: drops or hints guest memory"),

@@ -78,6 +78,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   told_->spins = spins_;
   told_->awake = 1;
   told_->local = 1;
+  for (uint32_t i = 0; i < Notice::kPieces; ++i) free_pieces_.push_back(i);
 
   zygote_thread_ = std::make_shared<Thread>();
   zygote_thread_->slot = *take_slot(0);
@@ -424,21 +425,36 @@ int named_descriptor(const Operation& order) {
   switch (order.number) {
     case SYS_mmap:
       return static_cast<int>(order.a[4]);
-    case SYS_pread64:
-    case SYS_pwrite64:
+    case SYS_preadv2:
+    case SYS_pwritev2:
       return static_cast<int>(order.a[0]);
     default:
       return -1;
   }
 }
 
+bool transfers(const Operation& order) { return order.number == SYS_preadv2 || order.number == SYS_pwritev2; }
+
 }  // namespace
+
+std::optional<uint64_t> TrapPlatform::take_piece(uint64_t address, uint64_t length) {
+  if (free_pieces_.empty()) return std::nullopt;
+  const uint32_t index = free_pieces_.back();
+  free_pieces_.pop_back();
+  told_->pieces[index] = {address, length};
+  return kPieces + index * sizeof(Piece);
+}
 
 void TrapPlatform::name(const Operation& order) {
   if (const int fd = named_descriptor(order); fd >= 0) ++named_[fd];
 }
 
 void TrapPlatform::unname(const Operation& order) {
+  if (transfers(order)) {
+    const uint64_t index = (order.a[1] - kPieces) / sizeof(Piece);
+    told_->pieces[index] = {};
+    free_pieces_.push_back(static_cast<uint32_t>(index));
+  }
   const auto found = named_.find(named_descriptor(order));
   if (found == named_.end() || --found->second != 0) return;
   to_close_.erase(found->first);

@@ -81,6 +81,10 @@ class TrapPlatform final : public Platform {
 
   // Descriptors that orders name: from when they are queued until the host call is surely over, which is when
   // its thread asks for another, or ends.
+  //
+  // The orders among them that transfer data have their iovec in the notice page, in a place that is taken
+  // for as long: no guest code can put anything there. nullopt: all are taken. unname() gives it back.
+  std::optional<uint64_t> take_piece(uint64_t address, uint64_t length);
   void name(const Operation& order);
   void unname(const Operation& order);
   void drop_consents(Thread& thread);
@@ -152,6 +156,7 @@ class TrapPlatform final : public Platform {
   unsigned unheard_ = 0;                     // reports since the host was asked for notifications
   std::unordered_map<int, unsigned> named_;  // descriptors, and how many orders name each
   std::unordered_map<int, Fd> to_close_;
+  std::vector<uint32_t> free_pieces_;  // of Notice::pieces
   Timer patience_;
   pid_t newest_ = 0;                  // the tid that was heard of last
   std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected
