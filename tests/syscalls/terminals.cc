@@ -545,6 +545,14 @@ TEST(packet_mode) {
 // ioctl_tty(2), TIOCPKT: the master hears what becomes of the slave's flow and settings.
 TEST(packet_mode_tells_of_changes) {
   Pty p;
+  termios settings = p.get();
+  settings.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  OK(tcsetattr(p.slave, TCSANOW, &settings));
+  // With a line behind it, which tells when it has got through.
+  const auto type = [&](const std::string& key) {
+    p.type(key + "\n");
+    CHECK_EQ(read_line(p.slave), "\n");
+  };
   const auto status = [&] {
     pollfd ready = {p.master, POLLIN | POLLPRI, 0};
     unsigned char text[8];
@@ -559,7 +567,7 @@ TEST(packet_mode_tells_of_changes) {
   CHECK_EQ(status(), TIOCPKT_STOP);
   OK(tcflow(p.slave, TCOOFF));
   CHECK_EQ(status(), -1);
-  p.type("\x11");  // START does not undo what a call has stopped
+  type("\x11");  // START does not undo what a call has stopped
   CHECK_EQ(status(), -1);
   OK(tcflow(p.slave, TCOON));
   CHECK_EQ(status(), TIOCPKT_START);
@@ -568,7 +576,7 @@ TEST(packet_mode_tells_of_changes) {
   OK(tcflow(p.slave, TCOOFF));
   OK(tcflow(p.slave, TCOON));
   CHECK_EQ(status(), TIOCPKT_START);  // the last word
-  p.type("\x13");                     // STOP
+  type("\x13");                       // STOP
   CHECK_EQ(status(), TIOCPKT_STOP);
   OK(tcflow(p.slave, TCOON));  // no call had stopped it
   CHECK_EQ(status(), -1);
@@ -576,7 +584,6 @@ TEST(packet_mode_tells_of_changes) {
   OK(tcflow(p.slave, TCOON));
   CHECK_EQ(status(), TIOCPKT_START);
 
-  termios settings = p.get();
   settings.c_iflag &= ~static_cast<tcflag_t>(IXON);
   OK(tcsetattr(p.slave, TCSANOW, &settings));
   CHECK_EQ(status(), TIOCPKT_NOSTOP);
