@@ -52,7 +52,7 @@ sandboxed)
   "$bulkhead" do "$@" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 ptrace)
-  "$bulkhead" do "$@" --platform ptrace -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
+  "$bulkhead" do "$@" --env BULKHEAD_TEST_PLATFORM=ptrace --platform ptrace -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?
   ;;
 one-core)
   taskset -c 0 "$bulkhead" do "$@" -- "$program" >"$results/$name.$mode" 2>&1 </dev/null || status=$?

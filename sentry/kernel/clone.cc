@@ -74,6 +74,17 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
   return group;
 }
 
+// The host thread of a child that shares memory. One that its parent waits for takes the parent's, unless a
+// debugger looks at that.
+Result<std::unique_ptr<platform::Context>> context_for(Task& parent, uint64_t flags) {
+  platform::AddressSpace& space = parent.memory().platform_space();
+  if ((flags & CLONE_VFORK) != 0 && (flags & CLONE_THREAD) == 0 && parent.traced == nullptr) {
+    auto lent = space.lend_context(*parent.context);
+    if (lent.ok() || !lent.is(EOPNOTSUPP)) return lent;
+  }
+  return space.add_context(*parent.context);
+}
+
 }  // namespace
 
 void set_pidfd_maker(PidfdMaker maker) { pidfd_maker = maker; }
@@ -100,9 +111,10 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   // The host's part first: nothing to undo if it refuses.
   std::shared_ptr<mm::AddressSpaceMap> memory;
   std::unique_ptr<platform::Context> context;
+  const platform::Registers inherited = parent.registers();
   if ((flags & CLONE_VM) != 0) {
     memory = parent.memory_map;
-    context = TRY(memory->platform_space().add_context(*parent.context));
+    context = TRY(context_for(parent, flags));
   } else {
     mm::AddressSpaceMap::Forked forked = TRY(parent.memory().fork(*parent.context));
     memory = std::move(forked.map);
@@ -118,7 +130,7 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
   group->tasks.push_back(child.get());
   if (!thread) group->leader = child.get();
   platform::Registers& registers = child->registers();
-  registers = parent.registers();
+  registers = inherited;
   registers.rax = 0;
   registers.orig_rax = ~uint64_t{0};
   if (request.stack != 0) registers.rsp = request.stack;

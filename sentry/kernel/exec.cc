@@ -336,13 +336,9 @@ Result<> exec(Task& task, ExecRequest request) {
   }
   release_futexes(task);
   task.robust_list = 0;
-  if (task.vfork_gate != nullptr) {
-    task.vfork_gate->open = true;
-    task.vfork_gate->opened.wake();
-    task.vfork_gate.reset();
-  }
   add_time(group.usage.ru_utime, to_timeval(task.user_time()));  // of the stub that ends
   task.context = std::move(fresh.context);
+  task.open_vfork_gate();
   task.memory_map = std::move(fresh.memory);
   task.context->reset_fpstate();
   task.credentials = identity.credentials;

@@ -183,8 +183,8 @@ void finish_exit(Task& task) {
   account(*group, task);
   if (task.memory_map != nullptr) release_futexes(task);
   if (task.vfork_gate != nullptr) {
-    task.vfork_gate->open = true;
-    task.vfork_gate->opened.wake();
+    task.context.reset();
+    task.open_vfork_gate();
   }
   task.semaphore_undo.reset();
   // The descriptors go before the parent hears: a pipe's reader must see its end by then.

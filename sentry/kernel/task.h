@@ -158,6 +158,13 @@ class Task {
     WaitQueue opened;
   };
   std::shared_ptr<VforkGate> vfork_gate;
+  // The context must have gone: it may be on the parent's host thread.
+  void open_vfork_gate() {
+    if (vfork_gate == nullptr) return;
+    vfork_gate->open = true;
+    vfork_gate->opened.wake();
+    vfork_gate.reset();
+  }
   bool exited = false;  // leaves its run loop; `exit_code` is exit(2)'s
   int exit_code = 0;
   Fiber* fiber = nullptr;

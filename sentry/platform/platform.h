@@ -135,6 +135,10 @@ class AddressSpace {
   virtual Result<Forked> fork(Context& caller) = 0;
   // One more host thread here. EAGAIN where the host refuses.
   virtual Result<std::unique_ptr<Context>> add_context(Context& caller) = 0;
+  // A context on the caller's own host thread: the caller's is not to be run until the new one has been
+  // destroyed, and then goes on as if nothing had happened. It may be destroyed before. EOPNOTSUPP where that
+  // cannot be: add_context() can. The caller's registers are complete.
+  virtual Result<std::unique_ptr<Context>> lend_context(Context& /*caller*/) { return Errno(EOPNOTSUPP); }
 };
 
 // A host thread that runs guest code for one task. Destroying it ends the thread; destroying the last one of

@@ -221,14 +221,15 @@ int64_t TrapAddressSpace::serve_one(Thread& thread, const Operation& operation, 
   return serve(thread, rounds) ? area.operations[0].result : -ESRCH;
 }
 
-Nanoseconds TrapAddressSpace::guest_time(const Thread& thread) const {
+Nanoseconds TrapAddressSpace::guest_time(const Thread& thread, uint64_t without) const {
   double all = left_ticks_;
   for (const auto& one : threads_) {
     const CpuTicks spent = ticks(*one);
     all += static_cast<double>(spent.working) + static_cast<double>(spent.waiting);
   }
   if (all == 0) return 0;
-  const double share = static_cast<double>(ticks(thread).working) / all;
+  const uint64_t working = ticks(thread).working;
+  const double share = static_cast<double>(working - std::min(working, without)) / all;
   return static_cast<Nanoseconds>(static_cast<double>(process_cpu_time(process_)) * std::min(share, 1.0));
 }
 

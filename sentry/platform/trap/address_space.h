@@ -46,6 +46,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<> settle(Context& caller) override;
   Result<Forked> fork(Context& caller) override;
   Result<std::unique_ptr<Context>> add_context(Context& caller) override;
+  Result<std::unique_ptr<Context>> lend_context(Context& caller) override;
 
  private:
   friend class TrapContext;
@@ -91,9 +92,10 @@ class TrapAddressSpace final : public AddressSpace {
   void read_vector_state(Thread& thread, std::span<std::byte> state);
   // What the thread has spent stays the process's.
   void keep_ticks(Thread& thread);
-  // Of the process's CPU time, what this thread has spent in guest code. The host tells the time of them all;
-  // what part of it is a thread's, and how much it only waited for the sentry, the shim counts.
-  Nanoseconds guest_time(const Thread& thread) const;
+  // Of the process's CPU time, what this thread has spent in guest code, but for so many ticks of it. The
+  // host tells the time of them all; what part of it is a thread's, and how much it only waited for the
+  // sentry, the shim counts.
+  Nanoseconds guest_time(const Thread& thread, uint64_t without) const;
 
   TrapPlatform& platform_;
   pid_t process_;
@@ -138,6 +140,27 @@ class TrapContext final : public Context {
   const std::shared_ptr<Thread>& thread() { return thread_; }
 
  private:
+  friend class TrapAddressSpace;
+
+  // A child of vfork(2) runs on its parent's host thread (lending.cc). What the parent needs to go on: where
+  // its vector state is kept.
+  struct Loan {
+    TrapContext* lender = nullptr;
+    TrapContext* borrower = nullptr;
+    Mode mode = Mode::kFrame;  // as the lender left the thread
+    uint64_t frame = 0;
+    uint64_t kept = 0;       // the frame with the lender's vector state
+    uint64_t working = 0;    // the thread's ticks at the beginning
+    bool touched = false;    // the borrower has run
+    bool interrupt = false;  // the lender shall be, as soon as it runs
+  };
+  bool lent() const { return loan_ != nullptr && loan_->lender == this && loan_->borrower != nullptr; }
+  bool borrowed() const { return loan_ != nullptr && loan_->borrower == this && loan_->lender != nullptr; }
+  // By the borrower's end.
+  void give_back();
+  // What the area holds may be another's.
+  void forget_told();
+
   void put_registers(Registers registers);
 
   TrapPlatform& platform_;
@@ -146,6 +169,8 @@ class TrapContext final : public Context {
   uint64_t held_ = ~uint64_t{0};  // as told; an area may have had another owner
   bool mask_told_ = false;
   bool own_told_ = false;
+  std::shared_ptr<Loan> loan_;             // of both sides
+  uint64_t others_ = 0;                    // ticks of the thread that were not this one's
   mutable Nanoseconds cpu_time_told_ = 0;  // an estimate, but it never runs backwards
 };
 

@@ -21,7 +21,15 @@ constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
 
 TrapContext::~TrapContext() {
   Thread& thread = *thread_;
+  if (lent()) {
+    loan_->lender = nullptr;  // its borrower has the thread for itself
+    return;
+  }
   BULKHEAD_CHECK(thread.state != Thread::State::kRunning, "a context ends while it runs");
+  if (borrowed()) {
+    give_back();
+    return;
+  }
   thread.runner = nullptr;
   thread.context = nullptr;
   if (thread.space == nullptr) return;  // killed with its process
@@ -44,6 +52,7 @@ TrapContext::~TrapContext() {
 }
 
 Trap TrapContext::run(Registers& registers) {
+  BULKHEAD_CHECK(!lent(), "a context runs whose thread is lent");
   Thread& thread = *thread_;
   thread.runner = Fiber::current();
   Reservation reserved(thread_);
@@ -63,6 +72,7 @@ Trap TrapContext::run(Registers& registers) {
   if (!thread.partial) put_registers(registers);
   area.frame_back = thread.frame;
   thread.along_length = 0;
+  if (loan_ != nullptr) loan_->touched = true;
   platform_.answer(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
   platform_.wait_for_report(thread);
@@ -190,6 +200,10 @@ bool TrapContext::alive() {
 }
 
 void TrapContext::interrupt() {
+  if (lent()) {
+    loan_->interrupt = true;
+    return;
+  }
   Thread& thread = *thread_;
   if (thread.state == Thread::State::kRunning)
     platform_.kick(thread);
@@ -199,8 +213,8 @@ void TrapContext::interrupt() {
 
 Nanoseconds TrapContext::cpu_time() const {
   const Thread& thread = *thread_;
-  if (thread.space != nullptr && thread.state != Thread::State::kDead)
-    cpu_time_told_ = std::max(cpu_time_told_, thread.space->guest_time(thread));
+  if (!lent() && thread.space != nullptr && thread.state != Thread::State::kDead)
+    cpu_time_told_ = std::max(cpu_time_told_, thread.space->guest_time(thread, others_));
   return cpu_time_told_;
 }
 

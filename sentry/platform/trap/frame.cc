@@ -14,10 +14,8 @@ std::byte* at(Area& area, uint64_t address, uint64_t place) {
   return reinterpret_cast<std::byte*>(&area) + (place - address);
 }
 
-}  // namespace
-
-uint64_t make_frame(Area& area, uint64_t address, size_t state_size) {
-  const uint64_t top = address + Area::kAltStack + Area::kAltStackSize;
+// One that ends at `top`.
+uint64_t make_frame_below(uint64_t top, Area& area, uint64_t address, size_t state_size) {
   const uint64_t state = state_size == 0 ? 0 : (top - state_size - kFrameEnd) & ~uint64_t{63};
   const uint64_t frame = ((state == 0 ? top : state) - sizeof(UserContext) - 128) & ~uint64_t{63};
   UserContext context{};
@@ -35,6 +33,19 @@ uint64_t make_frame(Area& area, uint64_t address, size_t state_size) {
     seal_frame_state(place);
   }
   return frame;
+}
+
+}  // namespace
+
+uint64_t make_frame(Area& area, uint64_t address, size_t state_size) {
+  return make_frame_below(address + Area::kAltStack + Area::kAltStackSize, area, address, state_size);
+}
+
+uint64_t make_kept_frame(Area& area, uint64_t address, size_t state_size) {
+  constexpr uint64_t kAround = 512;  // alignment, and what make_frame_below() leaves free
+  const uint64_t room = state_size + kFrameEnd + sizeof(UserContext) + kAround;
+  return make_frame_below(address + Area::kAltStack + ((room + 63) & ~uint64_t{63}), area, address,
+                          state_size);
 }
 
 bool plausible_frame(uint64_t address, uint64_t frame) {

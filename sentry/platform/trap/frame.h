@@ -15,6 +15,9 @@ namespace sentry::platform::trap {
 // `address`.
 uint64_t make_frame(Area& area, uint64_t address, size_t state_size);
 
+// The same, with vector state, at the stack's other end: signals that come meanwhile leave it alone.
+uint64_t make_kept_frame(Area& area, uint64_t address, size_t state_size);
+
 // Whether a ucontext may be at this stub address.
 bool plausible_frame(uint64_t address, uint64_t frame);
 

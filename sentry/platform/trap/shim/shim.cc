@@ -546,14 +546,14 @@ uint32_t bring_along(Area& area) {
 [[noreturn]] void go_back(Area& area) {
   serve(area);
   put_bases(area);
-  if (area.way_back == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
-      (area.registers.eflags & kTrapFlag) == 0)
-    shim_leave(&area);
   auto& context = *reinterpret_cast<UserContext*>(area.frame_back);
   if (area.save_state != 0) {
     area.save_state = 0;
     shim_save_state(context.context.fpstate);
   }
+  if (area.way_back == static_cast<uint32_t>(Mode::kJump) && area.registers.gs_base == 0 &&
+      (area.registers.eflags & kTrapFlag) == 0)
+    shim_leave(&area);
   put_registers(area.registers, context.context);
   shim_sigreturn(area.frame_back);
 }
