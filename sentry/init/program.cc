@@ -142,7 +142,7 @@ std::shared_ptr<kernel::ThreadGroup> make_group(const ProgramRequest& request, p
   group->handlers = std::make_shared<kernel::SignalHandlers>();
   for (int signo = 1; signo <= kernel::kSignals; ++signo)
     if ((request.process.ignored_signals >> (signo - 1) & 1) != 0)
-      (*group->handlers)[signo].handler = reinterpret_cast<uint64_t>(SIG_IGN);
+      group->handlers->set_handler(signo, reinterpret_cast<uint64_t>(SIG_IGN));
   group->oom_score_adj = request.process.oom_score_adj;
   auto session = std::make_shared<kernel::Session>();
   session->id = id;

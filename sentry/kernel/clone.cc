@@ -54,8 +54,8 @@ std::shared_ptr<ThreadGroup> new_group(Task& parent, pid_t tid, const CloneReque
     group->handlers = std::make_shared<SignalHandlers>(*old.handlers);
     if ((request.flags & kClearSighand) != 0) {
       for (int signo = 1; signo <= kSignals; ++signo) {
-        SignalAction& action = (*group->handlers)[signo];
-        if (action.handler != reinterpret_cast<uint64_t>(SIG_IGN)) action = SignalAction{};
+        if ((*group->handlers)[signo].handler != reinterpret_cast<uint64_t>(SIG_IGN))
+          group->handlers->set(signo, SignalAction{});
       }
     }
   }

@@ -233,7 +233,7 @@ void Task::deliver_signals() {
 void Task::deliver(const SignalInfo& info) {
   const int signo = info.si_signo;
   if (kernel.observer != nullptr && signo != SIGKILL) kernel.observer->signalled(*this, info);
-  SignalAction& action = (*group->handlers)[signo];
+  const SignalAction action = (*group->handlers)[signo];
   if (action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) return;
   if (action.handler == reinterpret_cast<uint64_t>(SIG_DFL)) {
     switch (default_action(signo)) {
@@ -265,10 +265,10 @@ void Task::deliver(const SignalInfo& info) {
     }
     restart_code_ = 0;
   }
-  const SignalAction chosen = action;
   const SignalSet old_mask = saved_mask ? *saved_mask : mask;
-  if ((chosen.flags & SA_RESETHAND) != 0) action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
-  if (!push_frame(info, chosen, old_mask)) {
+  if ((action.flags & SA_RESETHAND) != 0)
+    group->handlers->set_handler(signo, reinterpret_cast<uint64_t>(SIG_DFL));
+  if (!push_frame(info, action, old_mask)) {
     // Somebody outside has killed the host's process.
     if (!context->alive()) {
       exit_group(*group, SIGKILL);
@@ -285,8 +285,8 @@ void Task::deliver(const SignalInfo& info) {
   }
   if (traced != nullptr && traced->step) report_step(*this);  // at the handler's first instruction
   saved_mask.reset();
-  SignalSet next = mask | chosen.mask;
-  if ((chosen.flags & SA_NODEFER) == 0) next.add(signo);
+  SignalSet next = mask | action.mask;
+  if ((action.flags & SA_NODEFER) == 0) next.add(signo);
   set_mask(next);
 }
 

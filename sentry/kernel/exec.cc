@@ -348,7 +348,7 @@ Result<> exec(Task& task, ExecRequest request) {
   auto handlers = std::make_shared<SignalHandlers>();
   for (int signo = 1; signo <= kSignals; ++signo)
     if ((*group.handlers)[signo].handler == reinterpret_cast<uint64_t>(SIG_IGN))
-      (*handlers)[signo].handler = reinterpret_cast<uint64_t>(SIG_IGN);
+      handlers->set_handler(signo, reinterpret_cast<uint64_t>(SIG_IGN));
   group.handlers = std::move(handlers);
   task.alt_stack = AltStack{};
   task.restart = nullptr;

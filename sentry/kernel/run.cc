@@ -33,7 +33,22 @@ platform::Context::Identity Task::identity() const {
 }
 
 platform::Context::Own Task::own() const {
-  return {robust_list, alt_stack.base, alt_stack.size, alt_stack.flags};
+  platform::Context::Own own{robust_list, alt_stack.base, alt_stack.size, alt_stack.flags};
+  const std::shared_ptr<SignalHandlers>& handlers = group->handlers;
+  if (handlers.use_count() == 1 && group->tasks.size() == 1) {
+    own.plain = handlers->plain().bits();
+    own.reset = handlers->reset().bits();
+    own.restorer = handlers->restorer();
+  }
+  return own;
+}
+
+void Task::take_own(const platform::Context::Own& given, const platform::Context::Own& left) {
+  robust_list = left.robust_list;
+  alt_stack = {left.stack_base, left.stack_size, left.stack_flags};
+  // What was SIG_DFL still is.
+  for (uint64_t reset = left.reset & given.plain; reset != 0; reset &= reset - 1)
+    group->handlers->set(__builtin_ctzll(reset) + 1, reset_action(left.restorer));
 }
 
 void Task::run_loop() {
@@ -70,14 +85,13 @@ void Task::run_loop() {
     context->set_death_notice([](void* owner) { exit_group(*static_cast<Task*>(owner)->group, SIGKILL); },
                               this);
     context->set_signals({mask.bits(), (pending.pending() | group->pending.pending()).bits()});
-    context->set_own(own());
+    const platform::Context::Own given = own();
+    context->set_own(given);
     in_guest_ = true;
     platform::Trap trap = context->run(registers_);
     in_guest_ = false;
     mask = SignalSet(context->signal_mask(mask.bits())) & ~kUnblockable;
-    const platform::Context::Own left = context->own(own());
-    robust_list = left.robust_list;
-    alt_stack = {left.stack_base, left.stack_size, left.stack_flags};
+    take_own(given, context->own(given));
     partial_ = trap.partial;
     if (step && own_trap_flag == 0) registers().eflags &= ~kTrapFlag;
     if (trap.kind == platform::Trap::Kind::kFault || trap.kind == platform::Trap::Kind::kInterrupted) {

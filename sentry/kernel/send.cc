@@ -125,9 +125,9 @@ void Task::send(const SignalInfo& info) {
 
 void Task::force(const SignalInfo& info) {
   const int signo = info.si_signo;
-  SignalAction& action = (*group->handlers)[signo];
-  if (mask.contains(signo) || action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) {
-    action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
+  SignalHandlers& handlers = *group->handlers;
+  if (mask.contains(signo) || handlers[signo].handler == reinterpret_cast<uint64_t>(SIG_IGN)) {
+    handlers.set_handler(signo, reinterpret_cast<uint64_t>(SIG_DFL));
     mask.remove(signo);
   }
   if (!pending.push(info)) {

@@ -16,6 +16,29 @@ SignalInfo make_signal(int signo, int code, pid_t sender, uid_t uid) {
   return info;
 }
 
+SignalAction reset_action(uint64_t restorer) {
+  constexpr uint64_t kSaRestorer = 0x04000000;
+  return {reinterpret_cast<uint64_t>(SIG_DFL), kSaRestorer, restorer, {}};
+}
+
+void SignalHandlers::set(int signo, const SignalAction& action) {
+  actions_[signo] = action;
+  plain_.remove(signo);
+  reset_.remove(signo);
+  if (action == SignalAction{}) {
+    plain_.add(signo);
+  } else if (action == reset_action(action.restorer) && (reset_.empty() || action.restorer == restorer_)) {
+    reset_.add(signo);
+    restorer_ = action.restorer;
+  }
+}
+
+void SignalHandlers::set_handler(int signo, uint64_t handler) {
+  SignalAction action = actions_[signo];
+  action.handler = handler;
+  set(signo, action);
+}
+
 bool SignalQueue::push(const SignalInfo& info) {
   if (info.si_signo < kFirstRealtime && pending_.contains(info.si_signo)) return false;
   pending_.add(info.si_signo);

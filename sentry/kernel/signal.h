@@ -52,6 +52,7 @@ struct SignalAction {
   uint64_t flags = 0;
   uint64_t restorer = 0;
   SignalSet mask;
+  bool operator==(const SignalAction&) const = default;
 };
 
 // Pending signals. Standard signals are queued once, realtime ones each time.
@@ -74,11 +75,26 @@ class SignalQueue {
 };
 
 // Dispositions, shared by CLONE_SIGHAND (sighand_struct).
-struct SignalHandlers {
-  SignalAction actions[kSignals + 1];
-  const SignalAction& operator[](int signo) const { return actions[signo]; }
-  SignalAction& operator[](int signo) { return actions[signo]; }
+class SignalHandlers {
+ public:
+  const SignalAction& operator[](int signo) const { return actions_[signo]; }
+  void set(int signo, const SignalAction& action);
+  // SA_RESETHAND and the like: the rest of the action stays.
+  void set_handler(int signo, uint64_t handler);
+
+  // The signals whose action is SIG_DFL and nothing else.
+  SignalSet plain() const { return plain_; }
+  // Those that have been set to it as C libraries do: with SA_RESTORER, and this restorer.
+  SignalSet reset() const { return reset_; }
+  uint64_t restorer() const { return restorer_; }
+
+ private:
+  SignalAction actions_[kSignals + 1];
+  SignalSet plain_ = SignalSet(~uint64_t{0}), reset_;
+  uint64_t restorer_ = 0;
 };
+// An action as reset() has them.
+SignalAction reset_action(uint64_t restorer);
 
 // What a signal does where its action is SIG_DFL.
 enum class DefaultAction { kTerminate, kCore, kIgnore, kStop, kContinue };

@@ -229,6 +229,8 @@ class Task {
  private:
   platform::Context::Identity identity() const;
   platform::Context::Own own() const;
+  // After run(): what the guest has made of it.
+  void take_own(const platform::Context::Own& given, const platform::Context::Own& left);
   void handle_syscall(bool foreign);
   // What a debugger and filters make of a call; nothing if it is not to be carried out.
   std::optional<uint32_t> admit(uint32_t number);

@@ -173,11 +173,16 @@ class Context {
   // thread runs it may change any time, but not to take in what is held without a trap.
   virtual uint64_t signal_mask(uint64_t given) const { return given; }
   // What else a thread sets for itself alone, for platforms that do so in the guest: set_robust_list(2),
-  // sigaltstack(2). As with the mask: takes effect at the next run(), and is read back after it.
+  // sigaltstack(2), and rt_sigaction(2) where that sets signals to SIG_DFL that have it already. As with the
+  // mask: takes effect at the next run(), and is read back after it.
   struct Own {
     uint64_t robust_list = 0;
     uint64_t stack_base = 0, stack_size = 0;
     int32_t stack_flags = 0;
+    // Signals (bit N-1 for signal N) whose action is SIG_DFL and nothing else, and those where it is that
+    // with SA_RESTORER and this restorer. Bits go from the first to the second. None of either where the
+    // thread is not the only one that has these actions.
+    uint64_t plain = 0, reset = 0, restorer = 0;
     bool operator==(const Own&) const = default;
   };
   virtual void set_own(const Own&) {}

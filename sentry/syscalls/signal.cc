@@ -29,10 +29,9 @@ Result<> sys_rt_sigaction(Task& task, SignalNumber signo, GuestPtr<const SignalA
     wanted.flags &= kKnownFlags;
     wanted.mask = wanted.mask & ~kernel::kUnblockable;
   }
-  SignalAction& action = (*task.group->handlers)[signo];
-  const SignalAction old = action;
+  const SignalAction old = (*task.group->handlers)[signo];
   if (in) {
-    action = wanted;
+    task.group->handlers->set(signo, wanted);
     const bool ignores =
         wanted.handler == reinterpret_cast<uint64_t>(SIG_IGN) ||
         (wanted.handler == reinterpret_cast<uint64_t>(SIG_DFL) &&

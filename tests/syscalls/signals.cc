@@ -96,6 +96,174 @@ TEST(sigaction_returns_the_old_one) {
   FAILS(EINVAL, syscall(SYS_rt_sigaction, SIGUSR1, nullptr, nullptr, 4));
 }
 
+// struct sigaction as the call has it: what a C library adds shows.
+struct RawAction {
+  uint64_t handler, flags, restorer, mask;
+  bool operator==(const RawAction&) const = default;
+};
+// From one place in the code, often: sites that are known may be treated in another way.
+[[gnu::noinline]] long raw_sigaction(int signo, const RawAction* in, RawAction* out, size_t size = 8) {
+  return syscall(SYS_rt_sigaction, signo, in, out, size);
+}
+void expect_action(int signo, const RawAction& expected) {
+  RawAction now{1, 2, 3, 4};
+  OK(raw_sigaction(signo, nullptr, &now));
+  CHECK_EQ(now.handler, expected.handler);
+  CHECK_EQ(now.flags, expected.flags);
+  CHECK_EQ(now.restorer, expected.restorer);
+  CHECK_EQ(now.mask, expected.mask);
+}
+
+constexpr uint64_t kRestorer = 0x04000000;
+constexpr RawAction kReset{0, kRestorer, 0x1234'5000, 0}, kOtherReset{0, kRestorer, 0x1234'6000, 0};
+
+CHILD(expect_plain_actions) {
+  for (int signo = 1; signo <= 64; ++signo)
+    for (int times = 0; times < 3; ++times) expect_action(signo, {});
+  return 0;
+}
+
+TEST(actions_that_are_the_default_already) {
+  JOIN(check::fork_child([] {
+    for (int signo = 1; signo <= 64; ++signo) {
+      if (signo == SIGKILL || signo == SIGSTOP) {
+        FAILS(EINVAL, raw_sigaction(signo, &kReset, nullptr));
+        expect_action(signo, {});
+        continue;
+      }
+      const RawAction plain{};
+      OK(raw_sigaction(signo, &plain, nullptr));
+    }
+    for (int round = 0; round < 3; ++round) {
+      for (int signo = 1; signo <= 64; ++signo) {
+        if (signo == SIGKILL || signo == SIGSTOP) continue;
+        expect_action(signo, round == 0 ? RawAction{} : kReset);
+        RawAction old{1, 2, 3, 4};
+        OK(raw_sigaction(signo, &kReset, &old));
+        CHECK(old == (round == 0 ? RawAction{} : kReset));
+        expect_action(signo, kReset);
+      }
+    }
+    // Other flags, restorers, masks and handlers are kept as they are.
+    const RawAction others[] = {kOtherReset,
+                                {0, kRestorer | SA_RESTART, kReset.restorer, 0},
+                                {0, 0, 0, 0},
+                                {0, kRestorer, kReset.restorer, 0x200},
+                                {1, kRestorer, kReset.restorer, 0},
+                                {0x1000, kRestorer | SA_RESETHAND, kReset.restorer, 0x8000},
+                                kReset};
+    for (int times = 0; times < 3; ++times) {
+      RawAction before = kReset;
+      for (const RawAction& other : others) {
+        RawAction old{};
+        OK(raw_sigaction(SIGUSR1, &other, &old));
+        CHECK(old == before);
+        expect_action(SIGUSR1, other);
+        before = other;
+      }
+    }
+    expect_action(SIGUSR2, kReset);
+    // The child of a fork has them, and a program begins without.
+    JOIN(check::fork_child([] {
+      expect_action(SIGUSR2, kReset);
+      const RawAction plain{};
+      OK(raw_sigaction(SIGUSR2, &plain, nullptr));
+      expect_action(SIGUSR2, plain);
+    }));
+    expect_action(SIGUSR2, kReset);
+    OK(execl(check::self(), check::self(), "--child", "expect_plain_actions", nullptr));
+  }));
+}
+
+TEST(setting_the_default_once_more_discards_what_is_ignored) {
+  JOIN(check::fork_child([] {
+    const RawAction plain{};
+    for (int times = 0; times < 4; ++times) {
+      for (const int signo : {SIGCHLD, SIGURG, SIGWINCH, SIGUSR1}) {
+        OK(raw_sigaction(signo, &plain, nullptr));
+        OK(raw_sigaction(signo, &kReset, nullptr));
+        sigset_t set, waiting;
+        sigemptyset(&set);
+        sigaddset(&set, signo);
+        OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+        OK(kill(getpid(), signo));
+        OK(sigpending(&waiting));
+        CHECK_EQ(sigismember(&waiting, signo), 1);
+        expect_action(signo, kReset);
+        OK(raw_sigaction(signo, &kReset, nullptr));
+        OK(sigpending(&waiting));
+        CHECK_EQ(sigismember(&waiting, signo), signo == SIGUSR1);
+        const RawAction ignored{1, 0, 0, 0};
+        OK(raw_sigaction(signo, &ignored, nullptr));
+        OK(sigprocmask(SIG_UNBLOCK, &set, nullptr));
+      }
+    }
+  }));
+}
+
+TEST(sigaction_with_bad_arguments) {
+  JOIN(check::fork_child([] {
+    const RawAction plain{};
+    char* const page = OK(
+        static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    OK(munmap(page + 4096, 4096));
+    auto* const edge = reinterpret_cast<RawAction*>(page + 4096 - 16);
+    OK(raw_sigaction(SIGUSR2, &plain, nullptr));
+    for (int times = 0; times < 4; ++times) {
+      FAILS(EINVAL, raw_sigaction(0, nullptr, nullptr));
+      FAILS(EINVAL, raw_sigaction(65, nullptr, nullptr));
+      FAILS(EINVAL, raw_sigaction(-1, &kReset, nullptr));
+      FAILS(EINVAL, raw_sigaction(SIGUSR2, &kReset, nullptr, 16));
+      FAILS(EFAULT, raw_sigaction(SIGUSR2, edge, nullptr));
+      FAILS(EFAULT, raw_sigaction(SIGUSR2, nullptr, edge));
+      expect_action(SIGUSR2, times == 0 ? plain : kReset);
+      // What cannot be told has been done.
+      FAILS(EFAULT, raw_sigaction(SIGUSR2, &kReset, edge));
+      expect_action(SIGUSR2, kReset);
+      // Read before it is written, where both overlap.
+      RawAction both[2] = {kReset, kReset};
+      auto* const shifted = reinterpret_cast<RawAction*>(reinterpret_cast<char*>(both) + 8);
+      OK(raw_sigaction(SIGUSR2, both, shifted));
+      CHECK(*shifted == kReset);
+      expect_action(SIGUSR2, kReset);
+    }
+  }));
+}
+
+TEST(threads_see_each_others_actions_at_once) {
+  JOIN(check::fork_child([] {
+    const RawAction plain{};
+    std::atomic<int> turn = 0;
+    std::thread other([&] {
+      for (int i = 0; i < 200; ++i) {
+        while (turn != 2 * i + 1) sched_yield();
+        expect_action(SIGUSR2, i % 2 == 0 ? kReset : plain);
+        turn = 2 * i + 2;
+      }
+    });
+    for (int i = 0; i < 200; ++i) {
+      OK(raw_sigaction(SIGUSR2, i % 2 == 0 ? &kReset : &plain, nullptr));
+      turn = 2 * i + 1;
+      while (turn != 2 * i + 2) sched_yield();
+    }
+    other.join();
+    // Alone again.
+    OK(raw_sigaction(SIGUSR2, &kReset, nullptr));
+    expect_action(SIGUSR2, kReset);
+    std::thread([] { expect_action(SIGUSR2, kReset); }).join();
+    // CLONE_SIGHAND without CLONE_THREAD: two processes with the same actions.
+    std::vector<char> stack(65536);
+    const pid_t sharing = OK(clone(
+        [](void*) {
+          OK(raw_sigaction(SIGUSR2, &kOtherReset, nullptr));
+          return 0;
+        },
+        stack.data() + stack.size(), CLONE_VM | CLONE_SIGHAND | SIGCHLD, nullptr));
+    CHECK_EXITED(WAIT_STATUS(sharing), 0);
+    expect_action(SIGUSR2, kOtherReset);
+  }));
+}
+
 TEST(siginfo_of_kill_and_sigqueue_and_tgkill) {
   on_info(SIGUSR1, keep_info);
   OK(kill(getpid(), SIGUSR1));

@@ -1,5 +1,5 @@
-// vfork(2), and clone(2) with CLONE_VM | CLONE_VFORK: the child borrows what is the parent's, and gives it back
-// as it was.
+// vfork(2), and clone(2) with CLONE_VM | CLONE_VFORK: the child borrows what is the parent's, and gives it
+// back as it was.
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -46,16 +46,17 @@ struct Stack {
   }
 };
 
-#define EACH_XMM(DO)                                                                                      \
+#define EACH_XMM(DO) \
   DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
 #define LOAD(n) "movups " #n "*16(%%rbx), %%xmm" #n "\n"
 #define STORE_IN_CHILD(n) "movups %%xmm" #n ", " #n "*16(%%r12)\n"
 #define STORE(n) "movups %%xmm" #n ", " #n "*16(%%r13)\n"
 #define CLOBBER(n) "pcmpeqd %%xmm" #n ", %%xmm" #n "\n"
 
-// The child runs `body` on a stack of its own and exits with what it answers. `given` is in the registers at the
-// call; what the child finds there, and the parent afterwards, is stored.
-pid_t vfork_with(const Vectors& given, Vectors& in_child, Vectors& after, int (*body)(void*), void* argument) {
+// The child runs `body` on a stack of its own and exits with what it answers. `given` is in the registers at
+// the call; what the child finds there, and the parent afterwards, is stored.
+pid_t vfork_with(const Vectors& given, Vectors& in_child, Vectors& after, int (*body)(void*),
+                 void* argument) {
   static_assert(offsetof(Vectors, mxcsr) == 256 && offsetof(Vectors, control) == 260);
   const Stack stack;
   const uint32_t other_mxcsr = 0x7f80;
@@ -395,7 +396,8 @@ TEST(signals_for_the_parent_wait_for_it) {
 }
 
 TEST(processor_time_is_accounted_to_who_has_used_it) {
-  if (getenv("BULKHEAD_TEST_PLATFORM") != nullptr) SKIP_OPTIONAL("a process's threads have equal shares there");
+  if (getenv("BULKHEAD_TEST_PLATFORM") != nullptr)
+    SKIP_OPTIONAL("a process's threads have equal shares there");
   const auto burn = [](uint64_t milliseconds) {
     const uint64_t end = check::now_ns(CLOCK_PROCESS_CPUTIME_ID) + milliseconds * 1'000'000;
     while (check::now_ns(CLOCK_PROCESS_CPUTIME_ID) < end) {
@@ -425,8 +427,8 @@ TEST(processor_time_is_accounted_to_who_has_used_it) {
 
 namespace {
 
-// A process whose vfork child has begun, waits for `go`, calls a lot and then tells `done`. Where the parent is
-// by then is not the child's business.
+// A process whose vfork child has begun, waits for `go`, calls a lot and then tells `done`. Where the parent
+// is by then is not the child's business.
 struct Orphan {
   Gate begun, go, done;
   static int body(void* place) {
@@ -513,7 +515,8 @@ TEST(children_of_the_child) {
       // One that is vforked in turn, one that is forked, and one that executes.
       const Vectors given = make_vectors(7);
       Vectors in_child{}, after{};
-      const pid_t first = vfork_with(given, in_child, after, [](void*) { return 11; }, nullptr);
+      const pid_t first = vfork_with(
+          given, in_child, after, [](void*) { return 11; }, nullptr);
       int end = 0;
       if (waitpid(first, &end, 0) != first || !WIFEXITED(end) || WEXITSTATUS(end) != 11) return 1;
       check_vectors(given, in_child);

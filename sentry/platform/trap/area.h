@@ -101,6 +101,7 @@ struct LocalOwn {
   uint64_t robust_list;
   uint64_t stack_base, stack_size;
   int32_t stack_flags;
+  uint64_t plain, reset, restorer;
 };
 
 struct FaultInfo {

@@ -182,7 +182,8 @@ void TrapContext::set_own(const Own& own) {
   if (own_told_ && own == thread.own) return;
   own_told_ = true;
   thread.own = own;
-  thread.area->own = {own.robust_list, own.stack_base, own.stack_size, own.stack_flags};
+  thread.area->own = {own.robust_list, own.stack_base, own.stack_size, own.stack_flags,
+                      own.plain,       own.reset,      own.restorer};
 }
 
 Context::Own TrapContext::own(const Own&) const {

@@ -1,7 +1,7 @@
-// A child of vfork(2) on its parent's host thread: nothing is made, nobody is woken, and the parent, which waits
-// anyway, finds its thread as it left it. General registers are the sentry's to set; vector state stays in the
-// thread, so that the child inherits it, and is kept for the parent in a frame of its own, at that end of the
-// alternate stack that signals do not come to.
+// A child of vfork(2) on its parent's host thread: nothing is made, nobody is woken, and the parent, which
+// waits anyway, finds its thread as it left it. General registers are the sentry's to set; vector state stays
+// in the thread, so that the child inherits it, and is kept for the parent in a frame of its own, at that end
+// of the alternate stack that signals do not come to.
 #include <utility>
 
 #include "sentry/platform/trap/address_space.h"

@@ -81,7 +81,8 @@ struct Thread {
 // As the guest's shim has it now.
 inline Context::Own copy_own(const Area& area) {
   const LocalOwn& own = area.own;
-  return {own.robust_list, own.stack_base, own.stack_size, own.stack_flags};
+  return {own.robust_list, own.stack_base, own.stack_size, own.stack_flags,
+          own.plain,       own.reset,      own.restorer};
 }
 
 // One fiber at a time has a stopped thread carry something out.

@@ -47,6 +47,7 @@ constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
 constexpr int kSigtrap = 5;
 constexpr uint64_t kTrapFlag = 0x100;
+constexpr uint64_t kUnblockable = 1 << (9 - 1) | 1 << (19 - 1);  // SIGKILL, SIGSTOP
 constexpr uint32_t kArchX86_64 = 0xc000003e;
 
 // siginfo_t of SIGSYS and of faults.
@@ -225,8 +226,7 @@ bool read_clock(uint64_t clock, uint64_t place) {
 // rt_sigprocmask(2). False: the sentry shall answer, since something waits for its signal to be unblocked, or
 // the arguments are wrong.
 bool change_mask(Area& area) {
-  constexpr uint64_t kSize = sizeof(uint64_t),
-                     kUnblockable = 1 << (9 - 1) | 1 << (19 - 1);  // SIGKILL, SIGSTOP
+  constexpr uint64_t kSize = sizeof(uint64_t);
   constexpr uint32_t kBlock = 0, kUnblock = 1, kSetMask = 2;
   const Registers& registers = area.registers;
   const uint64_t set = registers.rsi, old_set = registers.rdx;
@@ -303,6 +303,44 @@ bool change_stack(Area& area) {
   own.stack_base = next.base;
   own.stack_size = next.size;
   own.stack_flags = next.flags;
+  area.own_changed = 1;
+  return true;
+}
+
+// rt_sigaction(2), where a signal's action is SIG_DFL and is asked for, or set to that once more: C libraries
+// do so with every signal before they execute a program.
+bool change_action(Area& area) {
+  struct Action {
+    uint64_t handler, flags, restorer, mask;
+  };
+  constexpr uint64_t kSetSize = sizeof(uint64_t), kSize = sizeof(Action), kSaRestorer = 0x04000000;
+  const Registers& registers = area.registers;
+  const uint64_t in = registers.rsi, out = registers.rdx;
+  const auto number = static_cast<uint32_t>(registers.rdi) - 1;
+  if (registers.r10 != kSetSize || number >= 64) return false;
+  // As with masks.
+  if (in != 0 && out != 0 && out - in + kSize < 2 * kSize) return false;
+  const uint64_t bit = uint64_t{1} << number;
+  LocalOwn& own = area.own;
+  const bool reset = (own.reset & bit) != 0;
+  if (!reset && (own.plain & bit) == 0) return false;
+  Action next{};
+  if (in != 0) {
+    if ((bit & kUnblockable) != 0 || shim_copy(&next, reinterpret_cast<const void*>(in), kSize) != 0)
+      return false;
+    if (next.handler != 0 || next.flags != kSaRestorer || next.mask != 0) return false;
+    if (own.reset != 0 && next.restorer != own.restorer) return false;
+    // One that waits may have to go.
+    if ((__atomic_load_n(&area.signals.held, __ATOMIC_SEQ_CST) & bit) != 0) return false;
+  }
+  if (out != 0) {
+    const Action old{0, reset ? kSaRestorer : 0, reset ? own.restorer : 0, 0};
+    if (shim_copy(reinterpret_cast<void*>(out), &old, kSize) != 0) return false;
+  }
+  if (in == 0 || reset) return true;
+  own.plain &= ~bit;
+  own.reset |= bit;
+  own.restorer = next.restorer;
   area.own_changed = 1;
   return true;
 }
@@ -452,6 +490,9 @@ bool answer(Area& area) {
       break;
     case __NR_rt_sigprocmask:
       if (!change_mask(area)) return false;
+      break;
+    case __NR_rt_sigaction:
+      if (!change_action(area)) return false;
       break;
     case __NR_sigaltstack:
       if (!change_stack(area)) return false;

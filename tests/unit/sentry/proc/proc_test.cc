@@ -96,8 +96,8 @@ TEST_F(ProcTest, StatHasItsFields) {
 
 TEST_F(ProcTest, StatusShowsIdsAndSignals) {
   task.mask = kernel::signal_set({SIGINT});
-  (*task.group->handlers)[SIGTERM].handler = reinterpret_cast<uint64_t>(SIG_IGN);
-  (*task.group->handlers)[SIGUSR1].handler = 0x1000;
+  task.group->handlers->set_handler(SIGTERM, reinterpret_cast<uint64_t>(SIG_IGN));
+  task.group->handlers->set_handler(SIGUSR1, 0x1000);
   const std::string status = text(own + "status");
   EXPECT_NE(status.find("Name:\todd) name (x\n"), std::string::npos);
   EXPECT_NE(status.find("\nUid:\t7\t7\t0\t0\nGid:\t8\t8\t0\t0\n"), std::string::npos);
