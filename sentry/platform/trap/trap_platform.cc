@@ -97,11 +97,6 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   zygote_->slots_ = {zygote_thread_->slot};
   threads_.emplace(zygote.pid, zygote_thread_);
   spaces_.emplace(zygote.pid, zygote_.get());
-#ifdef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-  // The one who asks and the one who answers rarely run at once (Linux 6.6).
-  if (spins_ == 0)
-    ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-#endif
   notified_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{.events = EPOLLIN, .data = {}};
   BULKHEAD_CHECK(notified_ && ::epoll_ctl(notified_.get(), EPOLL_CTL_ADD, listener_.get(), &event) == 0,
