@@ -91,7 +91,7 @@ class ZeroMapping final : public mm::Mappable {
     if (slice_ == nullptr) {
       first_ = offset;
       size_ = shared_ ? length : kRoom;
-      slice_ = TRY(memory_.allocate(size_));
+      slice_ = TRY(shared_ ? memory_.allocate_shared(size_) : memory_.allocate(size_));
     }
     if (offset < first_) return Errno(ENOMEM);
     const uint64_t at = offset - first_;
