@@ -161,7 +161,8 @@ class JailBuilder {
   }
 
   // An empty, read-only tmpfs becomes the root and the host's tree is gone: pivot_root(2), "pivot_root(.,
-  // .)".
+  // .)". Where the filter of a container that we are in refuses that (Docker's does), the tmpfs covers the
+  // host's tree instead, and without capabilities nothing leads below it.
   Outcome<> enter_empty_root() {
     const Fd fs(::fsopen("tmpfs", FSOPEN_CLOEXEC));
     if (!fs || ::fsconfig(fs.get(), FSCONFIG_SET_STRING, "mode", "0555", 0) != 0 ||
@@ -175,8 +176,13 @@ class JailBuilder {
 #ifdef BULKHEAD_DYNAMIC_JAILS
     TRY(keep_shared_libraries(root.get()));
 #endif
-    if (::fchdir(root.get()) != 0 || pivot_root(".", ".") != 0) return step_failed("enter the empty root");
-    if (::umount2(".", MNT_DETACH) != 0) return step_failed("detach the host's root");
+    if (::fchdir(root.get()) != 0) return step_failed("enter the empty root");
+    if (pivot_root(".", ".") == 0) {
+      if (::umount2(".", MNT_DETACH) != 0) return step_failed("detach the host's root");
+    } else if ((errno != EPERM && errno != ENOSYS) || ::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0 ||
+               ::chroot(".") != 0) {
+      return step_failed("enter the empty root");
+    }
     if (::chdir("/") != 0) return step_failed("enter the root directory");
     return {};
   }
@@ -375,6 +381,11 @@ Outcome<Jailed> Jailed::start(JailSpec spec) {
           std::move(failed),
           "user namespaces must be allowed: see user.max_user_namespaces, kernel.unprivileged_userns_clone "
           "and `bulkhead check`");
+    if (error == ENOSYS)
+      return with_advice(
+          std::move(failed),
+          "a seccomp filter refuses clone3(2), as Docker's does in a container: start that one with "
+          "--security-opt seccomp=unconfined, or with a profile that allows user namespaces");
     rlimit processes{};
     if (error == EAGAIN && ::getrlimit(RLIMIT_NPROC, &processes) == 0 && processes.rlim_cur != RLIM_INFINITY)
       return with_advice(
