@@ -69,8 +69,8 @@ void Task::run_loop() {
     const bool step = watched || (tracing != nullptr && tracing->step);
     const uint64_t own_trap_flag = step ? registers().eflags & kTrapFlag : 0;
     if (step) registers().eflags |= kTrapFlag;
-    // Where the CPU cannot return to: a debugger may ask for it, and a frame. What has not been looked at since the
-    // call is where it came from.
+    // Where the CPU cannot return to: a debugger may ask for it, and a frame. What has not been looked at
+    // since the call is where it came from.
     if (!partial_ && registers().rip >> 47 != 0) {
       if (step) registers().eflags = (registers().eflags & ~kTrapFlag) | own_trap_flag;
       const bool canonical = registers().rip >> 47 == 0x1ffff;
