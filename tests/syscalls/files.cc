@@ -257,6 +257,19 @@ TEST(sparse_files) {
   CHECK_EQ(std::string(text, 3), "end");
 }
 
+TEST(reads_go_on_from_data_into_holes) {
+  // Pages that have been read or written are in the cache, those of a hole are not: no reason to stop there.
+  Fd fd(OK(open("f", O_RDWR | O_CREAT, 0600)));
+  CHECK_EQ(OK(pwrite(fd, "data", 4, 9000)), 4);
+  std::vector<char> bytes(60000, 'x');
+  CHECK_EQ(OK(pread(fd, bytes.data(), bytes.size(), 0)), 9004);
+  OK(ftruncate(fd, 40000));
+  CHECK_EQ(OK(pread(fd, bytes.data(), 20000, 8500)), 20000);
+  CHECK_EQ(bytes[500], 'd');
+  CHECK_EQ(bytes[19999], 0);
+  CHECK_EQ(OK(pread(fd, bytes.data(), bytes.size(), 9000)), 31000);
+}
+
 TEST(seek_data_and_hole) {
   Fd fd(OK(open("a", O_RDWR | O_CREAT, 0600)));
   OK(pwrite(fd, "data", 4, 1 << 20));
