@@ -114,7 +114,7 @@ def when(run, other):
     """When each runtime's rows were measured, which were measured once, and which not at all."""
     def times(one, runtime, beside=None):
         rows = [row for (name, workload), row in one.rows.items() if name == runtime and not row.error and
-                (beside is None or sets.measured_twice(row, beside.row(runtime, workload)))] if one else []
+                (beside is None or sets.measured_twice(one, beside, runtime, workload))] if one else []
         found = sorted(row.measured for row in rows if row.measured)
         if not rows or not found:
             return "at a time that was not noted" if rows else "–"
@@ -129,7 +129,7 @@ def when(run, other):
             row = run.row(runtime, workload)
             if row is None:
                 by_state["failed" if (runtime, workload) in run.rows else "not"].append(workload)
-            elif other is None or not sets.measured_twice(row, other.row(runtime, workload)):
+            elif other is None or not sets.measured_twice(run, other, runtime, workload):
                 by_state["once"].append(workload)
         lines.append([report.label(run, runtime), times(other, runtime, run), times(run, runtime),
                       *(", ".join(names) or "–" for names in by_state.values())])

@@ -316,8 +316,12 @@ def difference(results, left, right, workload):
     return a.functions - b.functions, b.functions - a.functions, a.syscalls - b.syscalls, b.syscalls - a.syscalls
 
 
-def measured_twice(row, other):
-    """Whether two runs have a row each that is not one and the same measurement, as it is in runs that share a job."""
+def measured_twice(first, second, runtime, workload):
+    """Whether two runs have this row each, not one and the same measurement as in runs that share a job. The union was
+    measured twice where all that it is over was."""
+    if workload == "union":
+        return all(measured_twice(first, second, runtime, part) for part in UNION)
+    row, other = first.row(runtime, workload), second.row(runtime, workload)
     return row is not None and other is not None and row != other
 
 
@@ -326,8 +330,10 @@ def agreement(first, second):
     measured once is left out."""
     found = {}
     for runtime, workload in itertools.product(first.runtimes(), [*first.workloads(), "union"]):
+        if not measured_twice(first, second, runtime, workload):
+            continue
         row, other = first.row(runtime, workload), second.row(runtime, workload)
-        if not measured_twice(row, other) or not row.functions or not other.functions:
+        if not row.functions or not other.functions:
             continue
         a, b = len(row.functions), len(other.functions)
         found[runtime, workload] = abs(a - b) / max(a, b)

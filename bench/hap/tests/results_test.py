@@ -132,6 +132,9 @@ class ResultsTest(unittest.TestCase):
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
         self.assertEqual(results.agreement(first, first), {})  # one measurement, not two that agree
+        whole = self.results(*(self.row("a", name, recording((0xffffffff81000000,))) for name in results.UNION))
+        half = results.merge(whole, second)
+        self.assertEqual(results.agreement(whole, half), {("a", "true"): 0.0})  # not the union
         text, agree = report.agreement_text(first, second)
         self.assertRegex(text, r"a true +2 +1 +50.0 % DIFFERS")
         self.assertIn("not measured twice: b true", text)
