@@ -842,7 +842,17 @@ size_t AddressSpaceMap::writable(uint64_t address, size_t size) {
       at = std::max(at, beyond * kPageSize);
       break;
     }
-    at = stretch;
+    const uint64_t likely_end = vma->file != nullptr ? vma->file->likely_end() : ~uint64_t{0};
+    const uint64_t start = std::prev(vmas_.upper_bound(at))->first;
+    if (likely_end == ~uint64_t{0} || page_ceil(likely_end) >= vma->offset + (stretch - start)) {
+      at = stretch;
+      continue;
+    }
+    // Beyond what is thought to be the end the host is asked.
+    if (page_ceil(likely_end) > vma->offset) at = std::max(at, start + (page_ceil(likely_end) - vma->offset));
+    std::byte there;
+    if (!space_->read(at, &there, 1).ok()) break;
+    at = page_floor(at) + kPageSize;
   }
   return static_cast<size_t>(std::min(at, end) - address);
 }

@@ -40,6 +40,8 @@ class Mappable {
   // mmap(2) leaves open whether a private mapping sees later changes.
   void text_changes();
 
+  // Where it ends for all we know, if only the host knows for certain.
+  virtual uint64_t likely_end() const { return ~uint64_t{0}; }
   // fallocate(2) FALLOC_FL_PUNCH_HOLE, for madvise(2) MADV_REMOVE: by who may write. May park.
   virtual Result<> punch(uint64_t /*offset*/, uint64_t /*length*/) { return Errno(EOPNOTSUPP); }
   // msync(2) MS_SYNC.

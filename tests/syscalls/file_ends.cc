@@ -184,6 +184,26 @@ TEST(the_kernel_does_not_copy_beyond_the_end) {
   });
 }
 
+TEST(the_kernel_copies_up_to_the_end) {
+  each_file([](int fd) {
+    OK(ftruncate(fd, 100));
+    WRITE_FILE("source", std::string(9000, 's'));
+    Fd source(OK(open("source", O_RDONLY)));
+    for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
+      char* p = map(fd, 4, kReadWrite, flags);
+      iovec pieces[] = {{p + 50, 200}, {p + kPage + 10, 100}, {p + 300, 100}};
+      CHECK_EQ(OK(preadv(source, pieces, 3, 0)), 200);
+      CHECK_EQ(p[249], 's');
+      CHECK_EQ(p[300], 0);
+      OK(ftruncate(fd, 2 * kPage));
+      CHECK_EQ(OK(preadv(source, pieces, 3, 0)), 400);
+      CHECK_EQ(p[kPage + 109], 's');
+      OK(ftruncate(fd, 100));
+      OK(munmap(p, 4 * kPage));
+    }
+  });
+}
+
 TEST(anonymous_shared_memory_that_grew) {
   take_faults();
   char* p = static_cast<char*>(OK(mmap(nullptr, kPage, kReadWrite, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));

@@ -341,6 +341,7 @@ class FileMapping final : public mm::Mappable {
   Result<Backing> backing(uint64_t offset, uint64_t length, bool) override {
     return Backing{handle_->fd.get(), offset, length};
   }
+  uint64_t likely_end() const override { return inode_->attr().size; }
   bool stable() const override { return !inode_->written_through_mappings(); }
   Result<> sync(uint64_t, uint64_t) override {
     TRY(inode_->tree().call(protocol::Op::kFsync, handle_->id, [](protocol::Writer& w) {

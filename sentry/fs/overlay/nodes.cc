@@ -31,6 +31,7 @@ class LowerMapping final : public mm::Mappable {
   Result<Backing> backing(uint64_t offset, uint64_t length, bool shared_write) override {
     return lower_->backing(offset, length, shared_write);
   }
+  uint64_t likely_end() const override { return lower_->likely_end(); }
   bool stable() const override {
     return true;
   }  // nobody else uses the lower tree, and writes here go elsewhere
