@@ -232,7 +232,8 @@ def ownership_svg(run, workload, width=760):
             if part > 14:
                 out.append(text(x + step / 2, y + part / 2 + 4, f"{size:.0f}", "middle", 11, "#fff"))
         if not counted_above(run, runtime, workload):
-            out.append(text(x + step / 2, y - 6, "its own: not counted", "middle", 9, PALE))
+            out.append(text(x + step / 2, y - 16, "its programs", "middle", 9, PALE))
+            out.append(text(x + step / 2, y - 6, "not counted", "middle", 9, PALE))
         words = label(run, runtime).replace(", ", " ").split()
         for number, word in enumerate(words[:5]):
             out.append(text(x + step / 2, height - bottom + 16 + number * 14, word, "middle", 11))
