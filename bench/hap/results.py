@@ -317,12 +317,12 @@ def difference(results, left, right, workload):
 
 
 def measured_twice(first, second, runtime, workload):
-    """Whether two runs have this row each, not one and the same measurement as in runs that share a job. The union was
-    measured twice where all that it is over was."""
+    """Whether two runs have this row each, of one build, and not one and the same measurement as in runs that share a
+    job. The union was measured twice where all that it is over was."""
     if workload == "union":
         return all(measured_twice(first, second, runtime, part) for part in UNION)
     row, other = first.row(runtime, workload), second.row(runtime, workload)
-    return row is not None and other is not None and row != other
+    return row is not None and other is not None and row != other and row.build == other.build
 
 
 def agreement(first, second):

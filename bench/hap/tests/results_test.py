@@ -132,6 +132,9 @@ class ResultsTest(unittest.TestCase):
         second = self.results(self.row("a", "true", recording((0xffffffff81000100,))))
         self.assertEqual(results.agreement(first, second), {("a", "true"): 0.5})
         self.assertEqual(results.agreement(first, first), {})  # one measurement, not two that agree
+        second.rows["a", "true"].build = "abc1234"
+        self.assertEqual(results.agreement(first, second), {})  # what changed between two builds is no noise
+        second.rows["a", "true"].build = ""
         whole = self.results(*(self.row("a", name, recording((0xffffffff81000000,))) for name in results.UNION))
         half = results.merge(whole, second)
         self.assertEqual(results.agreement(whole, half), {("a", "true"): 0.0})  # not the union
@@ -152,6 +155,8 @@ class ResultsTest(unittest.TestCase):
         first.rows["runc", "files"].error = "it broke"
         for row in second.rows.values():
             row.measured, row.build = "2026-01-02 03:04", "abc1234"
+        for row in first.rows.values():
+            row.build = "abc1234"
         second.rows["runc", "python"].measured = "2026-01-02 03:05"
         filled = page.filled(text, second, first, None)
         self.assertIn("| runc | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 | 1 / 1 |", filled)
