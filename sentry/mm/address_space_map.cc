@@ -322,6 +322,10 @@ std::optional<AddressSpaceMap::Displaced> AddressSpaceMap::displaced(uint64_t ad
   const Vma* const vma = find(address);
   if (vma == nullptr || vma->file == nullptr) return std::nullopt;
   const uint64_t start = std::prev(vmas_.upper_bound(address))->first - vma->offset;
+  if (const TextImage* const image = text_image(*vma); image != nullptr) {
+    if (const auto place = image->behind_springboard(address - start))
+      return Displaced{start + *place, false};
+  }
   const auto origin = TextImage::origin(*vma->file, address - start);
   if (!origin) return std::nullopt;
   return Displaced{start + origin->place, origin->executed};

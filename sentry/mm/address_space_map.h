@@ -174,8 +174,8 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   // A call came from the `syscall` instruction at this address by an entry that costs more than it would have
   // to (platform::Trap::costly). Often enough, and the file's text is mapped with the site rewritten.
   void note_costly_call(uint64_t site, platform::SitePatcher& patcher);
-  // Where the program is that has stopped at this address, if that is in an image's trampolines: at the
-  // instruction that has been displaced, or behind it.
+  // Where the program is that has stopped at this address, if that is in an image's trampolines or on the way
+  // there: at the instruction that has been displaced, or behind it.
   struct Displaced {
     uint64_t address;
     bool executed;

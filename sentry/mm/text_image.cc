@@ -117,11 +117,13 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
   MemorySlice& outside = own_trampolines_->slice();
   if (!outside.write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok()) return false;
   std::vector<std::byte> next = state->current;
-  std::copy(patch->code.begin(), patch->code.end(), next.begin() + static_cast<ptrdiff_t>(patch->offset));
+  for (const auto& edit : patch->edits)
+    std::copy(edit.code.begin(), edit.code.end(), next.begin() + static_cast<ptrdiff_t>(edit.offset));
   if (!(*slice)->write(0, next.data(), next.size()).ok()) return false;
   own_trampolines_->add(trampolines_used_,
-                        {trampolines_used_ + patch->outside.size(), site - page - patch->offset,
+                        {trampolines_used_ + patch->outside.size(), site - page - patch->displaced,
                          static_cast<int64_t>(site) - distance_});
+  if (patch->springboard) springboards_.emplace(page + *patch->springboard, page + patch->displaced);
   trampolines_used_ = (trampolines_used_ + patch->outside.size() + 7) & ~uint64_t{7};
   state->current = std::move(next);
   state->versions.push_back(std::move(*slice));

@@ -56,6 +56,11 @@ class TextImage {
     uint64_t place;         // from the trampolines' start to there
     bool executed = false;  // the displaced instruction
   };
+  // The displaced instruction that a place in the text stands for, if that is on the way to a trampoline.
+  std::optional<uint64_t> behind_springboard(uint64_t offset) const {
+    const auto found = springboards_.find(offset);
+    return found == springboards_.end() ? std::nullopt : std::optional(found->second);
+  }
   // nullopt if `file` is no image's trampolines, or nothing is there.
   static std::optional<Origin> origin(const Mappable& file, uint64_t offset);
 
@@ -89,6 +94,7 @@ class TextImage {
   uint64_t trampolines_used_ = 0;
   std::map<uint64_t, Page> pages_;
   std::set<uint64_t> tried_;
+  std::map<uint64_t, uint64_t> springboards_;
   size_t patches_ = 0;
   size_t mapped_ = 0;
   std::vector<Whole> wholes_;  // the last is the one in use; earlier ones may still be mapped

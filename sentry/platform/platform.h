@@ -51,10 +51,16 @@ struct Trap {
 class SitePatcher {
  public:
   virtual ~SitePatcher() = default;
+  // Replaces as many bytes of the text.
+  struct Edit {
+    size_t offset;
+    std::vector<std::byte> code;
+  };
   struct Patch {
-    size_t offset;                   // in the text, where it goes
-    std::vector<std::byte> code;     // what replaces as many bytes there
-    std::vector<std::byte> outside;  // what goes to the trampolines
+    size_t displaced;                   // the instruction that gives way, in the text
+    std::vector<Edit> edits;            // to be made at once
+    std::optional<size_t> springboard;  // where in the text the way to the trampolines touches it once more
+    std::vector<std::byte> outside;     // what goes to the trampolines
   };
   // `site` is the offset in `text` of a `syscall` instruction that has been executed; `distance` how far
   // behind the text's start the place for trampoline code is, `base_distance` the start of that whole region.

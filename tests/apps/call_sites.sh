@@ -20,6 +20,19 @@ rewritten "the working directory" "$bulkhead" do -- ./busybox
 rewritten "a writable working directory" "$bulkhead" do --writable -- ./busybox
 rewritten "a copy in the sandbox's memory" "$bulkhead" do -- sh -c 'cp busybox /tmp/ && exec /tmp/busybox "$@"' sh
 
+# The C library's read() has its number from a shorter instruction. A program that looks sees what it is then.
+looks='
+import ctypes, os
+file = os.open("/proc/self/stat", os.O_RDONLY)
+for _ in range(100):
+    os.read(file, 1)
+read = ctypes.cast(ctypes.CDLL(None).read, ctypes.c_void_p).value
+print(bytes.fromhex("31c00f05") in ctypes.string_at(read, 32))
+'
+[ "$(/usr/bin/python3 -c "$looks")" = True ] || { echo "this C library has another read()"; exit 77; }
+[ "$("$bulkhead" do -- /usr/bin/python3 -c "$looks")" = False ] || { echo "the site in read() is as it was"; exit 1; }
+echo "ok the C library's read()"
+
 mkdir -p bundle/rootfs/bin bundle/rootfs/proc
 cp busybox bundle/rootfs/bin/busybox
 cd bundle

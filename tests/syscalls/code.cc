@@ -20,7 +20,10 @@ using check::Fd;
 extern "C" int first_site();
 extern "C" int second_site();
 extern "C" int entered_at_the_call(long number);
-extern "C" char sites_begin[], sites_end[], first_site_call[], __executable_start[], etext[];
+extern "C" int short_site(long fd);
+extern "C" int entered_at_the_short_call(long number);
+extern "C" char sites_begin[], sites_end[], first_site_call[], short_padding[], short_padding_end[];
+extern "C" char __executable_start[], etext[];
 asm(R"(
   .text
   .balign 4096
@@ -40,6 +43,25 @@ entered_at_the_call:
   mov %edi, %eax
   jmp first_site_call
   .size entered_at_the_call, . - entered_at_the_call
+  .fill 64, 1, 0x90
+  .balign 16
+  .globl short_site, entered_at_the_short_call, short_padding, short_padding_end
+  .type short_site, @function
+short_site:
+  xor %eax, %eax
+short_site_call:
+  syscall
+  ret
+short_padding:
+  .byte 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00  # up to an aligned place
+short_padding_end:
+  .size short_site, . - short_site
+  .balign 16
+  .type entered_at_the_short_call, @function
+entered_at_the_short_call:
+  mov %edi, %eax
+  jmp short_site_call
+  .size entered_at_the_short_call, . - entered_at_the_short_call
   .balign 4096
   .fill 512, 1, 0x90
   .type second_site, @function
@@ -289,6 +311,15 @@ TEST(jumps_to_the_call_instruction_itself) {
   }
 }
 
+TEST(jumps_to_the_call_instruction_of_a_short_site) {
+  for (int i = 0; i < kOften; ++i) CHECK_EQ(short_site(-1), -EBADF);
+  for (int i = 0; i < kOften; ++i) {
+    CHECK_EQ(entered_at_the_short_call(SYS_getppid), getppid());
+    CHECK_EQ(entered_at_the_short_call(9999), -ENOSYS);
+    CHECK_EQ(short_site(-1), -EBADF);
+  }
+}
+
 TEST(threads_meet_a_site_for_the_first_time_together) {
   JOIN(check::fork_child([] {
     for (int round = 0; round < 10; ++round) {
@@ -302,6 +333,7 @@ TEST(threads_meet_a_site_for_the_first_time_together) {
           for (int n = 0; n < 200; ++n) {
             CHECK_EQ(first_site(), getpid());
             CHECK_EQ(second_site(), getppid());
+            CHECK_EQ(short_site(-1), -EBADF);
           }
         });
       go = true;
@@ -320,6 +352,9 @@ void count_step(int, siginfo_t*, void* context) {
   const auto rip = static_cast<uintptr_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
   steps = steps + 1;
   if (rip < step_from || rip > step_to) strayed = true;
+  if (rip >= reinterpret_cast<uintptr_t>(short_padding) &&
+      rip < reinterpret_cast<uintptr_t>(short_padding_end))
+    strayed = true;
 }
 
 // A program that single-steps itself sees each instruction once, and only its own.
@@ -375,6 +410,57 @@ TEST(a_program_steps_itself_sees_its_own_text_only) {
       "add $256, %%rsp\n" ::
           : "rax", "rcx", "r11", "memory", "cc");
   CHECK(!strayed);
+}
+
+TEST(a_program_steps_itself_over_a_short_site) {
+  for (int i = 0; i < kOften; ++i) CHECK_EQ(short_site(-1), -EBADF);
+  struct sigaction action {};
+  action.sa_sigaction = count_step;
+  action.sa_flags = SA_SIGINFO;
+  OK(sigaction(SIGTRAP, &action, nullptr));
+  step_from = reinterpret_cast<uintptr_t>(__executable_start);
+  step_to = reinterpret_cast<uintptr_t>(etext);
+  for (int i = 0; i < 5; ++i) {
+    steps = 0;
+    strayed = false;
+    int answer = 0;
+    asm volatile(
+        "sub $256, %%rsp\n"
+        "mov $-1, %%edi\n"
+        "pushfq\n"
+        "orl $0x100, (%%rsp)\n"
+        "popfq\n"
+        "call short_site\n"
+        "mov %%eax, %0\n"
+        "pushfq\n"
+        "andl $~0x100, (%%rsp)\n"
+        "popfq\n"
+        "add $256, %%rsp\n"
+        : "=&r"(answer)::"rax", "rcx", "rdi", "r11", "memory", "cc");
+    CHECK_EQ(answer, -EBADF);
+    CHECK_EQ(steps, 7);
+    CHECK(!strayed);
+  }
+}
+
+TEST(signals_do_not_see_the_way_from_a_short_site) {
+  static volatile bool seen = false;
+  struct sigaction action {};
+  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+    const auto rip = static_cast<uintptr_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
+    const auto padding = reinterpret_cast<uintptr_t>(short_padding);
+    if (rip >= padding && rip < padding + 11) seen = true;
+  };
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  OK(sigaction(SIGALRM, &action, nullptr));
+  const itimerval often{{0, 100}, {0, 100}};
+  OK(setitimer(ITIMER_REAL, &often, nullptr));
+  const uint64_t end = check::now_ns() + 500'000'000;
+  while (check::now_ns() < end)
+    for (int i = 0; i < 100; ++i) CHECK_EQ(short_site(-1), -EBADF);
+  const itimerval never{};
+  OK(setitimer(ITIMER_REAL, &never, nullptr));
+  CHECK(!seen);
 }
 
 TEST(a_debugger_steps_over_a_call) {

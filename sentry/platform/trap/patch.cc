@@ -32,9 +32,10 @@ NO_ARCHITECTURE(EVM)
 namespace sentry::platform::trap {
 namespace {
 
-constexpr size_t kJumpLength = 5;  // jmp rel32
-constexpr size_t kLongest = 15;    // of an x86 instruction
-constexpr size_t kBefore = 64;     // where decoding starts
+constexpr size_t kJumpLength = 5;       // jmp rel32
+constexpr size_t kShortJumpLength = 2;  // jmp rel8
+constexpr size_t kLongest = 15;         // of an x86 instruction
+constexpr size_t kBefore = 64;          // where decoding starts
 constexpr int kVotes = 16;
 
 class Code {
@@ -43,6 +44,10 @@ class Code {
   void word(int64_t value) {
     const auto narrow = static_cast<int32_t>(value);
     for (int i = 0; i < 4; ++i) byte(static_cast<uint8_t>(static_cast<uint32_t>(narrow) >> (8 * i)));
+  }
+  // Up to this size with what must not be executed.
+  void fill(size_t size) {
+    while (bytes_.size() < size) byte(0xcc);
   }
   void bytes(std::span<const std::byte> more) { bytes_.insert(bytes_.end(), more.begin(), more.end()); }
   int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
@@ -83,29 +88,34 @@ CallSitePatcher::~CallSitePatcher() {
   cs_close(&decoder_);
 }
 
-// x86 code can only be read forwards. From several places before the site on, decoding soon falls into step
-// with the real instructions; what nearly all agree on is what ends at the site.
-std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte> text, size_t site) {
-  if (decoder_ == 0) {
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return std::nullopt;
-    cs_option(decoder_, CS_OPT_DETAIL, CS_OPT_ON);
-    instruction_ = cs_malloc(decoder_);
-  }
+bool CallSitePatcher::open() {
+  if (decoder_ != 0) return true;
+  if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return false;
+  cs_option(decoder_, CS_OPT_DETAIL, CS_OPT_ON);
+  instruction_ = cs_malloc(decoder_);
+  return true;
+}
+
+// x86 code can only be read forwards. From several places before this one on, decoding soon falls into step
+// with the real instructions; what nearly all agree on is what ends here.
+std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
+    std::span<const std::byte> text, size_t place) {
+  if (!open()) return std::nullopt;
   auto* const instruction = static_cast<cs_insn*>(instruction_);
   std::map<size_t, int> votes;
-  std::map<size_t, bool> may_move;
+  std::map<size_t, Instruction> kinds;
   int cast = 0, counted = 0;
-  const size_t first = site > kBefore ? site - kBefore : 0;
-  for (size_t start = first; start + kLongest < site; ++start) {
+  const size_t first = place > kBefore ? place - kBefore : 0;
+  for (size_t start = first; start + kLongest < place; ++start) {
     const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + start;
-    size_t left = site - start;
+    size_t left = place - start;
     uint64_t address = start;
     ++cast;
     while (left > 0 && cs_disasm_iter(decoder_, &code, &left, &address, instruction)) {
-      if (address != site) continue;
+      if (address != place) continue;
       ++counted;
       ++votes[instruction->size];
-      may_move[instruction->size] = movable(*instruction);
+      kinds[instruction->size] = {instruction->size, instruction->id, movable(*instruction)};
     }
   }
   const auto best = std::max_element(votes.begin(), votes.end(),
@@ -113,8 +123,41 @@ std::optional<size_t> CallSitePatcher::movable_before(std::span<const std::byte>
   // Starts that run into bytes which are no instructions say nothing.
   if (cast < kVotes || counted * 5 < cast * 2 || best == votes.end() || best->second * 10 < counted * 9)
     return std::nullopt;
-  if (best->first < kJumpLength || !may_move[best->first]) return std::nullopt;
-  return best->first;
+  return kinds[best->first];
+}
+
+size_t CallSitePatcher::padding(std::span<const std::byte> text, size_t place) {
+  constexpr size_t kMost = 15, kAlignment = 8;
+  constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};  // a no-operation that is one's own
+  auto* const instruction = static_cast<cs_insn*>(instruction_);
+  const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + place;
+  size_t left = std::min(text.size() - place, kMost), found = 0;
+  uint64_t address = place;
+  while (left > 0) {
+    if (left >= sizeof kEndbr64 && std::memcmp(code, kEndbr64, sizeof kEndbr64) == 0) break;
+    if (!cs_disasm_iter(decoder_, &code, &left, &address, instruction)) break;
+    if (instruction->id != X86_INS_NOP && instruction->id != X86_INS_INT3) break;
+    found = address - place;
+  }
+  return (place + found) % kAlignment == 0 ? found : 0;
+}
+
+std::optional<CallSitePatcher::Springboard> CallSitePatcher::springboard_near(std::span<const std::byte> text,
+                                                                              size_t behind) {
+  constexpr size_t kReach = 128;
+  const size_t from = behind > kReach ? behind - kReach : 1,
+               to = std::min(behind + kReach - 1, text.size() - kJumpLength);
+  for (size_t place = from; place <= to; ++place) {
+    // What most padding begins with, before anything is decoded.
+    const auto byte = static_cast<uint8_t>(text[place]);
+    if (byte != 0x0f && byte != 0x66 && byte != 0x2e && byte != 0x90 && byte != 0xcc) continue;
+    const size_t size = padding(text, place);
+    if (size < kJumpLength) continue;
+    // Nothing runs into it.
+    const std::optional<Instruction> before = instruction_before(text, place);
+    if (before && (before->id == X86_INS_RET || before->id == X86_INS_JMP)) return Springboard{place, size};
+  }
+  return std::nullopt;
 }
 
 CallSitePatcher::CallSitePatcher() {
@@ -135,20 +178,33 @@ std::vector<std::byte> CallSitePatcher::region_header() {
 
 std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t site,
                                                          int64_t distance, int64_t base_distance) {
-  const std::optional<size_t> length = movable_before(text, site);
-  if (!length) return std::nullopt;
-  const size_t start = site - *length;
-  const auto displaced = text.subspan(start, *length);
+  const std::optional<Instruction> before = instruction_before(text, site);
+  if (!before || !before->movable || before->size < kShortJumpLength) return std::nullopt;
+  const size_t start = site - before->size;
+  const auto displaced = text.subspan(start, before->size);
 
   Patch patch;
-  patch.offset = start;
-  const int64_t jump = distance - static_cast<int64_t>(start + kJumpLength);
+  patch.displaced = start;
+  Springboard jump_from{start, before->size};
+  if (before->size < kJumpLength) {
+    const size_t behind = start + kShortJumpLength;
+    const std::optional<Springboard> springboard = springboard_near(text, behind);
+    if (!springboard) return std::nullopt;
+    jump_from = *springboard;
+    patch.springboard = springboard->offset;
+    Code short_jump;
+    short_jump.byte(0xeb);  // jmp rel8
+    short_jump.byte(static_cast<uint8_t>(springboard->offset - behind));
+    short_jump.fill(before->size);
+    patch.edits.push_back({start, short_jump.take()});
+  }
+  const int64_t jump = distance - static_cast<int64_t>(jump_from.offset + kJumpLength);
   if (!fits(jump) || !fits(distance - static_cast<int64_t>(site))) return std::nullopt;
-  Code in_place;
-  in_place.byte(0xe9);  // jmp rel32
-  in_place.word(jump);
-  while (in_place.size() < static_cast<int64_t>(*length)) in_place.byte(0xcc);
-  patch.code = in_place.take();
+  Code long_jump;
+  long_jump.byte(0xe9);  // jmp rel32
+  long_jump.word(jump);
+  long_jump.fill(jump_from.size);
+  patch.edits.push_back({jump_from.offset, long_jump.take()});
 
   // The displaced instruction; lea data(%rip), %r11; jmp *header(%rip); data: from here to behind the site.
   Code outside;

@@ -1,9 +1,13 @@
 // Call sites become jumps into the shim.
 //
-// The instruction before `syscall`, at least five bytes long, gives way to a jump to a trampoline that
-// carries it out and goes on in the shim; `syscall` itself stays. A thread that stands at it, or jumps to it,
-// does what it always did: it traps. So nothing that can be jumped to changes but the start of one
-// instruction, which does the same as before.
+// The instruction before `syscall` gives way to a jump to a trampoline that carries it out and goes on in the
+// shim; `syscall` itself stays. A thread that stands at it, or jumps to it, does what it always did: it
+// traps. So nothing that can be jumped to changes but the start of one instruction, which does the same as
+// before.
+//
+// That jump takes five bytes. Where the instruction has fewer (`xor %eax, %eax` before read(2)), it gives way
+// to a short jump, of two, to a springboard nearby: the long one, in padding between functions, where nothing
+// is ever executed.
 #pragma once
 
 #include "sentry/platform/platform.h"
@@ -20,8 +24,21 @@ class CallSitePatcher final : public SitePatcher {
   std::vector<std::byte> region_header() override;
 
  private:
-  // The length of the instruction that ends at `site`, if it may be moved elsewhere.
-  std::optional<size_t> movable_before(std::span<const std::byte> text, size_t site);
+  struct Instruction {
+    size_t size;
+    unsigned id;   // Capstone's
+    bool movable;  // to another place
+  };
+  // The instruction that ends at `place`, where that is beyond doubt.
+  std::optional<Instruction> instruction_before(std::span<const std::byte> text, size_t place);
+  // Bytes of padding from `place` on: what is there to be skipped, up to an aligned place.
+  size_t padding(std::span<const std::byte> text, size_t place);
+  // A place for a long jump that a short one which ends at `behind` reaches, and how much room there is.
+  struct Springboard {
+    size_t offset, size;
+  };
+  std::optional<Springboard> springboard_near(std::span<const std::byte> text, size_t behind);
+  bool open();
 
   size_t decoder_ = 0;  // Capstone's handle, once needed
   void* instruction_ = nullptr;
