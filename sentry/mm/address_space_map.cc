@@ -942,6 +942,12 @@ Result<> AddressSpaceMap::write(uint64_t address, const void* data, size_t size)
 }
 
 Result<std::string> AddressSpaceMap::read_string(uint64_t address, size_t limit) {
+  if (const auto here = space_->text_at_hand(address); here && here->size() < limit) {
+    // A guest may change it under our hands: what has been copied counts, up to its first NUL.
+    std::string copy(*here);
+    copy.resize(std::strlen(copy.c_str()));
+    return copy;
+  }
   std::string text;
   char piece[256];
   while (text.size() < limit) {

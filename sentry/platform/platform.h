@@ -104,6 +104,9 @@ class AddressSpace {
   // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
+  // The text that ends with a NUL at this address, if it is here already: with the call of the current
+  // fiber's thread has come what that will ask for.
+  virtual std::optional<std::string_view> text_at_hand(uint64_t /*address*/) { return std::nullopt; }
   // pread(2) and pwrite(2) of a host file straight into and from guest memory, for what is too large to go
   // through the sentry. How many bytes, by the guest's word: whoever counts them must survive a lie.
   // EOPNOTSUPP where the platform cannot; may park.

@@ -310,7 +310,7 @@ TEST(forged_reports) {
           [=] {
             Area& area = own_area();
             area.report = report | flags;
-            area.along_length = ~uint64_t{0};
+            area.along_address = ~uint64_t{0} - 16;
             area.number = ~0u;
             area.frame = frame;
             area.failed = 0xfffffff0;

@@ -273,17 +273,30 @@ std::optional<Reservation> TrapAddressSpace::reserve_stopped() {
   }
 }
 
+std::span<const std::byte> TrapAddressSpace::at_hand(uint64_t address) const {
+  if (!queue_.empty()) return {};
+  for (const auto& thread : threads_) {
+    if (thread->runner != Fiber::current() || thread->along_length == 0) continue;
+    const uint64_t offset = address - thread->along_address;
+    if (address < thread->along_address || offset > thread->along_length) return {};
+    return {reinterpret_cast<const std::byte*>(thread->area) + Area::kAlong + offset,
+            thread->along_length - offset};
+  }
+  return {};
+}
+
+std::optional<std::string_view> TrapAddressSpace::text_at_hand(uint64_t address) {
+  const std::span<const std::byte> here = at_hand(address);
+  const void* const end = here.empty() ? nullptr : std::memchr(here.data(), 0, here.size());
+  if (end == nullptr) return std::nullopt;
+  const auto* const text = reinterpret_cast<const char*>(here.data());
+  return std::string_view(text, static_cast<const char*>(end));
+}
+
 Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t size) {
-  if (queue_.empty()) {
-    for (const auto& thread : threads_) {
-      if (thread->runner != Fiber::current() || thread->along_length == 0) continue;
-      const uint64_t offset = address - thread->along_address;
-      if (address < thread->along_address || offset > thread->along_length ||
-          size > thread->along_length - offset)
-        break;
-      std::memcpy(buffer, reinterpret_cast<std::byte*>(thread->area) + Area::kAlong + offset, size);
-      return size;
-    }
+  if (const std::span<const std::byte> here = at_hand(address); size <= here.size() && !here.empty()) {
+    std::memcpy(buffer, here.data(), size);
+    return size;
   }
   size_t done = 0;
   while (done < size) {

@@ -35,6 +35,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<> advise(uint64_t address, uint64_t length, int advice) override;
   Result<size_t> read(uint64_t address, void* buffer, size_t size) override;
   Result<size_t> write(uint64_t address, const void* data, size_t size) override;
+  std::optional<std::string_view> text_at_hand(uint64_t address) override;
   Result<size_t> pread(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   bool defers_writes() const override { return true; }
@@ -56,6 +57,10 @@ class TrapAddressSpace final : public AddressSpace {
     Operation operation;
     std::string bytes;  // kCopyOut
   };
+
+  // What has come along from this address on with the call of the current fiber's thread. Still the guest's
+  // to change.
+  std::span<const std::byte> at_hand(uint64_t address) const;
 
   // Rounds of patience: nothing that a thread is asked to do takes long, but for what may wait for a disk.
   static constexpr unsigned kToServe = 20, kToWaitForTheHost = 1200, kToBeBorn = 20;

@@ -62,8 +62,11 @@ enum class Report : uint32_t {
 };
 
 inline constexpr uint32_t kReportMask = 0xff;
-inline constexpr uint32_t kReportJump = 0x100;   // Mode::kJump
-inline constexpr uint32_t kReportAlong = 0x200;  // `along_address` and `along_length` are of this call
+inline constexpr uint32_t kReportJump = 0x100;  // Mode::kJump
+// A piece of guest memory that the call will ask for has come along. Its length is in the upper half; it is
+// from where the first argument points, or the second, or `along_address` says.
+inline constexpr uint32_t kReportAlong = 0x200, kReportAlongSecond = 0x2000, kReportAlongPlace = 0x4000;
+inline constexpr unsigned kReportAlongShift = 16;
 inline constexpr uint32_t kReportWhole =
     0x400;  // all registers matter, not the number and the arguments alone
 inline constexpr uint32_t kReportSignals = 0x800;  // `signals.mask` has been changed since the last report
@@ -127,9 +130,9 @@ struct Area {
   uint32_t sleeping;              // it sleeps on `answered`, or is about to
   uint64_t arguments[6];
   // The rest of it, where there is more to say.
-  alignas(64) uint32_t failed;           // index of the operation that failed, kFailed
-  uint64_t frame;                        // kFrame: address of the signal frame's ucontext
-  uint64_t along_address, along_length;  // a piece of guest memory that the call will ask for
+  alignas(64) uint32_t failed;  // index of the operation that failed, kFailed
+  uint64_t frame;               // kFrame: address of the signal frame's ucontext
+  uint64_t along_address;       // kReportAlongPlace
 
   // By the sentry: the answer.
   alignas(64) uint32_t answered;  // the report that has been answered; the word that the thread sleeps on

@@ -210,8 +210,10 @@ void TrapPlatform::took(Thread& thread) {
     }
     thread.along_length = 0;
     if (jumped_call && (said & kReportAlong) != 0) {
-      thread.along_address = area.along_address;
-      thread.along_length = area.along_length;
+      thread.along_address = (said & kReportAlongPlace) != 0    ? area.along_address
+                             : (said & kReportAlongSecond) != 0 ? registers.rsi
+                                                                : registers.rdi;
+      thread.along_length = said >> kReportAlongShift;
     }
     if (thread.along_length > Area::kAlongSize) thread.along_length = 0;
     if (thread.mode == Mode::kFrame) thread.frame = area.frame;

@@ -525,12 +525,35 @@ void tell_call(Area& area) {
   area.arguments[5] = registers.r9;
 }
 
+// Copies so much from there to what goes along, behind what is there already; how much could be.
+uint64_t bring(Area& area, uint64_t address, uint64_t length, uint64_t have = 0) {
+  void* const place = reinterpret_cast<char*>(&area) + Area::kAlong + have;
+  return length - shim_copy(place, reinterpret_cast<const void*>(address), length);
+}
+
+// A path, and little more: what is copied here has to travel.
+uint64_t bring_text(Area& area, uint64_t address) {
+  constexpr uint64_t kMost = 256, kPiece = 32, kOnes = 0x0101'0101'0101'0101, kTops = kOnes << 7;
+  const auto* const text = reinterpret_cast<const uint64_t*>(reinterpret_cast<char*>(&area) + Area::kAlong);
+  uint64_t have = 0;
+  while (have < kMost) {
+    const uint64_t got = bring(area, address + have, kPiece, have);
+    have += got;
+    if (got < kPiece) break;
+    for (uint64_t i = have - kPiece; i < have; i += sizeof(uint64_t)) {
+      const uint64_t word = text[i / sizeof(uint64_t)];
+      if (((word - kOnes) & ~word & kTops) != 0) return have;
+    }
+  }
+  return have;
+}
+
 // What a call reads travels with it: paths and small buffers. Never a futex's word, which must be looked at
 // once its waiter is queued. Answers with the report's flag.
 uint32_t bring_along(Area& area) {
-  constexpr uint64_t kPath = 256, kPageSize = 4096;
   const Registers& registers = area.registers;
-  uint64_t address = 0, length = kPath;
+  uint64_t address = 0, length = 0;
+  uint32_t flags = kReportAlong;
   switch (static_cast<uint32_t>(registers.rax)) {
     case __NR_open:
     case __NR_stat:
@@ -546,6 +569,7 @@ uint32_t bring_along(Area& area) {
     case __NR_readlink:
     case __NR_chmod:
       address = registers.rdi;
+      length = bring_text(area, address);
       break;
     case __NR_openat:
     case __NR_mkdirat:
@@ -558,29 +582,26 @@ uint32_t bring_along(Area& area) {
     case __NR_openat2:
     case __NR_faccessat2:
       address = registers.rsi;
+      length = bring_text(area, address);
+      flags |= kReportAlongSecond;
       break;
     case __NR_write:
     case __NR_pwrite64:
     case __NR_sendto:
       address = registers.rsi;
-      length = registers.rdx;
-      if (length > Area::kAlongSize) return 0;
+      if (registers.rdx > Area::kAlongSize) return 0;
+      length = bring(area, address, registers.rdx);
+      flags |= kReportAlongSecond;
       break;
     case __NR_rt_sigreturn:  // the signal's frame, and the vector state above it
-      address = registers.rsp - sizeof(uint64_t);
-      length = Area::kAlongSize / 2;
+      address = area.along_address = registers.rsp - sizeof(uint64_t);
+      length = bring(area, address, Area::kAlongSize / 2);
+      flags |= kReportAlongPlace;
       break;
     default:
       return 0;
   }
-  // A path may end where its page does.
-  const uint64_t room = kPageSize - address % kPageSize;
-  if (length == kPath && room < length) length = room;
-  void* const place = reinterpret_cast<char*>(&area) + Area::kAlong;
-  const uint64_t left = shim_copy(place, reinterpret_cast<const void*>(address), length);
-  area.along_address = address;
-  area.along_length = length - left;
-  return kReportAlong;
+  return flags | static_cast<uint32_t>(length) << kReportAlongShift;
 }
 
 // Into guest code, once the sentry says so, by a frame unless it can be left by a jump.
