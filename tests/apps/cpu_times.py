@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """CPU times on the trap platform: a thread's are its own, and waiting for an answer is nobody's.
 
-cpu_times.py BULKHEAD [BULKHEAD-DO-ARGS...]    without arguments: the program that is run, natively or inside
+cpu_times.py BULKHEAD [BULKHEAD-DO-ARGS...]
+cpu_times.py --native | --inside                 the program that is run
 """
 import os
 import subprocess
@@ -28,23 +29,26 @@ def thread_times():
 
 
 def calls():
-    """Many calls that do nothing: most of the time is the calls', not the program's."""
-    user, began = os.times().user, time.monotonic()
+    """Calls that do nothing, and cost more than what the program does between them: they are not its user time."""
+    user, began, took = os.times().user, time.monotonic(), 0
     with open('/dev/zero', 'rb', buffering=0) as zero:
-        for _ in range(20_000):
-            zero.read(1)
-    user, took = os.times().user - user, time.monotonic() - began
+        while took < WORK:
+            for _ in range(1000):
+                zero.read(1)
+            took = time.monotonic() - began
+    user = os.times().user - user
     assert user < took * 0.8, f'{user:.3f} s of user time in {took:.3f} s'
 
 
 def main():
-    if len(sys.argv) == 1:
+    if sys.argv[1] in ('--native', '--inside'):
         thread_times()
-        calls()
+        if sys.argv[1] == '--inside':
+            calls()
         return
     program = ['/usr/bin/python3', os.path.abspath(__file__)]
-    subprocess.run(program, check=True)
-    subprocess.run([os.path.abspath(sys.argv[1]), 'do', *sys.argv[2:], '--', *program], check=True,
+    subprocess.run([*program, '--native'], check=True)
+    subprocess.run([os.path.abspath(sys.argv[1]), 'do', *sys.argv[2:], '--', *program, '--inside'], check=True,
                    cwd=os.path.dirname(program[1]))
     print('ok')
 
