@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <memory>
@@ -537,6 +538,54 @@ TEST(children_of_the_child) {
       return 0;
     });
     CHECK_EXITED(status, 0);
+  }
+}
+
+// Whatever carries out the readers' copies has to do with memory that both of them are about to leave.
+TEST(parent_and_child_die_at_once_while_others_read_their_memory) {
+  static char memory[4 << 20];
+  memset(memory, 1, sizeof memory);
+  struct Shared {
+    std::atomic<pid_t> parent;
+    std::atomic<bool> begun;
+  };
+  void* const place =
+      mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(place != MAP_FAILED);
+  auto& both = *static_cast<Shared*>(place);
+  std::vector<pid_t> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.push_back(OK(fork()));
+    if (readers.back() != 0) continue;
+    std::vector<char> copy(sizeof memory);
+    for (;;) {
+      iovec here{copy.data(), copy.size()}, there{memory, sizeof memory};
+      if (both.parent == 0 || process_vm_readv(both.parent, &here, 1, &there, 1, 0) <= 0) sched_yield();
+    }
+  }
+  for (int i = 0; i < 60; ++i) {
+    both.begun = false;
+    const pid_t parent = OK(fork());
+    if (parent == 0) {
+      setpgid(0, 0);
+      both.begun = true;
+      run_child([](void*) {
+        for (;;) sched_yield();
+        return 0;
+      });
+      _exit(1);
+    }
+    while (!both.begun) sched_yield();
+    both.parent = parent;
+    const timespec a_moment{0, 500'000 + i * 37'777 % 3'000'000};
+    nanosleep(&a_moment, nullptr);
+    OK(kill(-parent, SIGKILL));
+    CHECK_KILLED(WAIT_STATUS(parent), SIGKILL);
+    both.parent = 0;
+  }
+  for (const pid_t reader : readers) {
+    OK(kill(reader, SIGKILL));
+    CHECK_KILLED(WAIT_STATUS(reader), SIGKILL);
   }
 }
 

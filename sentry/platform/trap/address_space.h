@@ -161,8 +161,8 @@ class TrapContext final : public Context {
   };
   bool lent() const { return loan_ != nullptr && loan_->lender == this && loan_->borrower != nullptr; }
   bool borrowed() const { return loan_ != nullptr && loan_->borrower == this && loan_->lender != nullptr; }
-  // By the borrower's end.
-  void give_back();
+  // By the borrower's end. False: there is nobody left to give it to.
+  bool give_back();
   // What the area holds may be another's.
   void forget_told();
 

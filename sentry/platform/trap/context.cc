@@ -26,10 +26,7 @@ TrapContext::~TrapContext() {
     return;
   }
   BULKHEAD_CHECK(thread.state != Thread::State::kRunning, "a context ends while it runs");
-  if (borrowed()) {
-    give_back();
-    return;
-  }
+  if (borrowed() && give_back()) return;
   thread.runner = nullptr;
   thread.context = nullptr;
   if (thread.space == nullptr) return;  // killed with its process

@@ -48,8 +48,9 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::lend_context(Context& caller)
   return std::unique_ptr<Context>(std::move(context));
 }
 
-void TrapContext::give_back() {
+bool TrapContext::give_back() {
   const Reservation reserved(thread_);
+  if (!borrowed()) return false;  // the lender has ended while we waited for the thread
   Thread& thread = *reserved;
   TrapContext& lender = *loan_->lender;
   thread.context = &lender;
@@ -74,6 +75,7 @@ void TrapContext::give_back() {
     copy_state(area, address, loan_->kept, area, address, thread.frame, platform_.fpstate_size_);
   }
   lender.loan_ = nullptr;
+  return true;
 }
 
 void TrapContext::forget_told() {
