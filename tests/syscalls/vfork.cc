@@ -27,7 +27,7 @@ Vectors make_vectors(uint64_t seed) {
   Vectors made{};
   for (auto& half : made.xmm)
     for (uint64_t& word : half) word = seed = seed * 6364136223846793005 + 1442695040888963407;
-  made.mxcsr = 0x1f80 | (seed >> 32 & 3) << 13;
+  made.mxcsr = static_cast<uint32_t>(0x1f80 | (seed >> 32 & 3) << 13);
   made.control = static_cast<uint16_t>(0x37f | (seed >> 34 & 3) << 10);
   return made;
 }
