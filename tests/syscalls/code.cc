@@ -22,6 +22,10 @@ extern "C" int second_site();
 extern "C" int entered_at_the_call(long number);
 extern "C" int short_site(long fd);
 extern "C" int entered_at_the_short_call(long number);
+extern "C" int bare_site(long fd);
+extern "C" int bare_site_too(long fd);
+extern "C" int patchable();
+extern "C" int unaligned_patchable();
 extern "C" char sites_begin[], sites_end[], first_site_call[], short_padding[], short_padding_end[];
 extern "C" char __executable_start[], etext[];
 asm(R"(
@@ -56,6 +60,34 @@ short_padding:
   .byte 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00  # up to an aligned place
 short_padding_end:
   .size short_site, . - short_site
+  # A short site without padding near: what follows its ret is a function that begins with no-operations.
+  .fill 160, 1, 0x90
+  .balign 16
+  .fill 11, 1, 0x90
+  .globl bare_site, patchable, unaligned_patchable, bare_site_too
+  .type bare_site, @function
+bare_site:
+  xor %eax, %eax
+  syscall
+  ret
+  .type patchable, @function
+patchable:
+  .fill 8, 1, 0x90
+  mov $7, %eax
+  ret
+  .fill 160, 1, 0x90
+  .balign 16
+  .type bare_site_too, @function
+bare_site_too:
+  xor %eax, %eax
+  syscall
+  ret
+  .type unaligned_patchable, @function
+unaligned_patchable:
+  .fill 11, 1, 0x90
+  mov $8, %eax
+  ret
+  .fill 160, 1, 0x90
   .balign 16
   .type entered_at_the_short_call, @function
 entered_at_the_short_call:
@@ -318,6 +350,16 @@ TEST(jumps_to_the_call_instruction_of_a_short_site) {
     CHECK_EQ(entered_at_the_short_call(9999), -ENOSYS);
     CHECK_EQ(short_site(-1), -EBADF);
   }
+}
+
+TEST(functions_that_begin_with_no_operations_stay) {
+  for (int i = 0; i < kOften; ++i) {
+    CHECK_EQ(bare_site(-1), -EBADF);
+    CHECK_EQ(bare_site_too(-1), -EBADF);
+  }
+  CHECK_EQ(reinterpret_cast<uintptr_t>(patchable) % 16, 0);
+  call_often(patchable, 7);
+  call_often(unaligned_patchable, 8);
 }
 
 TEST(threads_meet_a_site_for_the_first_time_together) {

@@ -61,6 +61,7 @@ bool TrapContext::give_back() {
   lender.others_ += ticks(thread).working - loan_->working;
   lender.forget_told();
   Area& area = *thread.area;
+  area.stepping = 0;
   const uint64_t address = thread.slot.address();
   if (thread.state != Thread::State::kStopped) {
     // The host has ended it, or is about to.

@@ -127,16 +127,20 @@ std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
 }
 
 size_t CallSitePatcher::padding(std::span<const std::byte> text, size_t place) {
-  constexpr size_t kMost = 15, kAlignment = 8;
+  constexpr size_t kAlignment = 8, kFunctions = 16;
   constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};  // a no-operation that is one's own
   auto* const instruction = static_cast<cs_insn*>(instruction_);
   const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + place;
-  size_t left = std::min(text.size() - place, kMost), found = 0;
+  // Where a function may begin none of it is padding: some begin with no-operations, one byte each, to be
+  // rewritten by others (-fpatchable-function-entry).
+  if (place % kFunctions == 0) return 0;
+  size_t left = std::min(text.size(), place + kFunctions - place % kFunctions) - place, found = 0, bytes = 0;
   uint64_t address = place;
   while (left > 0) {
     if (left >= sizeof kEndbr64 && std::memcmp(code, kEndbr64, sizeof kEndbr64) == 0) break;
     if (!cs_disasm_iter(decoder_, &code, &left, &address, instruction)) break;
     if (instruction->id != X86_INS_NOP && instruction->id != X86_INS_INT3) break;
+    if (instruction->id == X86_INS_NOP && instruction->size == 1 && ++bytes > 1) return 0;
     found = address - place;
   }
   return (place + found) % kAlignment == 0 ? found : 0;
