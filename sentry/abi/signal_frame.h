@@ -32,6 +32,11 @@ inline constexpr uint64_t kContextFlags = 1 | 2 | 4;
 // The selectors of 64-bit user code and data.
 inline constexpr uint16_t kUserCode = 0x33, kUserData = 0x2b;
 
+// Of eflags, the trap flag: a SIGTRAP after each instruction.
+inline constexpr uint64_t kTrapFlag = 0x100;
+// SA_RESTORER, sigaction(2): what C libraries add to each action's flags.
+inline constexpr uint64_t kSaRestorer = 0x04000000;
+
 // The general registers, between anything that has them by these names.
 template <typename From, typename To>
 void copy_registers(const From& from, To& to) {

@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kRedZone = 128;
 constexpr uint64_t kUserFlags =
     0xdd5 | 0x40000;  // what a frame may set: status flags, TF, DF, AC (FIX_EFLAGS less RF)
-constexpr uint64_t kTrapFlag = 0x100, kDirectionFlag = 0x400, kResumeFlag = 0x10000;
+constexpr uint64_t kDirectionFlag = 0x400, kResumeFlag = 0x10000;
 
 struct SignalFrame {
   uint64_t return_address;
@@ -132,7 +132,7 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   registers.rax = 0;
   registers.cs = abi::kUserCode;
   registers.ss = abi::kUserData;
-  registers.eflags &= ~(kDirectionFlag | kTrapFlag | kResumeFlag);
+  registers.eflags &= ~(kDirectionFlag | abi::kTrapFlag | kResumeFlag);
   if ((alt_stack.flags & static_cast<int>(0x80000000u)) != 0) alt_stack = AltStack{};  // SS_AUTODISARM
   return true;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/cycles.h"
 #include "sentry/base/log.h"
 #include "sentry/kernel/exit.h"
@@ -16,8 +17,8 @@ namespace sentry::kernel {
 
 namespace {
 
-constexpr int kSysSeccomp = 1;         // SYS_SECCOMP, asm-generic/siginfo.h
-constexpr uint64_t kTrapFlag = 0x100;  // EFLAGS.TF: a trap after each instruction
+using abi::kTrapFlag;
+constexpr int kSysSeccomp = 1;  // SYS_SECCOMP, asm-generic/siginfo.h
 
 }  // namespace
 

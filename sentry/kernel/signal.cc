@@ -1,5 +1,7 @@
 #include "sentry/kernel/signal.h"
 
+#include "sentry/abi/signal_frame.h"
+
 namespace sentry::kernel {
 namespace {
 // Raised by the task's own instructions: delivered before others (SYNCHRONOUS_MASK in Linux).
@@ -17,8 +19,7 @@ SignalInfo make_signal(int signo, int code, pid_t sender, uid_t uid) {
 }
 
 SignalAction reset_action(uint64_t restorer) {
-  constexpr uint64_t kSaRestorer = 0x04000000;
-  return {reinterpret_cast<uint64_t>(SIG_DFL), kSaRestorer, restorer, {}};
+  return {reinterpret_cast<uint64_t>(SIG_DFL), abi::kSaRestorer, restorer, {}};
 }
 
 void SignalHandlers::set(int signo, const SignalAction& action) {

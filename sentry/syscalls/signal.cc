@@ -1,6 +1,7 @@
 // Signals: rt_sigaction(2) and its family, kill(2), sigaltstack(2).
 #include <sys/syscall.h>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/names.h"
 #include "sentry/syscalls/table.h"
@@ -15,8 +16,7 @@ using kernel::SignalSet;
 
 constexpr uint64_t kSetSize = 8;
 constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART |
-                                 SA_NODEFER | SA_RESETHAND | 0x04000000 /* SA_RESTORER */ |
-                                 0x800 /* SA_EXPOSE_TAGBITS */;
+                                 SA_NODEFER | SA_RESETHAND | abi::kSaRestorer | 0x800 /* SA_EXPOSE_TAGBITS */;
 
 Result<> sys_rt_sigaction(Task& task, SignalNumber signo, GuestPtr<const SignalAction> in,
                           GuestPtr<SignalAction> out, uint64_t size) {

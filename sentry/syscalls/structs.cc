@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/mm/guest_pointer.h"
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/names.h"
@@ -83,8 +84,7 @@ std::string value(Task&, const struct statfs& status) {
 std::string value(Task&, const kernel::SignalAction& action) {
   std::string text = fmt::format("{{sa_handler={}, sa_mask={}, sa_flags={}", handler(action.handler),
                                  signal_set(action.mask), flags(action.flags, kSignalActionNames));
-  constexpr uint64_t kHasRestorer = 0x04000000;
-  if ((action.flags & kHasRestorer) != 0) text += ", sa_restorer=" + address(action.restorer);
+  if ((action.flags & abi::kSaRestorer) != 0) text += ", sa_restorer=" + address(action.restorer);
   return text + "}";
 }
 

@@ -14,7 +14,6 @@ namespace sentry::platform::trap {
 namespace {
 
 // What the guest may have set of its flags when it goes on: the rest is the CPU's and the host's.
-constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserFlags = 0x50dd5 | 0x200000;
 
 }  // namespace
@@ -121,7 +120,7 @@ void TrapContext::put_registers(Registers registers) {
   if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
     area.registers = registers;
   // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
-  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & kTrapFlag) != 0)) {
+  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & abi::kTrapFlag) != 0)) {
     thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
     area.save_state = 1;
   }

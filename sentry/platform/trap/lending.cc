@@ -4,16 +4,12 @@
 // of the alternate stack that signals do not come to.
 #include <utility>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/platform/trap/address_space.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/vector_state.h"
 
 namespace sentry::platform::trap {
-namespace {
-
-constexpr uint64_t kTrapFlag = 0x100;
-
-}  // namespace
 
 Result<std::unique_ptr<Context>> TrapAddressSpace::lend_context(Context& caller) {
   auto& lender = static_cast<TrapContext&>(caller);
@@ -22,7 +18,8 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::lend_context(Context& caller)
   if (thread.state != Thread::State::kStopped || thread.partial) return Errno(EAGAIN);
   // Not twice, and not where the way back goes by a frame of its own.
   if (lender.loan_ != nullptr && lender.loan_->borrower != nullptr) return Errno(EOPNOTSUPP);
-  if (thread.registers.gs_base != 0 || (thread.registers.eflags & kTrapFlag) != 0) return Errno(EOPNOTSUPP);
+  if (thread.registers.gs_base != 0 || (thread.registers.eflags & abi::kTrapFlag) != 0)
+    return Errno(EOPNOTSUPP);
   (void)lender.cpu_time();
   auto loan = std::make_shared<TrapContext::Loan>();
   loan->mode = thread.mode;

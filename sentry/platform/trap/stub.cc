@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/filter.h"
@@ -24,8 +25,6 @@ extern "C" const std::byte bulkhead_shim_image[], bulkhead_shim_image_end[];
 
 namespace sentry::platform::trap {
 namespace {
-
-constexpr uint64_t kSaRestorer = 0x04000000;
 
 // How the child tells why it could not get ready: statuses of _exit(2).
 enum class Step : int { kOrphan = 1, kOwnStack, kVdso, kText, kNotice, kArea, kProcess, kStack, kSignal };
@@ -51,7 +50,7 @@ void install_handlers() {
     KernelSigaction action{};
     action.handler = shim.signal_handler;
     action.restorer = shim.restorer;
-    action.flags = SA_SIGINFO | SA_ONSTACK | kSaRestorer;
+    action.flags = SA_SIGINFO | SA_ONSTACK | abi::kSaRestorer;
     if (signo == SIGSEGV || signo == SIGBUS) action.flags |= SA_NODEFER;
     action.mask = ~faults;
     if (::syscall(SYS_rt_sigaction, signo, &action, nullptr, 8) != 0) give_up(Step::kSignal);

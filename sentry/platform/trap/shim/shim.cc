@@ -9,6 +9,8 @@
 #include "sentry/platform/trap/shim/numbers.h"
 
 using namespace sentry::platform;
+using sentry::abi::kSaRestorer;
+using sentry::abi::kTrapFlag;
 using sentry::abi::SignalContext;
 using sentry::abi::UserContext;
 using namespace sentry::platform::trap;
@@ -46,7 +48,6 @@ constexpr int64_t kInterrupted = -4;  // EINTR
 constexpr uint64_t kFutexWait = 0, kFutexWake = 1, kFutexPrivate = 128;
 constexpr int kSigbus = 7, kSigsegv = 11, kSigsys = 31;
 constexpr int kSigtrap = 5;
-constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUnblockable = 1 << (9 - 1) | 1 << (19 - 1);  // SIGKILL, SIGSTOP
 constexpr uint32_t kArchX86_64 = 0xc000003e;
 
@@ -313,7 +314,7 @@ bool change_action(Area& area) {
   struct Action {
     uint64_t handler, flags, restorer, mask;
   };
-  constexpr uint64_t kSetSize = sizeof(uint64_t), kSize = sizeof(Action), kSaRestorer = 0x04000000;
+  constexpr uint64_t kSetSize = sizeof(uint64_t), kSize = sizeof(Action);
   const Registers& registers = area.registers;
   const uint64_t in = registers.rsi, out = registers.rdx;
   const auto number = static_cast<uint32_t>(registers.rdi) - 1;
