@@ -88,19 +88,15 @@ CallSitePatcher::~CallSitePatcher() {
   cs_close(&decoder_);
 }
 
-bool CallSitePatcher::open() {
-  if (decoder_ != 0) return true;
-  if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return false;
-  cs_option(decoder_, CS_OPT_DETAIL, CS_OPT_ON);
-  instruction_ = cs_malloc(decoder_);
-  return true;
-}
-
 // x86 code can only be read forwards. From several places before this one on, decoding soon falls into step
 // with the real instructions; what nearly all agree on is what ends here.
 std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
     std::span<const std::byte> text, size_t place) {
-  if (!open()) return std::nullopt;
+  if (decoder_ == 0) {
+    if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder_) != CS_ERR_OK) return std::nullopt;
+    cs_option(decoder_, CS_OPT_DETAIL, CS_OPT_ON);
+    instruction_ = cs_malloc(decoder_);
+  }
   auto* const instruction = static_cast<cs_insn*>(instruction_);
   std::map<size_t, int> votes;
   std::map<size_t, Instruction> kinds;
@@ -134,13 +130,13 @@ size_t CallSitePatcher::padding(std::span<const std::byte> text, size_t place) {
   // Where a function may begin none of it is padding: some begin with no-operations, one byte each, to be
   // rewritten by others (-fpatchable-function-entry).
   if (place % kFunctions == 0) return 0;
-  size_t left = std::min(text.size(), place + kFunctions - place % kFunctions) - place, found = 0, bytes = 0;
+  size_t left = std::min(text.size(), place + kFunctions - place % kFunctions) - place, found = 0, single = 0;
   uint64_t address = place;
   while (left > 0) {
     if (left >= sizeof kEndbr64 && std::memcmp(code, kEndbr64, sizeof kEndbr64) == 0) break;
     if (!cs_disasm_iter(decoder_, &code, &left, &address, instruction)) break;
     if (instruction->id != X86_INS_NOP && instruction->id != X86_INS_INT3) break;
-    if (instruction->id == X86_INS_NOP && instruction->size == 1 && ++bytes > 1) return 0;
+    if (instruction->id == X86_INS_NOP && instruction->size == 1 && ++single > 1) return 0;
     found = address - place;
   }
   return (place + found) % kAlignment == 0 ? found : 0;

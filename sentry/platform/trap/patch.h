@@ -38,7 +38,6 @@ class CallSitePatcher final : public SitePatcher {
     size_t offset, size;
   };
   std::optional<Springboard> springboard_near(std::span<const std::byte> text, size_t behind);
-  bool open();
 
   size_t decoder_ = 0;  // Capstone's handle, once needed
   void* instruction_ = nullptr;

@@ -241,11 +241,11 @@ bool TrapPlatform::look_for_a_while(Thread& thread) {
   return false;
 }
 
-void TrapPlatform::wait_while(Thread& thread, Thread::State state) {
+void TrapPlatform::wait_while(Thread& thread, Thread::State state, bool ahead) {
   // Short answers come before another fiber could run.
   if (state == Thread::State::kServing && thread.consents.empty() && look_for_a_while(thread)) return;
   Fiber* const self = Fiber::current();
-  thread.waiters.push_back(self);
+  thread.waiters.insert(ahead ? thread.waiters.begin() : thread.waiters.end(), self);
   while (thread.state == state) Fiber::park();
   std::erase(thread.waiters, self);
 }
@@ -264,10 +264,7 @@ void TrapPlatform::wait_for_report(Thread& thread) {
 bool TrapPlatform::stop(Thread& thread) {
   kick(thread);
   // Ahead of the thread's own fiber, which would have it run on before it has been asked for anything.
-  Fiber* const self = Fiber::current();
-  thread.waiters.insert(thread.waiters.begin(), self);
-  while (thread.state == Thread::State::kRunning) Fiber::park();
-  std::erase(thread.waiters, self);
+  wait_while(thread, Thread::State::kRunning, true);
   return thread.state == Thread::State::kStopped;
 }
 

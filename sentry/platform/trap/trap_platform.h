@@ -54,7 +54,8 @@ class TrapPlatform final : public Platform {
   bool look(Thread& thread);
   void took(Thread& thread);
   // Parks the current fiber until the thread is in another state than this.
-  void wait_while(Thread& thread, Thread::State state);
+  // `ahead` of others who do.
+  void wait_while(Thread& thread, Thread::State state, bool ahead = false);
   // The same for guest code. Looks for a while before the event loop gets its turn, where nothing else is to
   // be done.
   void wait_for_report(Thread& thread);
