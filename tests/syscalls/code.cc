@@ -390,41 +390,50 @@ volatile int steps = 0;
 volatile bool strayed = false;
 volatile uintptr_t step_from = 0, step_to = 0;
 
+bool in_short_padding(uintptr_t rip) {
+  return rip >= reinterpret_cast<uintptr_t>(short_padding) &&
+         rip < reinterpret_cast<uintptr_t>(short_padding_end);
+}
+
 void count_step(int, siginfo_t*, void* context) {
   const auto rip = static_cast<uintptr_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
   steps = steps + 1;
   if (rip < step_from || rip > step_to) strayed = true;
-  if (rip >= reinterpret_cast<uintptr_t>(short_padding) &&
-      rip < reinterpret_cast<uintptr_t>(short_padding_end))
-    strayed = true;
+  if (in_short_padding(rip)) strayed = true;
 }
 
-// A program that single-steps itself sees each instruction once, and only its own.
-TEST(a_program_steps_itself_over_a_call) {
-  call_often(first_site, getpid());
+// Steps are counted from now on, and told when they leave this range or are where nothing runs.
+void watch_steps(uintptr_t from, uintptr_t to) {
   struct sigaction action {};
   action.sa_sigaction = count_step;
   action.sa_flags = SA_SIGINFO;
   OK(sigaction(SIGTRAP, &action, nullptr));
-  step_from = 0;
-  step_to = reinterpret_cast<uintptr_t>(sites_end) + (uintptr_t{1} << 40);
+  step_from = from;
+  step_to = to;
+}
+
+#define WITH_TRAP_FLAG(code) \
+  "sub $256, %%rsp\n"        \
+  "pushfq\n"                 \
+  "orl $0x100, (%%rsp)\n"    \
+  "popfq\n" code             \
+  "pushfq\n"                 \
+  "andl $~0x100, (%%rsp)\n"  \
+  "popfq\n"                  \
+  "add $256, %%rsp\n"
+
+// A program that single-steps itself sees each instruction once, and only its own.
+TEST(a_program_steps_itself_over_a_call) {
+  call_often(first_site, getpid());
+  watch_steps(0, reinterpret_cast<uintptr_t>(sites_end) + (uintptr_t{1} << 40));
   for (int i = 0; i < 5; ++i) {
     steps = 0;
     int answer = 0;
     // From the flag's being set to its being cleared: call, mov, syscall and ret as one, mov, pushf, and,
     // popf.
-    asm volatile(
-        "sub $256, %%rsp\n"
-        "pushfq\n"
-        "orl $0x100, (%%rsp)\n"
-        "popfq\n"
-        "call first_site\n"
-        "mov %%eax, %0\n"
-        "pushfq\n"
-        "andl $~0x100, (%%rsp)\n"
-        "popfq\n"
-        "add $256, %%rsp\n"
-        : "=&r"(answer)::"rax", "rcx", "r11", "memory", "cc");
+    asm volatile(WITH_TRAP_FLAG("call first_site\n"
+                                "mov %%eax, %0\n")
+                 : "=&r"(answer)::"rax", "rcx", "r11", "memory", "cc");
     CHECK_EQ(answer, getpid());
     CHECK_EQ(steps, 7);
   }
@@ -432,53 +441,24 @@ TEST(a_program_steps_itself_over_a_call) {
 
 TEST(a_program_steps_itself_sees_its_own_text_only) {
   call_often(first_site, getpid());
-  struct sigaction action {};
-  action.sa_sigaction = count_step;
-  action.sa_flags = SA_SIGINFO;
-  OK(sigaction(SIGTRAP, &action, nullptr));
-
-  step_from = reinterpret_cast<uintptr_t>(__executable_start);
-  step_to = reinterpret_cast<uintptr_t>(etext);
+  watch_steps(reinterpret_cast<uintptr_t>(__executable_start), reinterpret_cast<uintptr_t>(etext));
   strayed = false;
-  asm volatile(
-      "sub $256, %%rsp\n"
-      "pushfq\n"
-      "orl $0x100, (%%rsp)\n"
-      "popfq\n"
-      "call first_site\n"
-      "pushfq\n"
-      "andl $~0x100, (%%rsp)\n"
-      "popfq\n"
-      "add $256, %%rsp\n" ::
-          : "rax", "rcx", "r11", "memory", "cc");
+  asm volatile(WITH_TRAP_FLAG("call first_site\n")::: "rax", "rcx", "r11", "memory", "cc");
   CHECK(!strayed);
 }
 
 TEST(a_program_steps_itself_over_a_short_site) {
   for (int i = 0; i < kOften; ++i) CHECK_EQ(short_site(-1), -EBADF);
-  struct sigaction action {};
-  action.sa_sigaction = count_step;
-  action.sa_flags = SA_SIGINFO;
-  OK(sigaction(SIGTRAP, &action, nullptr));
-  step_from = reinterpret_cast<uintptr_t>(__executable_start);
-  step_to = reinterpret_cast<uintptr_t>(etext);
+  watch_steps(reinterpret_cast<uintptr_t>(__executable_start), reinterpret_cast<uintptr_t>(etext));
   for (int i = 0; i < 5; ++i) {
     steps = 0;
     strayed = false;
     int answer = 0;
-    asm volatile(
-        "sub $256, %%rsp\n"
-        "mov $-1, %%edi\n"
-        "pushfq\n"
-        "orl $0x100, (%%rsp)\n"
-        "popfq\n"
-        "call short_site\n"
-        "mov %%eax, %0\n"
-        "pushfq\n"
-        "andl $~0x100, (%%rsp)\n"
-        "popfq\n"
-        "add $256, %%rsp\n"
-        : "=&r"(answer)::"rax", "rcx", "rdi", "r11", "memory", "cc");
+    asm volatile(WITH_TRAP_FLAG("call short_site\n"
+                                "mov %%eax, %0\n")
+                 : "=&r"(answer)
+                 : "D"(-1L)
+                 : "rax", "rcx", "r11", "memory", "cc");
     CHECK_EQ(answer, -EBADF);
     CHECK_EQ(steps, 7);
     CHECK(!strayed);
@@ -490,8 +470,7 @@ TEST(signals_do_not_see_the_way_from_a_short_site) {
   struct sigaction action {};
   action.sa_sigaction = [](int, siginfo_t*, void* context) {
     const auto rip = static_cast<uintptr_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
-    const auto padding = reinterpret_cast<uintptr_t>(short_padding);
-    if (rip >= padding && rip < padding + 11) seen = true;
+    if (in_short_padding(rip)) seen = true;
   };
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   OK(sigaction(SIGALRM, &action, nullptr));

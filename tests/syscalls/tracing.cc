@@ -347,12 +347,17 @@ TEST(attach_and_detach) {
   CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
 }
 
-TEST(seize_interrupt_and_listen) {
+pid_t seized_sleeper(uint64_t options = 0) {
   const pid_t pid = check::fork_child([] {
     for (;;) pause();
   });
   WAIT_BLOCKED(pid);
-  OK(request(PTRACE_SEIZE, pid));
+  OK(request(PTRACE_SEIZE, pid, 0, options));
+  return pid;
+}
+
+TEST(seize_interrupt_and_listen) {
+  const pid_t pid = seized_sleeper();
   FAILS(ESRCH, request(PTRACE_CONT, pid));  // it runs
   OK(request(PTRACE_INTERRUPT, pid));
   CHECK_EQ(stop_of(pid), SIGTRAP | PTRACE_EVENT_STOP << 8);
@@ -369,15 +374,6 @@ TEST(seize_interrupt_and_listen) {
   OK(request(PTRACE_CONT, pid));
   OK(kill(pid, SIGKILL));
   CHECK_KILLED(WAIT_STATUS(pid), SIGKILL);
-}
-
-pid_t seized_sleeper(uint64_t options = 0) {
-  const pid_t pid = check::fork_child([] {
-    for (;;) pause();
-  });
-  WAIT_BLOCKED(pid);
-  OK(request(PTRACE_SEIZE, pid, 0, options));
-  return pid;
 }
 
 constexpr int kStop = SIGTRAP | PTRACE_EVENT_STOP << 8;

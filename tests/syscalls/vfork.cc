@@ -453,60 +453,50 @@ struct Orphan {
   }
 };
 
+// A process vforks. Its end, once the child has begun, is from outside or by another thread of its own;
+// either may be nothing. What becomes of its child after that is checked, and the wait status answered.
+int outlived(const std::function<void(pid_t)>& from_outside, const std::function<void()>& by_a_thread) {
+  Orphan orphan;
+  const pid_t parent = OK(fork());
+  if (parent == 0) {
+    std::thread other;
+    if (by_a_thread)
+      other = std::thread([&] {
+        orphan.begun.wait();
+        by_a_thread();
+      });
+    orphan.vfork_once();
+    if (other.joinable()) other.join();
+    _exit(0);
+  }
+  if (from_outside) {
+    orphan.begun.wait();
+    from_outside(parent);
+  }
+  const int status = WAIT_STATUS(parent);
+  orphan.go.notify();
+  orphan.done.wait();
+  return status;
+}
+
 }  // namespace
 
 TEST(the_child_survives_its_parent) {
-  for (int i = 0; i < kTimes; ++i) {
-    Orphan orphan;
-    const pid_t parent = OK(fork());
-    if (parent == 0) {
-      orphan.vfork_once();
-      _exit(0);
-    }
-    orphan.begun.wait();
-    OK(kill(parent, SIGKILL));
-    CHECK_KILLED(WAIT_STATUS(parent), SIGKILL);
-    orphan.go.notify();
-    orphan.done.wait();
-  }
+  for (int i = 0; i < kTimes; ++i)
+    CHECK_KILLED(outlived([](pid_t parent) { OK(kill(parent, SIGKILL)); }, nullptr), SIGKILL);
 }
 
 TEST(the_child_survives_the_end_of_the_parents_threads) {
-  for (int i = 0; i < kTimes; ++i) {
-    Orphan orphan;
-    const pid_t parent = OK(fork());
-    if (parent == 0) {
-      std::thread other([&] {
-        orphan.begun.wait();
-        syscall(SYS_exit_group, 4);
-      });
-      orphan.vfork_once();
-      other.join();
-      _exit(0);
-    }
-    CHECK_EXITED(WAIT_STATUS(parent), 4);
-    orphan.go.notify();
-    orphan.done.wait();
-  }
+  for (int i = 0; i < kTimes; ++i) CHECK_EXITED(outlived(nullptr, [] { syscall(SYS_exit_group, 4); }), 4);
 }
 
 TEST(the_child_survives_an_exec_of_the_parents) {
   for (int i = 0; i < kTimes; ++i) {
-    Orphan orphan;
-    const pid_t parent = OK(fork());
-    if (parent == 0) {
-      std::thread other([&] {
-        orphan.begun.wait();
-        const char* path = check::self();
-        execl(path, path, "--child", "exit_with", "23", nullptr);
-      });
-      orphan.vfork_once();
-      other.join();
-      _exit(0);
-    }
-    CHECK_EXITED(WAIT_STATUS(parent), 23);
-    orphan.go.notify();
-    orphan.done.wait();
+    const int status = outlived(nullptr, [] {
+      const char* path = check::self();
+      execl(path, path, "--child", "exit_with", "23", nullptr);
+    });
+    CHECK_EXITED(status, 23);
   }
 }
 
