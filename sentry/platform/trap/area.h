@@ -87,7 +87,7 @@ enum class Mode : uint32_t {
 
 // What the shim answers by itself, for the process alone would suffer from a lie.
 struct LocalAnswers {
-  uint32_t enabled;
+  uint32_t enabled;  // the shim answers what it can
   int32_t pid, tid, parent;
   uint32_t uid, euid, gid, egid;
 };
@@ -186,7 +186,6 @@ struct Notice {
 
   uint32_t awake;          // the sentry looks at the areas; else it must be rung for
   uint32_t spins;          // how often to look for the turn before going to sleep; 0 on one processor
-  uint32_t local;          // the shim answers what it can
   uint64_t clock_gettime;  // address of the vDSO's function here; 0: there is none
   // How many wait in the sentry on private futexes, by futex_index(): whoever wakes them must hand over.
   uint32_t futexes[kFutexes];

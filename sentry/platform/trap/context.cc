@@ -140,7 +140,7 @@ void TrapContext::complete(Registers& registers) {
 }
 
 void TrapContext::set_identity(const Identity& identity) {
-  const LocalAnswers answers{identity.may_answer ? 1u : 0u,
+  const LocalAnswers answers{identity.may_answer && platform_.local_answers() ? 1u : 0u,
                              identity.pid,
                              identity.tid,
                              identity.parent,

@@ -77,7 +77,6 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   }
   told_->spins = spins_;
   told_->awake = 1;
-  told_->local = 1;
   for (uint32_t i = 0; i < Notice::kPieces; ++i) free_pieces_.push_back(i);
 
   zygote_thread_ = std::make_shared<Thread>();

@@ -27,7 +27,8 @@ class TrapPlatform final : public Platform {
   Result<AddressSpace::Forked> new_address_space() override;
   size_t fpstate_size() const override { return fpstate_size_; }
   SitePatcher* site_patcher() override { return &patcher_; }
-  void allow_local_answers(bool allowed) override { told_->local = allowed ? 1 : 0; }
+  void allow_local_answers(bool allowed) override { local_answers_ = allowed; }
+  bool local_answers() const { return local_answers_; }
   void count_futex_waiters(uint64_t address, int change) override;
   void when_let_go(std::function<void()> action) override;
   void close_unnamed(Fd fd) override;
@@ -136,6 +137,7 @@ class TrapPlatform final : public Platform {
   Fd notified_;  // an epoll of the listener alone, to ask whether there is a notification
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;
+  bool local_answers_ = true;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;
   sigset_t sleep_mask_;

@@ -75,24 +75,57 @@ shim_jump_entry:
   pop %rdx
   mov %rdx, AREA_EFLAGS(%rcx)
   mov %rdx, AREA_R11(%rcx)
-  test $EFLAGS_AC, %edx
+  test $(EFLAGS_AC | EFLAGS_DF), %edx
   jnz 3f
 2:
   movslq (%r11), %rdx
   add %r11, %rdx
   mov %rdx, AREA_RIP(%rcx)
   mov %rdx, AREA_RCX(%rcx)
-  cld
+  mov %rcx, %rbx
   mov %rcx, %rdi
+  call shim_answer
+  mov %rbx, %rdi
+  test %al, %al
+  jnz shim_return
   call shim_jump
   ud2
 3:
-  pushq $0x202
+  push %rdx
+  andl $~(EFLAGS_AC | EFLAGS_DF), (%rsp)
   popfq
   jmp 2b
 
-// void shim_leave(area): into guest code with the area's registers. A kick that comes in here starts it over, at
-// shim_interrupted; before, it has set `interrupted`.
+// Back from a call that the shim has answered, rdi the area: C code has kept rbp and r12 to r15, and but for the
+// direction flag and AC the status flags are all that it has touched. SAHF knows them but for the overflow flag.
+  .globl shim_return
+shim_return:
+  cmpl $0, AREA_INTERRUPTED(%rdi)
+  jne shim_interrupted
+  mov AREA_EFLAGS(%rdi), %ecx
+  test $(EFLAGS_AC | EFLAGS_DF), %ecx
+  jnz shim_leave
+  mov %ecx, %eax
+  shr $11, %eax
+  and $1, %eax
+  mov %cl, %ah
+  add $0x7f, %al
+  sahf
+  mov AREA_RBX(%rdi), %rbx
+  mov AREA_R11(%rdi), %r11
+  mov AREA_R10(%rdi), %r10
+  mov AREA_R9(%rdi), %r9
+  mov AREA_R8(%rdi), %r8
+  mov AREA_RAX(%rdi), %rax
+  mov AREA_RCX(%rdi), %rcx
+  mov AREA_RDX(%rdi), %rdx
+  mov AREA_RSI(%rdi), %rsi
+  mov AREA_RDI(%rdi), %rdi
+  mov %gs:AREA_RSP, %rsp
+  jmp *%gs:AREA_RIP
+
+// void shim_leave(area): into guest code with the area's registers. A kick that comes in here, or in shim_return,
+// starts it over, at shim_interrupted; before, it has set `interrupted`.
   .globl shim_leave
   .globl shim_leave_end
 shim_leave:
@@ -186,6 +219,29 @@ shim_copy_instruction:
   rep movsb
 shim_copy_end:
   mov %rcx, %rax
+  ret
+
+// bool shim_load(uint64_t* to, uint64_t from), bool shim_store(uint64_t to, first), bool shim_store_two(to, first,
+// second): between the shim and guest memory; false if that is not there.
+  .globl shim_load
+  .globl shim_store
+  .globl shim_store_two
+  .globl shim_touch
+  .globl shim_touch_failed
+shim_touch:
+shim_load:
+  mov (%rsi), %rax
+  mov %rax, (%rdi)
+  mov $1, %eax
+  ret
+shim_store_two:
+  mov %rdx, 8(%rdi)
+shim_store:
+  mov %rsi, (%rdi)
+  mov $1, %eax
+  ret
+shim_touch_failed:
+  xor %eax, %eax
   ret
 
 // clone(2) with the flags in rdi and the stack in rsi: no tid is stored, no TLS set. Goes on behind it in both.

@@ -25,10 +25,15 @@ extern "C" {
 long shim_call(uint64_t number, const uint64_t* arguments);
 uint64_t shim_copy(void* to, const void* from, uint64_t count);
 extern const char shim_copy_instruction[], shim_copy_end[];
+bool shim_load(uint64_t* to, uint64_t from);
+bool shim_store(uint64_t to, uint64_t first);
+bool shim_store_two(uint64_t to, uint64_t first, uint64_t second);
+extern const char shim_touch[], shim_touch_failed[];
 long shim_wait(Area* area, uint64_t word, uint32_t value);
 extern const char shim_wait_begin[], shim_wait_end[], shim_wait_interrupted[];
-extern const char shim_leave_end[], shim_interrupted[], shim_slow_return[];
+extern const char shim_return[], shim_leave_end[], shim_interrupted[], shim_slow_return[];
 [[noreturn]] void shim_leave(Area* area);
+bool shim_answer(Area* area);
 [[noreturn]] void shim_jump(Area* area);
 [[noreturn]] void shim_jump_interrupted(Area* area);
 long shim_fork(uint64_t flags, uint64_t area, uint64_t descriptor, uint64_t offset);
@@ -138,6 +143,10 @@ void wait_for_sequence(uint32_t before) {
   }
 }
 
+bool within(uint64_t address, const char* begin, const char* end) {
+  return address >= reinterpret_cast<uint64_t>(begin) && address < reinterpret_cast<uint64_t>(end);
+}
+
 void* data(Area& area, uint64_t offset) { return reinterpret_cast<char*>(&area) + Area::kData + offset; }
 
 long carry_out(Area& area, const Operation& operation) {
@@ -221,7 +230,7 @@ bool read_clock(uint64_t clock, uint64_t place) {
   Timespec time;
   if (reinterpret_cast<int (*)(int, Timespec*)>(function)(static_cast<int>(clock), &time) != 0) return false;
   // A bad address is the sentry's to judge.
-  return shim_copy(reinterpret_cast<void*>(place), &time, sizeof time) == 0;
+  return shim_store_two(place, static_cast<uint64_t>(time.seconds), static_cast<uint64_t>(time.nanoseconds));
 }
 
 // rt_sigprocmask(2). False: the sentry shall answer, since something waits for its signal to be unblocked, or
@@ -238,7 +247,7 @@ bool change_mask(Area& area) {
   uint64_t next = old;
   if (set != 0) {
     uint64_t wanted = 0;
-    if (shim_copy(&wanted, reinterpret_cast<const void*>(set), kSize) != 0) return false;
+    if (!shim_load(&wanted, set)) return false;
     switch (static_cast<uint32_t>(registers.rdi)) {
       case kBlock:
         next = old | wanted;
@@ -254,7 +263,7 @@ bool change_mask(Area& area) {
     }
     next &= ~kUnblockable;
   }
-  if (old_set != 0 && shim_copy(reinterpret_cast<void*>(old_set), &old, kSize) != 0) return false;
+  if (old_set != 0 && !shim_store(old_set, old)) return false;
   if (next == old) return true;
   __atomic_store_n(&signals.mask, next, __ATOMIC_SEQ_CST);
   fence();
@@ -450,10 +459,8 @@ bool change_fs(const Registers& registers) {
       if (place >= kGuestEnd) return false;
       asm volatile("wrfsbase %0" : : "r"(place));
       return true;
-    case kGetFs: {
-      const uint64_t base = read_fs();
-      return shim_copy(reinterpret_cast<void*>(place), &base, sizeof base) == 0;
-    }
+    case kGetFs:
+      return shim_store(place, read_fs());
     default:
       return false;
   }
@@ -637,14 +644,12 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
   if (inside) {
     if (signo == kKick) {
       store(area.interrupted, 1);
-      const auto leave = reinterpret_cast<uint64_t>(&shim_leave);
-      if (state.rip >= leave && state.rip < reinterpret_cast<uint64_t>(shim_leave_end)) {
+      if (within(state.rip, shim_return, shim_leave_end)) {
         state.rip = reinterpret_cast<uint64_t>(shim_interrupted);
         state.rdi = reinterpret_cast<uint64_t>(&area);
         state.eflags &= ~uint64_t{0x500};  // trap and direction flag: they may have been the guest's already
       }
-      if (state.rip >= reinterpret_cast<uint64_t>(shim_wait_begin) &&
-          state.rip < reinterpret_cast<uint64_t>(shim_wait_end))
+      if (within(state.rip, shim_wait_begin, shim_wait_end))
         state.rip = reinterpret_cast<uint64_t>(shim_wait_interrupted);
       return;
     }
@@ -654,10 +659,15 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
       state.eflags &= ~kTrapFlag;
       return;
     }
-    if ((signo == kSigsegv || signo == kSigbus) &&
-        state.rip == reinterpret_cast<uint64_t>(shim_copy_instruction)) {
-      state.rip = reinterpret_cast<uint64_t>(shim_copy_end);
-      return;
+    if (signo == kSigsegv || signo == kSigbus) {
+      if (state.rip == reinterpret_cast<uint64_t>(shim_copy_instruction)) {
+        state.rip = reinterpret_cast<uint64_t>(shim_copy_end);
+        return;
+      }
+      if (within(state.rip, shim_touch, shim_touch_failed)) {
+        state.rip = reinterpret_cast<uint64_t>(shim_touch_failed);
+        return;
+      }
     }
   }
   take_registers(area, state);
@@ -686,24 +696,23 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
   put_registers(area.registers, state);
 }
 
-void shim_jump(Area* area) {
+bool shim_answer(Area* area) {
   if (area->stepping != 0) {
     area->stepping = 0;
     area->registers.eflags |= kTrapFlag;
   }
-  const bool alone =
-      notice().local != 0 && area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0;
-  if (!alone || !answer(*area)) {
-    area->registers.orig_rax = area->registers.rax;
-    area->registers.fs_base = read_fs();
-    area->registers.gs_base = 0;
-    const uint32_t whole = (area->registers.eflags & kTrapFlag) != 0 ? kReportWhole : 0;
-    tell_call(*area);
-    turn(*area, area->working);
-    hand_over(*area, Report::kCall, kReportJump | whole | bring_along(*area));
-    go_back(*area);
-  }
-  shim_leave(area);
+  return area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0 && answer(*area);
+}
+
+void shim_jump(Area* area) {
+  area->registers.orig_rax = area->registers.rax;
+  area->registers.fs_base = read_fs();
+  area->registers.gs_base = 0;
+  const uint32_t whole = (area->registers.eflags & kTrapFlag) != 0 ? kReportWhole : 0;
+  tell_call(*area);
+  turn(*area, area->working);
+  hand_over(*area, Report::kCall, kReportJump | whole | bring_along(*area));
+  go_back(*area);
 }
 
 void shim_jump_interrupted(Area* area) {
