@@ -156,13 +156,15 @@ class TrapContext final : public Context {
     uint64_t frame = 0;
     uint64_t kept = 0;       // the frame with the lender's vector state
     uint64_t working = 0;    // the thread's ticks at the beginning
-    bool touched = false;    // the borrower has run
+    bool touched = false;    // the thread's vector state is no longer the lender's
     bool interrupt = false;  // the lender shall be, as soon as it runs
   };
   bool lent() const { return loan_ != nullptr && loan_->lender == this && loan_->borrower != nullptr; }
   bool borrowed() const { return loan_ != nullptr && loan_->borrower == this && loan_->lender != nullptr; }
   // By the borrower's end. False: there is nobody left to give it to.
   bool give_back();
+  // Of a borrower that has not run: keeps the lender's vector state without the shim's help on the way back.
+  void keep_state();
   // What the area holds may be another's.
   void forget_told();
 

@@ -52,6 +52,7 @@ Trap TrapContext::run(Registers& registers) {
   Thread& thread = *thread_;
   thread.runner = Fiber::current();
   Reservation reserved(thread_);
+  if (needs_frame(registers)) keep_state();
   for (;;) {
     if (thread.state != Thread::State::kStopped || thread.space == nullptr) return {Trap::Kind::kExited};
     if (thread.interrupt) {
@@ -119,8 +120,7 @@ void TrapContext::put_registers(Registers registers) {
   registers.orig_rax = thread.registers.orig_rax;
   if (thread.mode == Mode::kFrame || std::memcmp(&registers, &thread.registers, sizeof registers) != 0)
     area.registers = registers;
-  // Back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a time.
-  if (thread.mode == Mode::kJump && (registers.gs_base != 0 || (registers.eflags & abi::kTrapFlag) != 0)) {
+  if (thread.mode == Mode::kJump && needs_frame(registers)) {
     thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size());
     area.save_state = 1;
   }
@@ -233,6 +233,7 @@ Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
     if (place != nullptr) copy_vector_state(state, place);
     return {};
   }
+  keep_state();
   if (!thread.space->drain(thread)) return {};
   std::memcpy(reinterpret_cast<std::byte*>(thread.area) + Area::kData, state.data(), state.size());
   (void)thread.space->serve_one(thread, {Operation::kLoadState, {0}, 0});

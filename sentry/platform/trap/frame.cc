@@ -37,6 +37,10 @@ uint64_t make_frame_below(uint64_t top, Area& area, uint64_t address, size_t sta
 
 }  // namespace
 
+bool needs_frame(const Registers& registers) {
+  return registers.gs_base != 0 || (registers.eflags & abi::kTrapFlag) != 0;
+}
+
 uint64_t make_frame(Area& area, uint64_t address, size_t state_size) {
   return make_frame_below(address + Area::kAltStack + Area::kAltStackSize, area, address, state_size);
 }

@@ -10,6 +10,10 @@
 
 namespace sentry::platform::trap {
 
+// Who goes back to guest code with a GS of its own, which the jump's way needs for itself, or one step at a
+// time.
+bool needs_frame(const Registers& registers);
+
 // Makes a frame that sets the alternate stack and an empty mask; vector state of `state_size` bytes for XSAVE
 // to fill, or, with 0, that of a new program. The address of its ucontext in the stub, where the area is at
 // `address`.

@@ -3,8 +3,8 @@
 // in the thread, so that the child inherits it, and is kept for the parent in a frame of its own, at that end
 // of the alternate stack that signals do not come to.
 #include <utility>
+#include <vector>
 
-#include "sentry/abi/signal_frame.h"
 #include "sentry/platform/trap/address_space.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/vector_state.h"
@@ -18,8 +18,7 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::lend_context(Context& caller)
   if (thread.state != Thread::State::kStopped || thread.partial) return Errno(EAGAIN);
   // Not twice, and not where the way back goes by a frame of its own.
   if (lender.loan_ != nullptr && lender.loan_->borrower != nullptr) return Errno(EOPNOTSUPP);
-  if (thread.registers.gs_base != 0 || (thread.registers.eflags & abi::kTrapFlag) != 0)
-    return Errno(EOPNOTSUPP);
+  if (needs_frame(thread.registers)) return Errno(EOPNOTSUPP);
   (void)lender.cpu_time();
   auto loan = std::make_shared<TrapContext::Loan>();
   loan->mode = thread.mode;
@@ -74,6 +73,19 @@ bool TrapContext::give_back() {
   }
   lender.loan_ = nullptr;
   return true;
+}
+
+void TrapContext::keep_state() {
+  Thread& thread = *thread_;
+  if (!borrowed() || loan_->touched || thread.mode != Mode::kJump) return;
+  if (thread.state != Thread::State::kStopped || thread.space == nullptr) return;
+  loan_->touched = true;
+  std::vector<std::byte> state(platform_.fpstate_size());
+  thread.space->read_vector_state(thread, state);
+  Area& area = *thread.area;
+  area.save_state = 0;
+  std::byte* const kept = frame_state(area, thread.slot.address(), loan_->kept, state.size());
+  if (kept != nullptr && valid_state(state)) copy_vector_state(state, kept);
 }
 
 void TrapContext::forget_told() {
