@@ -63,5 +63,9 @@ inline constexpr size_t kControlWordAt = 0, kMxcsrAt = 24;
 inline constexpr size_t kSoftwareAt = 464;                            // FrameSoftware
 inline constexpr size_t kXsaveHeaderAt = 512, kXsaveHeaderSize = 64;  // XSTATE_BV is its first word
 inline constexpr uint64_t kLegacyFeatures = 3;                        // x87 and SSE
+inline constexpr uint64_t kProtectionKeys = 1 << 9;                   // PKRU
+// What a new program has there, where it is not zeros: arch/x86/kernel/fpu, arch/x86/mm/pkeys.c.
+inline constexpr uint16_t kInitialControlWord = 0x37f;
+inline constexpr uint32_t kInitialMxcsr = 0x1f80, kInitialPkru = 0x55555554;
 
 }  // namespace sentry::abi

@@ -49,6 +49,23 @@ bool on_stack(const AltStack& stack, uint64_t pointer) {
   return (stack.flags & SS_DISABLE) == 0 && pointer > stack.base && pointer - stack.base <= stack.size;
 }
 
+// Into a signal frame. The handler begins with the state of a new program.
+Result<> save_vector_state(Task& task, uint64_t place, size_t size) {
+  if (task.memory().defers_write(place, size + platform::kFrameEnd) && task.context->save_frame(place))
+    return {};
+  std::vector<std::byte> state(size + platform::kFrameEnd);
+  task.context->read_fpstate(std::span(state).first(size));
+  // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the
+  // same).
+  uint64_t in_use = 0;
+  std::memcpy(&in_use, &state[abi::kXsaveHeaderAt], sizeof in_use);
+  in_use |= abi::kLegacyFeatures;
+  std::memcpy(&state[abi::kXsaveHeaderAt], &in_use, sizeof in_use);
+  platform::seal_frame_state(state);
+  task.context->reset_fpstate();
+  return task.memory().write(place, state.data(), state.size());
+}
+
 }  // namespace
 
 // sigaltstack(2)'s view of the stack that the task runs on.
@@ -93,16 +110,6 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
       (nested || stack == alt_stack.base + alt_stack.size))
     return false;
 
-  std::vector<std::byte> fp(fp_size + platform::kFrameEnd);
-  context->read_fpstate(std::span(fp).first(fp_size));
-  // x87 and SSE count as in use, so that what a handler writes into them is honoured (the kernel does the
-  // same).
-  uint64_t in_use = 0;
-  std::memcpy(&in_use, &fp[abi::kXsaveHeaderAt], sizeof in_use);
-  in_use |= abi::kLegacyFeatures;
-  std::memcpy(&fp[abi::kXsaveHeaderAt], &in_use, sizeof in_use);
-  platform::seal_frame_state(fp);
-
   SignalFrame frame;
   std::memset(&frame, 0, sizeof frame);
   frame.return_address = action.restorer;
@@ -121,7 +128,7 @@ bool Task::push_frame(const SignalInfo& info, const SignalAction& action, Signal
   frame.user.mask = old_mask.bits();
   frame.info = info;
 
-  if (!memory().write(fp_place, fp.data(), fp.size()).ok()) return false;
+  if (!save_vector_state(*this, fp_place, fp_size).ok()) return false;
   if (!memory().write(frame_place, &frame, sizeof frame).ok()) return false;
 
   registers.rsp = frame_place;
@@ -154,6 +161,7 @@ bool restore_frame(Task& task) {
   } else {
     task.alt_stack = {frame.user.stack_base, frame.user.stack_size, frame.user.stack_flags & ~SS_ONSTACK};
   }
+  if (task.context->frame_restored()) return true;
   if (saved.fpstate == 0) {
     task.context->reset_fpstate();
     return true;

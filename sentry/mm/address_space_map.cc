@@ -861,6 +861,11 @@ size_t AddressSpaceMap::writable(uint64_t address, size_t size) {
   return static_cast<size_t>(std::min(at, end) - address);
 }
 
+bool AddressSpaceMap::defers_write(uint64_t address, size_t size) {
+  return space_->defers_writes() && address < kGuestEnd && size <= kGuestEnd - address &&
+         writable(address, size) == size;
+}
+
 Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, size_t size) {
   if (size == 0) return size_t{0};
   if (address >= kGuestEnd) return Errno(EFAULT);

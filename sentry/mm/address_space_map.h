@@ -137,6 +137,9 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
     TRY(read(pointer.address(), values.data(), count * sizeof(T)));
     return values;
   }
+  // Whether all of that may be written, and will be when the guest goes on
+  // (platform::AddressSpace::defers_writes).
+  bool defers_write(uint64_t address, size_t size);
   // As much as can be copied; EFAULT if nothing could.
   Result<size_t> read_some(uint64_t address, void* buffer, size_t size);
   Result<size_t> write_some(uint64_t address, const void* data, size_t size);

@@ -217,6 +217,12 @@ class Context {
   virtual void read_fpstate(std::span<std::byte> state) = 0;
   virtual Result<> write_fpstate(std::span<const std::byte> state) = 0;  // EINVAL for what the CPU refuses
   virtual void reset_fpstate() = 0;                                      // as after exec
+  // Has the state written to guest memory as a signal frame holds it, and set as after exec, before the
+  // thread goes on. The caller has looked whether it can be written there. False: the platform cannot, the
+  // caller shall.
+  virtual bool save_frame(uint64_t /*address*/) { return false; }
+  // After rt_sigreturn(2): the thread has taken its state from the frame that this call names.
+  virtual bool frame_restored() const { return false; }
 
  protected:
   void tell_death() {

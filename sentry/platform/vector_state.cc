@@ -21,12 +21,22 @@ uint64_t enabled_features() {
   return uint64_t{high} << 32 | low;
 }
 
+size_t pkru_place() {
+  if ((enabled_features() & abi::kProtectionKeys) == 0) return 0;
+  // CPUID leaf 0xd, sub-leaf of the component: ebx.
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(0xd, 9, &a, &b, &c, &d) != 0 ? b : 0;
+}
+
 void set_initial_state(std::span<std::byte> state) {
-  // XSTATE_BV 0 is every component in its initial state; these two stand in the legacy area all the same.
-  constexpr uint16_t kControlWord = 0x37f;
-  constexpr uint32_t kMxcsr = 0x1f80;
-  std::memcpy(&state[abi::kControlWordAt], &kControlWord, sizeof kControlWord);
-  std::memcpy(&state[abi::kMxcsrAt], &kMxcsr, sizeof kMxcsr);
+  // XSTATE_BV 0 is every component in its initial state; two stand in the legacy area all the same, and
+  // PKRU's is not what Linux gives to programs.
+  std::memcpy(&state[abi::kControlWordAt], &abi::kInitialControlWord, sizeof abi::kInitialControlWord);
+  std::memcpy(&state[abi::kMxcsrAt], &abi::kInitialMxcsr, sizeof abi::kInitialMxcsr);
+  const size_t pkru = pkru_place();
+  if (pkru == 0) return;
+  std::memcpy(&state[abi::kXsaveHeaderAt], &abi::kProtectionKeys, sizeof abi::kProtectionKeys);
+  std::memcpy(&state[pkru], &abi::kInitialPkru, sizeof abi::kInitialPkru);
 }
 
 bool valid_state(std::span<const std::byte> state) {
@@ -52,13 +62,18 @@ void copy_vector_state(std::span<const std::byte> from, std::byte* to) {
   std::memcpy(to + abi::kXsaveHeaderAt, from.data() + abi::kXsaveHeaderAt, from.size() - abi::kXsaveHeaderAt);
 }
 
-void seal_frame_state(std::span<std::byte> state) {
-  const size_t size = state.size() - kFrameEnd;
+abi::FrameSoftware frame_software(size_t size) {
   abi::FrameSoftware software{};
   software.magic1 = abi::kFrameMagic1;
-  software.extended_size = static_cast<uint32_t>(state.size());
+  software.extended_size = static_cast<uint32_t>(size + kFrameEnd);
   software.features = enabled_features();
   software.state_size = static_cast<uint32_t>(size);
+  return software;
+}
+
+void seal_frame_state(std::span<std::byte> state) {
+  const size_t size = state.size() - kFrameEnd;
+  const abi::FrameSoftware software = frame_software(size);
   std::memcpy(&state[abi::kSoftwareAt], &software, sizeof software);
   std::memcpy(&state[size], &abi::kFrameMagic2, sizeof abi::kFrameMagic2);
 }

@@ -189,6 +189,13 @@ bool TrapAddressSpace::load(Thread& thread) {
     area.operations[count++] = operation;
     queue_.pop_front();
   }
+  bool all = queue_.empty();
+  if (all && thread.frame_state != 0) {
+    const uint64_t place = (Area::kDataSize - platform_.fpstate_size_ - kFrameEnd) & ~uint64_t{63};
+    all = count < Area::kOperations && data <= place;
+    if (all)
+      area.operations[count++] = {Operation::kSaveFrame, {std::exchange(thread.frame_state, 0), place}, 0};
+  }
   area.operation_count = count;
   // A batch waits for the one before it, and one without operations for all that have been sent: they may be
   // its own call's, carried out by another thread.
@@ -198,7 +205,7 @@ bool TrapAddressSpace::load(Thread& thread) {
     if (++sequence_ == 0) ++sequence_;
     area.sequence = sequence_;
   }
-  return queue_.empty();
+  return all;
 }
 
 bool TrapAddressSpace::serve(Thread& thread, unsigned rounds) {
@@ -240,7 +247,7 @@ void TrapAddressSpace::refused(const Thread& thread) {
 }
 
 bool TrapAddressSpace::drain(Thread& thread) {
-  while (!queue_.empty()) {
+  while (!queue_.empty() || thread.frame_state != 0) {
     (void)load(thread);
     if (!serve(thread)) return false;
     if (!thread.failed) continue;
@@ -252,6 +259,17 @@ bool TrapAddressSpace::drain(Thread& thread) {
   thread.area->sequence = 0;
   thread.area->wait_for = sequence_;
   return true;
+}
+
+void TrapAddressSpace::save_frames() {
+  for (;;) {
+    const auto unsaved = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+      return thread->state == Thread::State::kStopped && thread->frame_state != 0;
+    });
+    if (unsaved == threads_.end()) return;
+    const Reservation reserved(*unsaved);
+    if ((*reserved).state == Thread::State::kStopped) (void)drain(*reserved);
+  }
 }
 
 std::optional<Reservation> TrapAddressSpace::reserve_stopped() {
@@ -298,6 +316,7 @@ Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t siz
     std::memcpy(buffer, here.data(), size);
     return size;
   }
+  save_frames();
   size_t done = 0;
   while (done < size) {
     const std::optional<Reservation> reserved = reserve_stopped();
@@ -492,8 +511,8 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::unpark(Thread& parent,
     thread.frame = make_frame(area, thread.slot.address(), platform_.fpstate_size_);
   }
   thread.registers = {};
-  thread.partial = thread.interrupt = false;
-  thread.along_length = 0;
+  thread.partial = thread.interrupt = thread.state_restored = false;
+  thread.along_length = thread.frame_state = 0;
   std::byte* const place = frame_state(area, thread.slot.address(), thread.frame, state.size());
   if (place != nullptr && valid_state(state)) copy_vector_state(state, place);
   return std::unique_ptr<Context>(std::make_unique<TrapContext>(platform_, parked));

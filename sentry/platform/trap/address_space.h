@@ -80,8 +80,10 @@ class TrapAddressSpace final : public AddressSpace {
   int64_t serve_one(Thread& thread, const Operation& operation, unsigned rounds = kToServe);
   // The host has refused what the sentry's own map says is there: says which call.
   void refused(const Thread& thread);
-  // Carries out the queue by this thread, all of it.
+  // Carries out the queue by this thread, all of it, and what is this thread's own.
   bool drain(Thread& thread);
+  // Before guest memory is read: those that have yet to write vector state there.
+  void save_frames();
   // A thread that has stopped, if need be made to; null if all are dead. The current fiber's own for choice.
   std::optional<Reservation> reserve_stopped();
   Result<Forked> fork_by(const std::shared_ptr<Thread>& by, bool pristine);
@@ -141,6 +143,8 @@ class TrapContext final : public Context {
   void read_fpstate(std::span<std::byte> state) override;
   Result<> write_fpstate(std::span<const std::byte> state) override;
   void reset_fpstate() override;
+  bool save_frame(uint64_t address) override;
+  bool frame_restored() const override { return thread_->state_restored; }
 
   const std::shared_ptr<Thread>& thread() { return thread_; }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sentry/abi/signal_frame.h"
 #include "sentry/platform/guest_range.h"
 #include "sentry/platform/registers.h"
 #include "sentry/platform/trap/payoff.h"
@@ -44,6 +45,8 @@ struct Operation {
     kThread,  // clone(2) with flags a[0]; a[1] the new thread's area, a[2] what it rings with first
     kSaveState,  // XSAVE to offset a[0] of the data
     kLoadState,  // XRSTOR from there
+    kSaveFrame,  // XSAVE and the state of a new program instead; to guest address a[0], as a signal frame has
+                 // it, by way of offset a[1] of the data
   };
   uint64_t number;
   uint64_t a[6];
@@ -71,6 +74,8 @@ inline constexpr uint32_t kReportWhole =
     0x400;  // all registers matter, not the number and the arguments alone
 inline constexpr uint32_t kReportSignals = 0x800;  // `signals.mask` has been changed since the last report
 inline constexpr uint32_t kReportOwn = 0x1000;     // `own` has been
+// rt_sigreturn(2), and the thread has its vector state from the frame already.
+inline constexpr uint32_t kReportState = 0x8000;
 
 // What the sentry answers a report with.
 enum class Command : uint32_t {
@@ -189,6 +194,9 @@ struct Notice {
   uint64_t clock_gettime;  // address of the vDSO's function here; 0: there is none
   // How many wait in the sentry on private futexes, by futex_index(): whoever wakes them must hand over.
   uint32_t futexes[kFutexes];
+  // Of vector state in a signal frame: how large it is, and what stands in the bytes that are software's.
+  uint64_t state_size, pkru_at;
+  abi::FrameSoftware software;
   // What preadv2 and pwritev2 by order find: guest memory.
   Piece pieces[kPieces];
 };

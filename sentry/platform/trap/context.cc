@@ -69,6 +69,7 @@ Trap TrapContext::run(Registers& registers) {
   if (!thread.partial) put_registers(registers);
   area.frame_back = thread.frame;
   thread.along_length = 0;
+  thread.state_restored = false;
   if (loan_ != nullptr) loan_->touched = true;
   platform_.answer(thread, Command::kResume, Thread::State::kRunning);
   reserved.release();
@@ -238,6 +239,15 @@ Result<> TrapContext::write_fpstate(std::span<const std::byte> state) {
   std::memcpy(reinterpret_cast<std::byte*>(thread.area) + Area::kData, state.data(), state.size());
   (void)thread.space->serve_one(thread, {Operation::kLoadState, {0}, 0});
   return {};
+}
+
+bool TrapContext::save_frame(uint64_t address) {
+  Thread& thread = *thread_;
+  if (thread.state != Thread::State::kStopped || thread.mode != Mode::kJump || thread.frame_state != 0)
+    return false;
+  if (borrowed() && !loan_->touched) return false;  // the lender's is to be kept first
+  thread.frame_state = address;
+  return true;
 }
 
 void TrapContext::reset_fpstate() {

@@ -52,6 +52,8 @@ bool TrapContext::give_back() {
   thread.context = &lender;
   thread.runner = nullptr;
   thread.along_length = 0;
+  thread.frame_state = 0;
+  thread.state_restored = false;
   thread.partial = false;
   thread.interrupt = loan_->interrupt;
   lender.others_ += ticks(thread).working - loan_->working;

@@ -69,6 +69,8 @@ struct Thread {
   std::vector<Fiber*> waiters;  // for a change of state
   TrapContext* context = nullptr;  // while there is one
   Fiber* runner = nullptr;         // the fiber that runs guest code by it
+  uint64_t frame_state = 0;        // where guest memory gets its vector state before it goes on; 0: nowhere
+  bool state_restored = false;     // kReportState, with its last report
   bool parked = false;             // its guest thread has ended, and it waits for another one
   bool reserved = false;
   std::deque<Fiber*> reserving;

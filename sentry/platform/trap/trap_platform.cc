@@ -77,6 +77,9 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   }
   told_->spins = spins_;
   told_->awake = 1;
+  told_->state_size = fpstate_size_;
+  told_->pkru_at = pkru_place();
+  told_->software = frame_software(fpstate_size_);
   for (uint32_t i = 0; i < Notice::kPieces; ++i) free_pieces_.push_back(i);
 
   zygote_thread_ = std::make_shared<Thread>();
@@ -208,6 +211,7 @@ void TrapPlatform::took(Thread& thread) {
       registers.ss = abi::kUserData;
     }
     thread.along_length = 0;
+    thread.state_restored = jumped_call && (said & kReportState) != 0;
     if (jumped_call && (said & kReportAlong) != 0) {
       thread.along_address = (said & kReportAlongPlace) != 0    ? area.along_address
                              : (said & kReportAlongSecond) != 0 ? registers.rsi

@@ -333,4 +333,19 @@ shim_load_state:
   xrstor64 (%rdi)
   ret
 
+// bool shim_try_state(place): the same; false for what the CPU refuses.
+  .globl shim_try_state
+  .globl shim_try_instruction
+  .globl shim_try_failed
+shim_try_state:
+  mov $-1, %eax
+  mov $-1, %edx
+shim_try_instruction:
+  xrstor64 (%rdi)
+  mov $1, %eax
+  ret
+shim_try_failed:
+  xor %eax, %eax
+  ret
+
   .section .note.GNU-stack, "", @progbits

@@ -9,6 +9,7 @@
 #include "sentry/platform/trap/shim/numbers.h"
 
 using namespace sentry::platform;
+using sentry::abi::FrameSoftware;
 using sentry::abi::kSaRestorer;
 using sentry::abi::kTrapFlag;
 using sentry::abi::SignalContext;
@@ -41,6 +42,8 @@ long shim_thread(uint64_t flags, uint64_t area, uint64_t nonce);
 [[noreturn]] void shim_sigreturn(uint64_t ucontext);
 void shim_save_state(uint64_t place);
 void shim_load_state(uint64_t place);
+bool shim_try_state(uint64_t place);
+extern const char shim_try_instruction[], shim_try_failed[];
 void shim_signal(int signo, const void* info, void* context);
 [[noreturn]] void shim_born(Area* area);
 [[noreturn]] void shim_born_thread(Area* area, uint64_t nonce);
@@ -149,6 +152,55 @@ bool within(uint64_t address, const char* begin, const char* end) {
 
 void* data(Area& area, uint64_t offset) { return reinterpret_cast<char*>(&area) + Area::kData + offset; }
 
+// Vector state is brought into the area before it is loaded, and saved there first: what is loaded is what
+// has been looked at, and a fault in the copy is harmless.
+struct StateHeader {
+  uint64_t in_use, others[7];
+};
+StateHeader& state_header(void* state) {
+  return *reinterpret_cast<StateHeader*>(static_cast<char*>(state) + sentry::abi::kXsaveHeaderAt);
+}
+FrameSoftware& state_software(void* state) {
+  return *reinterpret_cast<FrameSoftware*>(static_cast<char*>(state) + sentry::abi::kSoftwareAt);
+}
+
+long save_frame(Area& area, uint64_t to, uint64_t offset) {
+  const uint64_t size = notice().state_size;
+  if (offset % 64 != 0 || offset > Area::kDataSize - size - sizeof sentry::abi::kFrameMagic2) return 0;
+  void* const state = data(area, offset);
+  StateHeader& header = state_header(state);
+  header = {};
+  shim_save_state(reinterpret_cast<uint64_t>(state));
+  // A handler may write into these, and is honoured.
+  header.in_use |= sentry::abi::kLegacyFeatures;
+  state_software(state) = notice().software;
+  *reinterpret_cast<uint32_t*>(static_cast<char*>(state) + size) = sentry::abi::kFrameMagic2;
+  const uint64_t whole = size + sizeof sentry::abi::kFrameMagic2;
+  const uint64_t left = shim_copy(reinterpret_cast<void*>(to), state, whole);
+  // The handler begins with that of a new program.
+  header.in_use = 0;
+  *reinterpret_cast<uint32_t*>(static_cast<char*>(state) + sentry::abi::kMxcsrAt) =
+      sentry::abi::kInitialMxcsr;
+  if (notice().pkru_at != 0) {
+    header.in_use = sentry::abi::kProtectionKeys;
+    *reinterpret_cast<uint32_t*>(static_cast<char*>(state) + notice().pkru_at) = sentry::abi::kInitialPkru;
+  }
+  shim_load_state(reinterpret_cast<uint64_t>(state));
+  return static_cast<long>(whole - left);
+}
+
+// False: the sentry shall judge.
+bool load_frame(Area& area, uint64_t from) {
+  const uint64_t size = notice().state_size;
+  void* const state = data(area, 0);
+  if (from == 0 || shim_copy(state, reinterpret_cast<const void*>(from), size) != 0) return false;
+  const FrameSoftware& software = state_software(state);
+  if (software.magic1 != sentry::abi::kFrameMagic1 || software.state_size != size) return false;
+  uint64_t others = 0;
+  for (const uint64_t other : state_header(state).others) others |= other;
+  return others == 0 && shim_try_state(reinterpret_cast<uint64_t>(state));
+}
+
 long carry_out(Area& area, const Operation& operation) {
   const uint64_t* a = operation.a;
   switch (operation.number) {
@@ -169,6 +221,8 @@ long carry_out(Area& area, const Operation& operation) {
     case Operation::kLoadState:
       shim_load_state(reinterpret_cast<uint64_t>(data(area, a[0])));
       return 0;
+    case Operation::kSaveFrame:
+      return save_frame(area, a[0], a[1]);
     default:
       return shim_call(operation.number, a);
   }
@@ -601,11 +655,18 @@ uint32_t bring_along(Area& area) {
       length = bring(area, address, registers.rdx);
       flags |= kReportAlongSecond;
       break;
-    case __NR_rt_sigreturn:  // the signal's frame, and the vector state above it
+    case __NR_rt_sigreturn: {  // the signal's frame, from its return address on
+      constexpr uint64_t kFrame = sizeof(uint64_t) + sizeof(UserContext);
       address = area.along_address = registers.rsp - sizeof(uint64_t);
-      length = bring(area, address, Area::kAlongSize / 2);
+      length = bring(area, address, kFrame);
       flags |= kReportAlongPlace;
+      const auto& context = *reinterpret_cast<const UserContext*>(reinterpret_cast<const char*>(&area) +
+                                                                  Area::kAlong + sizeof(uint64_t));
+      // Where somebody watches, the state changes when the call is carried out.
+      if (area.local.enabled != 0 && length == kFrame && load_frame(area, context.context.fpstate))
+        flags |= kReportState;
       break;
+    }
     default:
       return 0;
   }
@@ -666,6 +727,10 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
       }
       if (within(state.rip, shim_touch, shim_touch_failed)) {
         state.rip = reinterpret_cast<uint64_t>(shim_touch_failed);
+        return;
+      }
+      if (state.rip == reinterpret_cast<uint64_t>(shim_try_instruction)) {
+        state.rip = reinterpret_cast<uint64_t>(shim_try_failed);
         return;
       }
     }
