@@ -94,6 +94,17 @@ Result<std::unique_ptr<TextImage>> TextImage::create(MemoryFile& memory, platfor
   return image;
 }
 
+// A page of text, and what the file has before it: where an instruction begins, the ones before it tell.
+std::vector<std::byte> TextImage::with_context(Mappable& file, uint64_t page,
+                                               std::span<const std::byte> text) {
+  std::vector<std::byte> all;
+  std::byte before[kPageSize];
+  if (page >= kPageSize && read_pages(memory_, file, page - kPageSize, before))
+    all.assign(std::end(before) - platform::SitePatcher::kContext, std::end(before));
+  all.insert(all.end(), text.begin(), text.end());
+  return all;
+}
+
 bool TextImage::patch(Mappable& file, uint64_t site) {
   if (!tried_.insert(site).second) return false;
   const uint64_t page = site & ~(kPageSize - 1);
@@ -107,10 +118,11 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
     if (!read_pages(memory_, file, page, fresh.original)) return false;
     fresh.current = fresh.original;
   }
-  const auto patch =
-      patcher_.patch(state->current, static_cast<size_t>(site - page),
-                     distance_ + static_cast<int64_t>(trampolines_used_) - static_cast<int64_t>(page),
-                     distance_ - static_cast<int64_t>(page));
+  const std::vector<std::byte> text = with_context(file, page, state->current);
+  const size_t context = text.size() - kPageSize;
+  const int64_t to_region = distance_ - static_cast<int64_t>(page - context);
+  const auto patch = patcher_.patch(text, context, context + static_cast<size_t>(site - page),
+                                    to_region + static_cast<int64_t>(trampolines_used_), to_region);
   if (!patch || trampolines_used_ + patch->outside.size() > kTrampolines) return false;
   auto slice = memory_.allocate(kPageSize);
   if (!slice.ok()) return false;
@@ -118,12 +130,14 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
   if (!outside.write(trampolines_used_, patch->outside.data(), patch->outside.size()).ok()) return false;
   std::vector<std::byte> next = state->current;
   for (const auto& edit : patch->edits)
-    std::copy(edit.code.begin(), edit.code.end(), next.begin() + static_cast<ptrdiff_t>(edit.offset));
+    std::copy(edit.code.begin(), edit.code.end(),
+              next.begin() + static_cast<ptrdiff_t>(edit.offset - context));
   if (!(*slice)->write(0, next.data(), next.size()).ok()) return false;
   own_trampolines_->add(trampolines_used_,
-                        {trampolines_used_ + patch->outside.size(), site - page - patch->displaced,
-                         static_cast<int64_t>(site) - distance_});
-  if (patch->springboard) springboards_.emplace(page + *patch->springboard, page + patch->displaced);
+                        {trampolines_used_ + patch->outside.size(),
+                         context + (site - page) - patch->displaced, static_cast<int64_t>(site) - distance_});
+  const uint64_t start = page - context;
+  if (patch->springboard) springboards_.emplace(start + *patch->springboard, start + patch->displaced);
   trampolines_used_ = (trampolines_used_ + patch->outside.size() + 7) & ~uint64_t{7};
   state->current = std::move(next);
   state->versions.push_back(std::move(*slice));

@@ -84,6 +84,8 @@ class TextImage {
 
   TextImage(MemoryFile& memory, platform::SitePatcher& patcher) : memory_(memory), patcher_(patcher) {}
 
+  std::vector<std::byte> with_context(Mappable& file, uint64_t page, std::span<const std::byte> text);
+
   static uint64_t last_id_;
   const uint64_t id_ = ++last_id_;
   MemoryFile& memory_;

@@ -64,9 +64,11 @@ class SitePatcher {
   };
   // `site` is the offset in `text` of a `syscall` instruction that has been executed; `distance` how far
   // behind the text's start the place for trampoline code is, `base_distance` the start of that whole region.
+  // What lies before `first` is there to be read, and stays as it is: up to kContext bytes are of use.
   // nullopt: the site stays as it is.
-  virtual std::optional<Patch> patch(std::span<const std::byte> text, size_t site, int64_t distance,
-                                     int64_t base_distance) = 0;
+  static constexpr size_t kContext = 64;
+  virtual std::optional<Patch> patch(std::span<const std::byte> text, size_t first, size_t site,
+                                     int64_t distance, int64_t base_distance) = 0;
   // What the region begins with, once.
   virtual std::vector<std::byte> region_header() = 0;
 };

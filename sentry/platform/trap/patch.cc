@@ -35,7 +35,6 @@ namespace {
 constexpr size_t kJumpLength = 5;       // jmp rel32
 constexpr size_t kShortJumpLength = 2;  // jmp rel8
 constexpr size_t kLongest = 15;         // of an x86 instruction
-constexpr size_t kBefore = 64;          // where decoding starts
 constexpr int kVotes = 16;
 
 class Code {
@@ -101,7 +100,7 @@ std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
   std::map<size_t, int> votes;
   std::map<size_t, Instruction> kinds;
   int cast = 0, counted = 0;
-  const size_t first = place > kBefore ? place - kBefore : 0;
+  const size_t first = place > kContext ? place - kContext : 0;
   for (size_t start = first; start + kLongest < place; ++start) {
     const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + start;
     size_t left = place - start;
@@ -143,9 +142,9 @@ size_t CallSitePatcher::padding(std::span<const std::byte> text, size_t place) {
 }
 
 std::optional<CallSitePatcher::Springboard> CallSitePatcher::springboard_near(std::span<const std::byte> text,
-                                                                              size_t behind) {
+                                                                              size_t first, size_t behind) {
   constexpr size_t kReach = 128;
-  const size_t from = behind > kReach ? behind - kReach : 1,
+  const size_t from = std::max(behind > kReach ? behind - kReach : 1, first),
                to = std::min(behind + kReach - 1, text.size() - kJumpLength);
   for (size_t place = from; place <= to; ++place) {
     // What most padding begins with, before anything is decoded.
@@ -176,11 +175,13 @@ std::vector<std::byte> CallSitePatcher::region_header() {
   return header;
 }
 
-std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t site,
-                                                         int64_t distance, int64_t base_distance) {
+std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t first,
+                                                         size_t site, int64_t distance,
+                                                         int64_t base_distance) {
   const std::optional<Instruction> before = instruction_before(text, site);
   if (!before || !before->movable || before->size < kShortJumpLength) return std::nullopt;
   const size_t start = site - before->size;
+  if (start < first) return std::nullopt;
   const auto displaced = text.subspan(start, before->size);
 
   Patch patch;
@@ -188,7 +189,7 @@ std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::by
   Springboard jump_from{start, before->size};
   if (before->size < kJumpLength) {
     const size_t behind = start + kShortJumpLength;
-    const std::optional<Springboard> springboard = springboard_near(text, behind);
+    const std::optional<Springboard> springboard = springboard_near(text, first, behind);
     if (!springboard) return std::nullopt;
     jump_from = *springboard;
     patch.springboard = springboard->offset;

@@ -19,7 +19,7 @@ class CallSitePatcher final : public SitePatcher {
   // Before the sentry enters its surface.
   CallSitePatcher();
   ~CallSitePatcher() override;
-  std::optional<Patch> patch(std::span<const std::byte> text, size_t site, int64_t distance,
+  std::optional<Patch> patch(std::span<const std::byte> text, size_t first, size_t site, int64_t distance,
                              int64_t base_distance) override;
   std::vector<std::byte> region_header() override;
 
@@ -33,11 +33,12 @@ class CallSitePatcher final : public SitePatcher {
   std::optional<Instruction> instruction_before(std::span<const std::byte> text, size_t place);
   // Bytes of padding from `place` on: what is there to be skipped, up to an aligned place.
   size_t padding(std::span<const std::byte> text, size_t place);
-  // A place for a long jump that a short one which ends at `behind` reaches, and how much room there is.
+  // A place from `first` on for a long jump that a short one which ends at `behind` reaches, and how much
+  // room there is.
   struct Springboard {
     size_t offset, size;
   };
-  std::optional<Springboard> springboard_near(std::span<const std::byte> text, size_t behind);
+  std::optional<Springboard> springboard_near(std::span<const std::byte> text, size_t first, size_t behind);
 
   size_t decoder_ = 0;  // Capstone's handle, once needed
   void* instruction_ = nullptr;

@@ -1,0 +1,93 @@
+// Where a call site is rewritten, and how: by a jump in the place of the instruction before it.
+#include "sentry/platform/trap/patch.h"
+
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <vector>
+
+namespace sentry::platform::trap {
+namespace {
+
+constexpr int64_t kDistance = -0x1000'0000;
+
+class Text {
+ public:
+  Text& add(std::initializer_list<uint8_t> bytes) {
+    for (const uint8_t byte : bytes) bytes_.push_back(static_cast<std::byte>(byte));
+    return *this;
+  }
+  Text& add(size_t times, std::initializer_list<uint8_t> bytes) {
+    while (times-- > 0) add(bytes);
+    return *this;
+  }
+  Text& function() { return add(23, {0x48, 0x89, 0xe5}).add({0xc3}); }  // mov %rsp, %rbp …; ret
+  Text& number() { return add({0xb8, 1, 1, 0, 0}); }                    // mov $257, %eax
+  Text& short_number() { return add({0x31, 0xc0}); }                    // xor %eax, %eax
+  // The rest of a function, from the call on, and where that is.
+  size_t call() {
+    const size_t site = bytes_.size();
+    add({0x0f, 0x05, 0xc3});
+    return site;
+  }
+  // Behind function(), to the next multiple of 16: cs nopw
+  Text& padding() { return add({0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}); }
+  size_t size() const { return bytes_.size(); }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+std::optional<SitePatcher::Patch> patch(const Text& text, size_t site, size_t first) {
+  CallSitePatcher patcher;
+  return patcher.patch(text.bytes(), first, site, kDistance, kDistance - 0x1000);
+}
+
+TEST(CallSites, GiveTheInstructionBeforeThemForAJump) {
+  Text text;
+  const size_t site = text.function().number().call();
+  const auto found = patch(text, site, 0);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->displaced, site - 5);
+  EXPECT_FALSE(found->springboard);
+  ASSERT_EQ(found->edits.size(), 1u);
+  EXPECT_EQ(found->edits[0].offset, site - 5);
+  EXPECT_EQ(found->edits[0].code.size(), 5u);
+  EXPECT_EQ(found->edits[0].code[0], std::byte{0xe9});
+}
+
+TEST(CallSites, AtTheBeginningOfAPageAreReadWithWhatIsBeforeIt) {
+  Text text;
+  const size_t page = text.function().size();
+  const size_t site = text.number().call();
+  const auto found = patch(text, site, page);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->displaced, page);
+  // Alone, nobody knows where an instruction begins.
+  Text alone;
+  EXPECT_FALSE(patch(alone, alone.number().call(), 0));
+}
+
+TEST(CallSites, WhoseInstructionBeginsInThePageBeforeStayAsTheyAre) {
+  Text text;
+  const size_t page = text.function().size() + 1;
+  const size_t site = text.number().call();
+  EXPECT_FALSE(patch(text, site, page));
+}
+
+TEST(CallSites, OfAShorterInstructionTakeAJumpInPaddingOfTheSamePage) {
+  Text before;
+  const size_t board = before.function().size(), page = before.padding().size();
+  const size_t site = before.short_number().call();
+  const auto found = patch(before, site, 0);
+  ASSERT_TRUE(found);
+  ASSERT_TRUE(found->springboard);
+  EXPECT_GE(*found->springboard, board);
+  EXPECT_LT(*found->springboard, page);
+  EXPECT_EQ(found->edits.size(), 2u);
+  EXPECT_FALSE(patch(before, site, page)) << "the padding is in the page before";
+}
+
+}  // namespace
+}  // namespace sentry::platform::trap
