@@ -362,7 +362,8 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   constexpr size_t kSites = 4096;  // that are counted
   if (costly_.size() >= kSites && !costly_.contains(site)) return;
   uint8_t& count = costly_[site];
-  if (count >= kOften || ++count < kOften) return;
+  if (count >= kOften) return;
+  ++count;
   const auto above = vmas_.upper_bound(site);
   if (above == vmas_.begin()) return;
   const uint64_t start = std::prev(above)->first;
@@ -370,14 +371,21 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   if (site + 2 > vma.end || vma.file == nullptr || !vma.file->may_have_text_image() || vma.shared ||
       (vma.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC)
     return;
+  const uint64_t page = page_floor(site), page_offset = vma.offset + (page - start);
+  const uint64_t offset = page_offset + (site - page);
+  if (count < kOften) {
+    // What a program calls once each of its processes does: the next ones find it rewritten.
+    if (TextImage* const image = vma.file->text_image().get(); image != nullptr && image->often(offset))
+      (void)image->patch(*vma.file, offset);
+    return;
+  }
   if (vma.file->text_image() == nullptr) {
     auto made = TextImage::create(memory_file_, patcher, start - vma.offset);
     if (!made.ok()) return;
     vma.file->text_image() = std::move(*made);
   }
   TextImage* const image = vma.file->text_image().get();
-  const uint64_t page = page_floor(site), page_offset = vma.offset + (page - start);
-  (void)image->patch(*vma.file, page_offset + (site - page));
+  (void)image->patch(*vma.file, offset);
   if (!image->has(page_offset) || !reach_trampolines(*image, start - vma.offset)) return;
   // What this process has changed in the page must stay; what the file or the image has put there is no
   // change. Reading lets others run: if one of them has changed anything, the site's next call is soon

@@ -161,7 +161,9 @@ bool TextImage::is_version(uint64_t page, std::span<const std::byte> bytes) cons
 Result<Mappable::Backing> TextImage::backing(Mappable& file, uint64_t offset, uint64_t length) {
   if (!wholes_.empty()) {
     const Whole& whole = wholes_.back();
-    if (whole.patches == patches_ && offset >= whole.offset && offset + length <= whole.offset + whole.length)
+    // A site or two less are better than a mapping for each page. Who wants a single page wants the latest.
+    if ((whole.patches == patches_ || length > kPageSize) && offset >= whole.offset &&
+        offset + length <= whole.offset + whole.length)
       return Mappable::Backing{whole.slice->host_fd(), whole.slice->host_offset(offset - whole.offset),
                                length};
   }

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "sentry/mm/mappable.h"
@@ -40,6 +41,15 @@ class TextImage {
   // Rewrites the site of the `syscall` instruction at this offset of the file, which has been executed.
   // Whether there is a new version of its page. Each site is tried once.
   bool patch(Mappable& file, uint64_t site);
+
+  // Counts a call that would be cheaper rewritten: whether there have been many, in whatever processes.
+  bool often(uint64_t site) {
+    constexpr size_t kSites = 4096;  // that are counted
+    constexpr uint8_t kOften = 4;
+    if (hits_.size() >= kSites && !hits_.contains(site)) return false;
+    uint8_t& hits = hits_[site];
+    return hits >= kOften || ++hits >= kOften;
+  }
 
   // Whether the page at this offset has rewritten sites; and the first such page from an offset on, or ~0.
   bool has(uint64_t page) const { return pages_.contains(page); }
@@ -96,6 +106,7 @@ class TextImage {
   uint64_t trampolines_used_ = 0;
   std::map<uint64_t, Page> pages_;
   std::set<uint64_t> tried_;
+  std::unordered_map<uint64_t, uint8_t> hits_;
   std::map<uint64_t, uint64_t> springboards_;
   size_t patches_ = 0;
   size_t mapped_ = 0;
