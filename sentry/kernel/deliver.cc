@@ -66,6 +66,34 @@ Result<> save_vector_state(Task& task, uint64_t place, size_t size) {
   return task.memory().write(place, state.data(), state.size());
 }
 
+// What its words say it is and what it ends with decide how much of it counts: check_xstate_in_sigframe() of
+// arch/x86/kernel/fpu/signal.c. The CPU wants it aligned.
+bool load_vector_state(Task& task, uint64_t place) {
+  constexpr uint64_t kXsaveAlignment = 64, kFxsaveAlignment = 16;
+  std::vector<std::byte> state(task.kernel.platform.fpstate_size());
+  if (!task.memory().read(place, state.data(), abi::kXsaveHeaderAt).ok()) return false;
+  abi::FrameSoftware software;
+  std::memcpy(&software, &state[abi::kSoftwareAt], sizeof software);
+  bool whole = software.magic1 == abi::kFrameMagic1 && software.state_size == state.size() &&
+               software.state_size <= software.extended_size;
+  if (whole) {
+    uint32_t end = 0;
+    if (!task.memory().read(place + state.size(), &end, sizeof end).ok()) return false;
+    whole = end == abi::kFrameMagic2;
+  }
+  if (place % (whole ? kXsaveAlignment : kFxsaveAlignment) != 0) return false;
+  uint64_t in_use = abi::kLegacyFeatures;
+  if (whole) {
+    if (!task.memory().read(place, state.data(), state.size()).ok()) return false;
+    std::memcpy(&in_use, &state[abi::kXsaveHeaderAt], sizeof in_use);
+    // Components that the frame does not have to offer begin anew.
+    in_use &= software.features | ~platform::enabled_features();
+  }
+  std::memcpy(&state[abi::kXsaveHeaderAt], &in_use, sizeof in_use);
+  std::memset(&state[abi::kSoftwareAt], 0, sizeof software);
+  return task.context->write_fpstate(state).ok();
+}
+
 }  // namespace
 
 // sigaltstack(2)'s view of the stack that the task runs on.
@@ -166,18 +194,7 @@ bool restore_frame(Task& task) {
     task.context->reset_fpstate();
     return true;
   }
-  std::vector<std::byte> fp(task.kernel.platform.fpstate_size());
-  if (!task.memory().read(saved.fpstate, fp.data(), abi::kXsaveHeaderAt).ok()) return false;
-  abi::FrameSoftware software;
-  std::memcpy(&software, &fp[abi::kSoftwareAt], sizeof software);
-  if (software.magic1 == abi::kFrameMagic1 && software.state_size == fp.size()) {
-    if (!task.memory().read(saved.fpstate, fp.data(), fp.size()).ok()) return false;
-  } else {
-    // Only the legacy area is there: x87 and SSE.
-    std::memcpy(&fp[abi::kXsaveHeaderAt], &abi::kLegacyFeatures, sizeof abi::kLegacyFeatures);
-  }
-  std::memset(&fp[abi::kSoftwareAt], 0, sizeof software);
-  return task.context->write_fpstate(fp).ok();
+  return load_vector_state(task, saved.fpstate);
 }
 
 std::optional<SignalInfo> Task::next_signal() {

@@ -266,9 +266,12 @@ TEST(no_state_is_that_of_a_new_program) {
   }
 }
 
-TEST(without_its_magic_the_state_is_the_first_part_alone) {
+// What is left of the upper halves of the registers when the handler has made this of the frame.
+void loses_upper_halves(void (*spoil)(uint8_t* state)) {
   if (!__builtin_cpu_supports("avx")) SKIP("no AVX");
-  on(SIGUSR1, [](int, siginfo_t*, void* context) { memset(state_of(context) + kSoftwareAt, 0, 4); });
+  static void (*do_spoil)(uint8_t*);
+  do_spoil = spoil;
+  on(SIGUSR1, [](int, siginfo_t*, void* context) { do_spoil(state_of(context)); });
   const long pid = getpid(), tid = gettid();
   for (int round = 0; round < kRounds; ++round) {
     alignas(32) uint64_t held[4] = {1, 2, 3, 4};
@@ -285,6 +288,47 @@ TEST(without_its_magic_the_state_is_the_first_part_alone) {
     CHECK_EQ(held[1], 2u);
     CHECK_EQ(held[2] | held[3], 0u);
   }
+}
+
+TEST(without_its_magic_the_state_is_the_first_part_alone) {
+  loses_upper_halves([](uint8_t* state) { memset(state + kSoftwareAt, 0, 4); });
+}
+
+TEST(without_the_magic_at_its_end_the_state_is_the_first_part_alone) {
+  loses_upper_halves([](uint8_t* state) { memset(state + software_of(state).state_size, 0, 4); });
+}
+
+TEST(a_state_larger_than_its_frame_is_the_first_part_alone) {
+  loses_upper_halves([](uint8_t* state) {
+    const uint32_t less = software_of(state).state_size - 1;
+    memcpy(state + kSoftwareAt + offsetof(Software, extended_size), &less, sizeof less);
+  });
+}
+
+TEST(components_that_a_frame_does_not_offer_begin_anew) {
+  loses_upper_halves([](uint8_t* state) {
+    const uint64_t first_part = 3;
+    memcpy(state + kSoftwareAt + offsetof(Software, features), &first_part, sizeof first_part);
+  });
+}
+
+TEST(a_state_that_is_not_aligned) {
+  const pid_t child = check::fork_child([] {
+    static int rounds;
+    on(SIGUSR1, [](int, siginfo_t*, void* context) {
+      alignas(64) static uint8_t copy[16384];
+      if (++rounds != kRounds) return;
+      uint8_t* const state = state_of(context);
+      memcpy(copy + 8, state, software_of(state).extended_size);
+      static_cast<ucontext_t*>(context)->uc_mcontext.fpregs = reinterpret_cast<fpregset_t>(copy + 8);
+    });
+    for (int round = 0; round < kRounds; ++round) send(SIGUSR1, numbered(round));
+    _exit(0);
+  });
+  int status = 0;
+  OK(waitpid(child, &status, 0));
+  CHECK(WIFSIGNALED(status));
+  CHECK_EQ(WTERMSIG(status), SIGSEGV);
 }
 
 TEST(a_debugger_sees_the_frame_before_its_handler_runs) {

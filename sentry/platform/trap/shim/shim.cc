@@ -193,9 +193,15 @@ long save_frame(Area& area, uint64_t to, uint64_t offset) {
 bool load_frame(Area& area, uint64_t from) {
   const uint64_t size = notice().state_size;
   void* const state = data(area, 0);
-  if (from == 0 || shim_copy(state, reinterpret_cast<const void*>(from), size) != 0) return false;
-  const FrameSoftware& software = state_software(state);
-  if (software.magic1 != sentry::abi::kFrameMagic1 || software.state_size != size) return false;
+  uint32_t magic2 = 0;
+  if (from == 0 || from % 64 != 0) return false;
+  if (shim_copy(state, reinterpret_cast<const void*>(from), size) != 0 ||
+      shim_copy(&magic2, reinterpret_cast<const void*>(from + size), sizeof magic2) != 0)
+    return false;
+  const FrameSoftware &software = state_software(state), &all = notice().software;
+  if (software.magic1 != all.magic1 || software.extended_size != all.extended_size ||
+      software.features != all.features || software.state_size != size || magic2 != sentry::abi::kFrameMagic2)
+    return false;
   uint64_t others = 0;
   for (const uint64_t other : state_header(state).others) others |= other;
   return others == 0 && shim_try_state(reinterpret_cast<uint64_t>(state));
