@@ -223,6 +223,9 @@ void Task::wait_while_stopped() {
 
 void Task::deliver_signals() {
   for (;;) {
+    // Who is told of a stop may look at what this task has written to shared memory, frames as well.
+    const SignalSet waiting = (pending.pending() | group->pending.pending()) & ~mask;
+    if (!(traced != nullptr ? waiting : waiting & kStopSignals).empty()) settle_memory();
     if (group->stopped && (traced == nullptr || !traced->past_group_stop)) wait_while_stopped();
     if (exited || group->exiting) return;
     if (traced != nullptr && traced->interrupt) {

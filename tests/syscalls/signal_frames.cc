@@ -2,6 +2,7 @@
 // thread sends to itself, many times from the same place: a sandbox may come to take another way there.
 #include <cpuid.h>
 #include <immintrin.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -330,6 +331,63 @@ TEST(a_state_that_is_not_aligned) {
   CHECK(WIFSIGNALED(status));
   CHECK_EQ(WTERMSIG(status), SIGSEGV);
 }
+
+// One signal's frame has been pushed when the other stops the process: others find it in shared memory.
+void stops_behind_its_frame(int stop, bool traced) {
+  constexpr size_t kSize = 65536;
+  auto* const stack =
+      static_cast<uint8_t*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  CHECK(stack != MAP_FAILED);
+  const pid_t child = check::fork_child([&] {
+    OK(setpgid(0, 0));
+    const stack_t alternate{stack, 0, kSize};
+    OK(sigaltstack(&alternate, nullptr));
+    struct sigaction action = {};
+    action.sa_sigaction = [](int, siginfo_t*, void*) {};
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    OK(sigaction(SIGUSR1, &action, nullptr));
+    for (int round = 0; round < kRounds; ++round) send(SIGUSR1, numbered(round));
+    if (traced) OK(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr));
+    memset(stack, 0, kSize);
+    sigset_t both, old;
+    sigemptyset(&both);
+    sigaddset(&both, SIGUSR1);
+    sigaddset(&both, stop);
+    OK(sigprocmask(SIG_BLOCK, &both, &old));
+    OK(kill(getpid(), SIGUSR1));
+    OK(kill(getpid(), stop));
+    OK(sigprocmask(SIG_SETMASK, &old, nullptr));
+    _exit(0);
+  });
+  int status = 0;
+  OK(waitpid(child, &status, WUNTRACED));
+  if (traced) {
+    CHECK(WIFSTOPPED(status));
+    CHECK_EQ(WSTOPSIG(status), SIGUSR1);
+    OK(ptrace(PTRACE_CONT, child, nullptr, SIGUSR1));
+    OK(waitpid(child, &status, 0));
+  }
+  CHECK(WIFSTOPPED(status));
+  CHECK_EQ(WSTOPSIG(status), stop);
+  const uint32_t magic = kMagic1;
+  CHECK(memmem(stack, kSize, &magic, sizeof magic) != nullptr);
+  const siginfo_t* info = nullptr;
+  for (size_t i = 0; i + sizeof *info <= kSize && info == nullptr; i += 8) {
+    const auto* const here = reinterpret_cast<const siginfo_t*>(stack + i);
+    if (here->si_signo == SIGUSR1 && here->si_code == SI_USER && here->si_pid == child) info = here;
+  }
+  CHECK(info != nullptr);
+  if (traced)
+    OK(ptrace(PTRACE_CONT, child, nullptr, nullptr));
+  else
+    OK(kill(child, SIGCONT));
+  JOIN(child);
+  OK(munmap(stack, kSize));
+}
+
+TEST(others_see_a_stopped_process_frame) { stops_behind_its_frame(SIGTSTP, false); }
+
+TEST(others_see_a_debugged_process_frame) { stops_behind_its_frame(SIGUSR2, true); }
 
 TEST(a_debugger_sees_the_frame_before_its_handler_runs) {
   const pid_t child = check::fork_child([] {
