@@ -21,6 +21,7 @@
 #include "sentry/net/tables.h"
 #include "sentry/syscalls/strace.h"
 #include "sentry/syscalls/table.h"
+#include "sentry/vfs/changes.h"
 
 namespace sentry::init {
 namespace {
@@ -47,6 +48,7 @@ class Sandbox {
     kernel_.gid_mappings = boot.gid_mappings;
     fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot.memory_limit_bytes;
     platform_->allow_local_answers(!boot.strace);
+    if (uint64_t* const counter = platform_->change_counter()) vfs::count_changes_at(counter);
     if (boot.strace) kernel_.observer = syscalls::make_strace();
     fs::pidfd::serve_clone();
     vfs::set_fifo_opener(fs::pipe::open_fifo);

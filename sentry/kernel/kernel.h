@@ -10,6 +10,7 @@
 #include "sentry/base/event_loop.h"
 #include "sentry/boot/boot.h"
 #include "sentry/kernel/container.h"
+#include "sentry/kernel/file_view.h"
 #include "sentry/kernel/observer.h"
 #include "sentry/kernel/process_group.h"
 #include "sentry/kernel/task.h"
@@ -53,6 +54,7 @@ class Kernel {
   uint64_t forks = 0;  // /proc/stat
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<SysvIpc> ipc;
+  FileView file_view;
   std::unique_ptr<TaskObserver> observer;      // --strace; null otherwise
   std::shared_ptr<vfs::Mount> message_queues;  // fs/mqueue's own mount, made on first use
 

@@ -30,7 +30,8 @@ platform::Context::Identity Task::identity() const {
           credentials->euid,
           credentials->gid,
           credentials->egid,
-          traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED};
+          traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED,
+          kernel.file_view.place_for(credentials, *fs_context)};
 }
 
 platform::Context::Own Task::own() const {

@@ -2,6 +2,7 @@
 // a host thread in one of them. What stands above knows nothing of how calls are intercepted.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <csignal>
@@ -169,6 +170,9 @@ class Context {
     uid_t uid = 0, euid = 0;
     gid_t gid = 0, egid = 0;
     bool may_answer = false;  // nobody watches or filters the thread's calls
+    // Where relative paths begin, for Platform::know_attributes(). 0: the thread must not see what that
+    // tells.
+    uint64_t place = 0;
   };
   virtual void set_identity(const Identity&) {}
   // The thread's signal mask (bit N-1 for signal N), for platforms that answer rt_sigprocmask(2) in the
@@ -244,6 +248,18 @@ class Platform : public TrapSource {
   // Whether calls may be answered without the sentry (--strace wants to see them all). Before the first
   // run().
   virtual void allow_local_answers(bool) {}
+  // What stat(2) answers about a path, for platforms that answer it in the guest: right while the number at
+  // change_counter() stays the same. `place` is Identity's, or kRootPlace for absolute paths. Whoever runs
+  // with a place may see it.
+  struct KnownPath {
+    uint64_t place;
+    bool follow;  // the last component, if a symbolic link
+    std::string_view text;
+  };
+  static constexpr uint64_t kRootPlace = 1;
+  virtual void know_attributes(const KnownPath&, int /*error*/, const struct stat&) {}
+  // Where changes are to be counted; null where it does not matter.
+  virtual uint64_t* change_counter() { return nullptr; }
   // That many more (or fewer) wait in the sentry on the private futex at this address, of any address space:
   // whoever wakes them needs the sentry. To be called before the word is looked at.
   virtual void count_futex_waiters(uint64_t /*address*/, int /*change*/) {}

@@ -4,8 +4,10 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/file.h"
 #include "sentry/syscalls/place.h"
+#include "sentry/vfs/changes.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -28,9 +30,51 @@ struct stat to_stat(const vfs::Attributes& attributes, uint64_t device) {
   return answer;
 }
 
-Result<> write_stat(Task& task, vfs::Inode& inode, GuestPtr<struct stat> answer) {
-  const vfs::Attributes attributes = TRY(inode.getattr());
-  return task.memory().write(answer, to_stat(attributes, inode.superblock().device()));
+Result<struct stat> stat_of(vfs::Inode& inode) {
+  return to_stat(TRY(inode.getattr()), inode.superblock().device());
+}
+
+// What stat(2) and its like answer, and whether it is the same for whoever asks until vfs::changes().
+struct Found {
+  Result<struct stat> answer;
+  bool steady = false;
+};
+Found look_up(Task& task, int directory, std::string_view text, int at_flags) {
+  Found found{Errno(ENOENT)};
+  const auto look = [&]() -> Result<struct stat> {
+    const vfs::Caller caller = TRY(caller_at(task, directory, text));
+    vfs::WalkOptions options;
+    options.follow = (at_flags & AT_SYMLINK_NOFOLLOW) == 0;
+    options.empty_path = (at_flags & AT_EMPTY_PATH) != 0;
+    options.steady = &found.steady;
+    const vfs::Path place = TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
+    vfs::Inode& inode = *place.dentry->inode();
+    found.steady = found.steady && inode.superblock().keeps_attributes();
+    return stat_of(inode);
+  };
+  found.answer = look();
+  return found;
+}
+
+// The platform learns what it may answer by itself the next time.
+Result<> stat_at(Task& task, int directory, GuestPath path, int at_flags, GuestPtr<struct stat> answer) {
+  std::string text;
+  if ((at_flags & AT_EMPTY_PATH) == 0)
+    text = TRY(read_named_path(task, path));
+  else if (path.address != 0)
+    text = TRY(read_path(task, path));
+  const uint64_t before = vfs::changes();
+  Found found = look_up(task, directory, text, at_flags);
+  const bool absolute = !text.empty() && text.front() == '/';
+  const int error = found.answer.ok() ? 0 : found.answer.error().value();
+  const uint64_t place = task.kernel.file_view.place_for(task.credentials, task.fs());
+  if (found.steady && vfs::changes() == before && place != 0 && (absolute || directory == AT_FDCWD) &&
+      (error == 0 || error == ENOENT || error == ENOTDIR)) {
+    const platform::Platform::KnownPath known{absolute ? platform::Platform::kRootPlace : place,
+                                              (at_flags & AT_SYMLINK_NOFOLLOW) == 0, text};
+    task.kernel.platform.know_attributes(known, error, found.answer.value_or({}));
+  }
+  return task.memory().write(answer, TRY(std::move(found.answer)));
 }
 
 statx_timestamp to_timestamp(Nanoseconds time) {
@@ -90,23 +134,22 @@ Result<> do_access(Task& task, int directory, GuestPath path, int mode, int flag
 }  // namespace
 
 Result<> sys_stat(Task& task, GuestPath path, GuestPtr<struct stat> answer) {
-  return write_stat(task, *TRY(find_place(task, AT_FDCWD, path, 0)).dentry->inode(), answer);
+  return stat_at(task, AT_FDCWD, path, 0, answer);
 }
 
 Result<> sys_lstat(Task& task, GuestPath path, GuestPtr<struct stat> answer) {
-  return write_stat(task, *TRY(find_place(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)).dentry->inode(),
-                    answer);
+  return stat_at(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, answer);
 }
 
 Result<> sys_fstat(Task& task, FdNumber fd, GuestPtr<struct stat> answer) {
   const vfs::FileRef file = TRY(task.fds().get(fd.value));
-  return write_stat(task, *file->inode(), answer);
+  return task.memory().write(answer, TRY(stat_of(*file->inode())));
 }
 
 Result<> sys_newfstatat(Task& task, FdNumber directory, GuestPath path, GuestPtr<struct stat> answer,
                         Flags<kAtNames> flags) {
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)) != 0) return Errno(EINVAL);
-  return write_stat(task, *TRY(find_place(task, directory.value, path, flags)).dentry->inode(), answer);
+  return stat_at(task, directory.value, path, flags, answer);
 }
 
 Result<> sys_statx(Task& task, FdNumber directory, GuestPath path, Flags<kStatxFlagNames> flags,

@@ -2,11 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <array>
+#include <bitset>
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/vfs/changes.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -34,6 +39,36 @@ const Index& index() {
   return kIndex;
 }
 
+// Calls that change no name and no attribute of a file, or tell (vfs/notify.h).
+bool keeps_files(uint64_t number, const uint64_t (&args)[6]) {
+  // A shared mapping may make a file's own memory, and advice may drop some.
+  if (number == SYS_mmap) return (args[3] & MAP_SHARED) == 0;
+  if (number == SYS_madvise) return args[2] != MADV_REMOVE;
+  static const std::bitset<kNumbers> kKeep = [] {
+    std::bitset<kNumbers> keep;
+    // clang-format off
+    for (const int call : {
+        SYS_read, SYS_write, SYS_open, SYS_close, SYS_stat, SYS_fstat, SYS_lstat, SYS_poll, SYS_lseek,
+        SYS_mprotect, SYS_munmap, SYS_brk, SYS_rt_sigaction, SYS_rt_sigprocmask,
+        SYS_rt_sigreturn, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_access, SYS_pipe,
+        SYS_select, SYS_sched_yield, SYS_mremap, SYS_dup, SYS_dup2, SYS_pause, SYS_nanosleep, SYS_getpid,
+        SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_clone, SYS_fork, SYS_vfork, SYS_execve,
+        SYS_wait4, SYS_kill, SYS_uname, SYS_fcntl, SYS_getdents, SYS_getcwd, SYS_chdir, SYS_fchdir,
+        SYS_readlink, SYS_umask, SYS_gettimeofday, SYS_getrlimit, SYS_getrusage, SYS_times, SYS_getuid,
+        SYS_getgid, SYS_geteuid, SYS_getegid, SYS_setpgid, SYS_getppid, SYS_getpgrp, SYS_getpgid,
+        SYS_sigaltstack, SYS_statfs, SYS_fstatfs, SYS_prctl, SYS_arch_prctl, SYS_gettid, SYS_futex,
+        SYS_getdents64, SYS_set_tid_address, SYS_clock_gettime, SYS_clock_nanosleep, SYS_epoll_wait,
+        SYS_epoll_ctl, SYS_tgkill, SYS_waitid, SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat,
+        SYS_pselect6, SYS_ppoll, SYS_set_robust_list, SYS_epoll_pwait, SYS_dup3, SYS_pipe2, SYS_preadv,
+        SYS_pwritev, SYS_prlimit64, SYS_getrandom, SYS_execveat, SYS_statx, SYS_rseq, SYS_clone3,
+        SYS_faccessat2})
+      // clang-format on
+      keep.set(static_cast<size_t>(call));
+    return keep;
+  }();
+  return number < kNumbers && kKeep[number];
+}
+
 const char* error_name(int error) {
   const char* name = ::strerrorname_np(error);
   return name == nullptr ? "E?" : name;
@@ -50,7 +85,9 @@ Result<uint64_t> dispatch(Task& task, uint64_t number, const uint64_t (&args)[6]
     return Errno(ENOSYS);
   }
   if (entry->support == Support::kAbsent) return Errno(entry->absent_errno);
-  return entry->handler.call(task, args);
+  const Result<uint64_t> result = entry->handler.call(task, args);
+  if (!keeps_files(number, args)) vfs::changed();
+  return result;
 }
 
 std::string table_text() {

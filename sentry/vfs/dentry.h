@@ -34,6 +34,8 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
   // Watchers of the object hear IN_DELETE_SELF when this goes.
   void tell_when_gone() { tells_when_gone_ = true; }
   bool is_ancestor_of(const Dentry& other) const;
+  // No other dentry's, ever.
+  uint64_t id() const { return id_; }
   // Whether a mount of some namespace lies on it.
   bool is_mountpoint() const { return mounted_ != 0; }
 
@@ -60,6 +62,8 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
 
   static size_t hash_of(std::string_view name) { return std::hash<std::string_view>{}(name); }
 
+  static uint64_t last_id_;
+  const uint64_t id_ = ++last_id_;
   DentryRef parent_;
   std::string name_;
   InodeRef inode_;
@@ -145,6 +149,8 @@ class MountNamespace {
   MountNamespace(const MountNamespace&) = delete;
   MountNamespace& operator=(const MountNamespace&) = delete;
 
+  // No other namespace's, ever.
+  uint64_t id() const { return id_; }
   DentryCache& dentries() { return dentries_; }
   const std::vector<MountRef>& mounts() const { return mounts_; }
   MountRef root_mount() const { return mounts_.front(); }
@@ -181,7 +187,9 @@ class MountNamespace {
   DentryCache dentries_;
   std::vector<MountRef> mounts_;
   std::map<std::pair<const Mount*, const Dentry*>, MountRef> covered_;
-  uint32_t next_id_ = 1;
+  static uint64_t last_id_;
+  const uint64_t id_ = ++last_id_;
+  uint32_t next_id_ = 1;  // of a mount
 };
 
 // A place for what has no name in the tree (a pipe, a socket, a memfd), so that /proc/PID/fd can lead to it:
@@ -226,6 +234,7 @@ struct WalkOptions {
   bool parent = false;      // stop at the directory that holds the last component (creation, removal)
   bool empty_path = false;  // AT_EMPTY_PATH
   uint64_t resolve = 0;     // RESOLVE_* of openat2(2)
+  bool* steady = nullptr;   // set, also where the walk fails: Walker::steady()
 };
 
 // Where a walk ended.

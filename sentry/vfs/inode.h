@@ -76,6 +76,8 @@ class Superblock {
   // Whether names may be kept in the dentry cache until the inode operations change them. False: every lookup
   // asks.
   virtual bool caches_names() const { return true; }
+  // Whether attributes too change by operations of ours alone, and are the same for whoever asks.
+  virtual bool keeps_attributes() const { return false; }
   bool read_only = false;
   // Held while a directory moves, so that nobody's ancestors change meanwhile (s_vfs_rename_mutex).
   FiberLock rename_lock;

@@ -79,6 +79,8 @@ Result<> Walker::step_up() {
 }
 
 Result<Path> Walker::child(std::string_view name) {
+  const Superblock& superblock = place_.dentry->inode()->superblock();
+  steady_ = steady_ && superblock.caches_names() && superblock.keeps_attributes();
   DentryCache& dentries = context_.space->dentries();
   DentryRef dentry = dentries.lookup_cached(place_.dentry, name);
   if (dentry == nullptr) {
@@ -150,13 +152,15 @@ Result<Walked> walk(const FsContext& context, const Credentials& credentials, co
     return Walked{start, {}, false};
   }
   Walker walker(context, credentials, start, options.resolve);
-  TRY(walker.to_parent(path));
-  if (options.parent) {
+  Result<> found = walker.to_parent(path);
+  if (found.ok() && options.parent) {
     std::string last(walker.last());
     const bool slash = walker.trailing_slash();
     return Walked{walker.take_place(), std::move(last), slash};
   }
-  TRY(walker.finish(options.follow, options.directory));
+  if (found.ok()) found = walker.finish(options.follow, options.directory);
+  if (options.steady != nullptr) *options.steady = walker.steady();
+  TRY(std::move(found));
   const bool slash = walker.trailing_slash();
   return Walked{walker.take_place(), {}, slash};
 }

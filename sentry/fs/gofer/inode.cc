@@ -47,7 +47,7 @@ Result<> GoferInode::refresh() {
   protocol::Reader reader(reply.body);
   const auto attr = TRY(take<protocol::Attr>(reader));
   if ((attr.mode & S_IFMT) != (attr_.mode & S_IFMT)) return Errno(EIO);
-  attr_ = attr;
+  update(attr);
   return {};
 }
 

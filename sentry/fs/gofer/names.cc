@@ -34,13 +34,13 @@ Result<> GoferInode::become(const protocol::Node& node) {
   }
   if (id_ != protocol::kNoId) {
     tree().client->forget(node.id);
-    attr_ = node.attr;
+    update(node.attr);
     return {};
   }
   // Whoever else changes the tree after all may have put another file there: then that one is meant.
   tree().remove(*this);
   id_ = node.id;
-  attr_ = node.attr;
+  update(node.attr);
   if (tree().living(attr_) == nullptr) tree().add(*this);
   parent_.reset();
   name_.clear();

@@ -1,6 +1,7 @@
 // What the parts of the gofer's file system share.
 #pragma once
 
+#include <cstring>
 #include <deque>
 #include <list>
 #include <map>
@@ -14,6 +15,7 @@
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/gofer/names_ahead.h"
 #include "sentry/platform/platform.h"
+#include "sentry/vfs/changes.h"
 #include "sentry/vfs/file.h"
 
 namespace sentry::fs::gofer {
@@ -58,6 +60,7 @@ class GoferSuperblock final : public vfs::Superblock {
   Result<struct statfs> statfs() override;
   vfs::InodeRef root() override;
   bool caches_names() const override { return options_.exclusive; }
+  bool keeps_attributes() const override { return options_.exclusive; }
   bool exclusive() const { return options_.exclusive; }
   std::shared_ptr<vfs::MountNamespace> space() const { return options_.space.lock(); }
 
@@ -159,7 +162,11 @@ class GoferInode final : public vfs::Inode {
   // Takes over a node that the gofer has named for this file. ESTALE if it is of another kind of file.
   Result<> become(const protocol::Node& node);
   const protocol::Attr& attr() const { return attr_; }
-  void update(const protocol::Attr& attr) { attr_ = attr; }
+  // What the gofer says they are. The host may have changed them, whatever was promised.
+  void update(const protocol::Attr& attr) {
+    if (std::memcmp(&attr_, &attr, sizeof attr) != 0) vfs::changed();
+    attr_ = attr;
+  }
   Result<> refresh();  // the attributes, from the host
   std::shared_ptr<GoferInode> self() { return std::static_pointer_cast<GoferInode>(shared_from_this()); }
 

@@ -22,6 +22,7 @@ class Overlay final : public vfs::Superblock {
   Result<struct statfs> statfs() override;
   vfs::InodeRef root() override;
   bool caches_names() const override { return lower_->caches_names(); }
+  bool keeps_attributes() const override { return lower_->keeps_attributes(); }
 
   const std::shared_ptr<vfs::Superblock>& lower() const { return lower_; }
   tmpfs::Tmpfs& upper() { return *upper_; }

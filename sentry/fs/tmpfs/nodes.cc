@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "sentry/fs/tmpfs/graveyard.h"
+#include "sentry/vfs/changes.h"
 #include "sentry/vfs/dentry.h"
 
 namespace sentry::fs::tmpfs {
@@ -156,7 +157,10 @@ Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
   const size_t count = TRY(node_->content().read(sink, offset));
   vfs::Attributes& attributes = node_->metadata().attributes;
   const Nanoseconds now = read_clock(CLOCK_REALTIME_COARSE);
-  if (vfs::access_time_due(path(), flags(), attributes, now)) attributes.atime = read_clock(CLOCK_REALTIME);
+  if (vfs::access_time_due(path(), flags(), attributes, now)) {
+    attributes.atime = read_clock(CLOCK_REALTIME);
+    vfs::changed();
+  }
   return count;
 }
 
@@ -392,7 +396,10 @@ Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {
   if (add_dots(sink)) directory.list(sink, position, end_);
   vfs::Attributes& attributes = directory.metadata().attributes;
   const Nanoseconds now = read_clock(CLOCK_REALTIME);
-  if (vfs::access_time_due(path(), flags(), attributes, now)) attributes.atime = now;
+  if (vfs::access_time_due(path(), flags(), attributes, now)) {
+    attributes.atime = now;
+    vfs::changed();
+  }
   return {};
 }
 

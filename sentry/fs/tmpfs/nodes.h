@@ -20,6 +20,7 @@ class Tmpfs final : public vfs::Superblock {
   const char* type() const override { return type_; }
   Result<struct statfs> statfs() override;
   vfs::InodeRef root() override;
+  bool keeps_attributes() const override { return true; }
 
   mm::MemoryFile& memory() { return memory_; }
   const std::shared_ptr<Quota>& quota() { return quota_; }

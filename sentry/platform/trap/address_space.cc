@@ -442,6 +442,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   child->space = space.get();
   space->lineage_ = pristine ? ++platform_.lineages_ : lineage_;
   space->sequence_ = sequence;
+  space->sees_known_ = sees_known_;
   space->next_place_ = next_place_;
   space->slots_ = {child->slot};
   space->threads_.push_back(child);
@@ -516,6 +517,10 @@ Result<std::unique_ptr<Context>> TrapAddressSpace::unpark(Thread& parent,
   std::byte* const place = frame_state(area, thread.slot.address(), thread.frame, state.size());
   if (place != nullptr && valid_state(state)) copy_vector_state(state, place);
   return std::unique_ptr<Context>(std::make_unique<TrapContext>(platform_, parked));
+}
+
+void TrapAddressSpace::hide_known() {
+  if (std::exchange(sees_known_, false)) (void)order(SYS_munmap, {kKnown, kKnownSize});
 }
 
 Result<std::unique_ptr<Context>> TrapAddressSpace::add_context(Context& caller) {

@@ -95,6 +95,8 @@ class TrapAddressSpace final : public AddressSpace {
   bool park(Thread& thread);
   // Has a parked one run a new guest thread, which inherits the parent's vector state. Both are reserved.
   Result<std::unique_ptr<Context>> unpark(Thread& parent, const std::shared_ptr<Thread>& parked);
+  // Takes what the platform knows of attributes out of the process's sight, before its guest code goes on.
+  void hide_known();
   // The vector state of a stopped thread; `state` holds zeros.
   void read_vector_state(Thread& thread, std::span<std::byte> state);
   // What the thread has spent stays the process's.
@@ -111,6 +113,7 @@ class TrapAddressSpace final : public AddressSpace {
   size_t queued_bytes_ = 0;      // that the sentry keeps for it
   uint64_t lineage_ = 0;         // of the pristine one that it descends from
   bool ended_ = false;           // the process has been reaped
+  bool sees_known_ = true;       // KnownAttributes are mapped
   uint32_t sequence_ = 0;        // of the last batch sent
   std::vector<AreaSlot> slots_;  // mapped in this process, whether in use or not
   std::vector<AreaSlot> idle_;   // mapped, and their threads have exited

@@ -95,6 +95,7 @@ struct LocalAnswers {
   uint32_t enabled;  // the shim answers what it can
   int32_t pid, tid, parent;
   uint32_t uid, euid, gid, egid;
+  uint64_t place;  // Context::Identity's; 0: KnownAttributes are not for this thread
 };
 
 // Both sides write, then look at the other's: either the shim sees that a signal waits, or the sentry that it
@@ -162,6 +163,8 @@ struct Area {
   uint32_t mask_changed;             // since the last report
   uint32_t own_changed;
   uint32_t asleep;  // on a futex of the guest's, or about to
+  uint32_t
+      brought;  // of a path, by the call under way: one more than what has been copied to what goes along
   // By the time stamp counter, for CPU times: when it came from guest code, or went there, 0 while
   // it sleeps; how long it has been there, and how long in the shim without sleeping.
   uint64_t turned, working, waiting;
@@ -196,12 +199,48 @@ struct Notice {
   uint32_t futexes[kFutexes];
   // Of vector state in a signal frame: how large it is, and what stands in the bytes that are software's.
   uint64_t state_size, pkru_at;
+  uint64_t changes;  // of names and attributes: vfs/changes.h
   abi::FrameSoftware software;
   // What preadv2 and pwritev2 by order find: guest memory.
   Piece pieces[kPieces];
 };
 static_assert(sizeof(Notice) <= kPageSize);
 inline constexpr uint64_t kPieces = kNoticePage + offsetof(Notice, pieces);
+
+// Platform::kRootPlace, for the shim.
+inline constexpr uint64_t kRootPlace = 1;
+
+// Behind the notice page, not writable here either: what stat(2) answers, found by known_index(). Not in
+// processes with a thread that must not see it. The version is odd while the sentry writes; an entry holds as
+// long as Notice::changes is its own.
+struct KnownAttributes {
+  static constexpr uint64_t kRoom = 88;
+
+  uint32_t version;
+  uint32_t error;  // 0, or stat(2)'s
+  uint64_t changes;
+  uint64_t place;   // Context::Identity's, or kRootPlace
+  uint32_t length;  // of the path; with kFollow
+  uint32_t padding;
+  char path[kRoom];     // zeros behind it
+  uint64_t answer[18];  // struct stat
+  static constexpr uint32_t kFollow = 1u << 31;
+};
+static_assert(sizeof(KnownAttributes) == 264);
+inline constexpr uint64_t kKnownEntries = 0x4000;
+inline constexpr uint64_t kKnown = kNoticePage + kPageSize;
+inline constexpr uint64_t kKnownSize =
+    (kKnownEntries * sizeof(KnownAttributes) + kPageSize - 1) / kPageSize * kPageSize;
+static_assert(kKnown + kKnownSize <= kVdso);
+
+// `path`: zeros behind the length, up to a multiple of eight.
+constexpr uint64_t known_index(uint64_t place, uint32_t length, const uint64_t* path) {
+  constexpr uint64_t kFactor = 0x9e37'79b9'7f4a'7c15;
+  uint64_t hash = (place ^ length) * kFactor;
+  for (uint64_t i = 0; i * sizeof(uint64_t) < (length & ~KnownAttributes::kFollow); ++i)
+    hash = ((hash ^ hash >> 29) + path[i]) * kFactor;
+  return (hash ^ hash >> 32) % kKnownEntries;
+}
 
 constexpr uint32_t futex_index(uint64_t address) {
   return static_cast<uint32_t>(address >> 2) * 0x9e37'79b1u >> 23;

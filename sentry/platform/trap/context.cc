@@ -148,7 +148,9 @@ void TrapContext::set_identity(const Identity& identity) {
                              identity.uid,
                              identity.euid,
                              identity.gid,
-                             identity.egid};
+                             identity.egid,
+                             identity.place};
+  if (identity.place == 0) thread_->space->hide_known();
   if (std::memcmp(&answers, &told_, sizeof answers) == 0) return;
   thread_->area->local = told_ = answers;
 }

@@ -72,7 +72,7 @@ void install_handlers() {
   std::memcpy(reinterpret_cast<void*>(kShimText), image.data(), image.size());
   if (::mprotect(reinterpret_cast<void*>(kShimText), kShimTextSize, PROT_READ | PROT_EXEC) != 0)
     give_up(Step::kText);
-  map_or_give_up(kNoticePage, kPageSize, PROT_READ, MAP_SHARED, spec.notice, Step::kNotice);
+  map_or_give_up(kNoticePage, kPageSize + kKnownSize, PROT_READ, MAP_SHARED, spec.notice, Step::kNotice);
   map_or_give_up(kAreas, kAreaSize, PROT_READ | PROT_WRITE, MAP_SHARED, spec.areas, Step::kArea);
   map_or_give_up(kProcessPage, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                  Step::kProcess);
@@ -91,7 +91,7 @@ void install_handlers() {
   unmap(0, kShimText);
   unmap(kShimText + kShimTextSize, kProcessPage);
   unmap(kProcessPage + kPageSize, kNoticePage);
-  unmap(kNoticePage + kPageSize, kVdso);
+  unmap(kKnown + kKnownSize, kVdso);
   unmap(kVdso + kVdsoRoom, kAreas);
   unmap(kAreas + kAreaSize, kUserEnd);
   area.command = static_cast<uint32_t>(Command::kServe);

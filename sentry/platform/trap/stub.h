@@ -18,7 +18,7 @@ namespace sentry::platform::trap {
 // in registers that the sentry compares.
 struct ZygoteSpec {
   int areas;      // the memfd of the areas; the zygote's is the first
-  int notice;     // the page of kNoticePage
+  int notice;     // the page of kNoticePage, and what is known of attributes
   Area* area;     // the zygote's, as the sentry sees it
   uint64_t vdso;  // where the host has put the vDSO; 0 for none
 };

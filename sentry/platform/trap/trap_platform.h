@@ -29,6 +29,8 @@ class TrapPlatform final : public Platform {
   SitePatcher* site_patcher() override { return &patcher_; }
   void allow_local_answers(bool allowed) override { local_answers_ = allowed; }
   bool local_answers() const { return local_answers_; }
+  void know_attributes(const KnownPath& path, int error, const struct stat& answer) override;
+  uint64_t* change_counter() override { return &told_->changes; }
   void count_futex_waiters(uint64_t address, int change) override;
   void when_let_go(std::function<void()> action) override;
   void close_unnamed(Fd fd) override;
@@ -137,6 +139,9 @@ class TrapPlatform final : public Platform {
   Fd notified_;  // an epoll of the listener alone, to ask whether there is a notification
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;
+  KnownAttributes* known_ = nullptr;
+  uint64_t asked_at_ = 0;  // the count of changes; how often attributes have been asked for since
+  unsigned asked_ = 0;
   bool local_answers_ = true;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;

@@ -222,8 +222,10 @@ shim_copy_end:
   ret
 
 // bool shim_load(uint64_t* to, uint64_t from), bool shim_store(uint64_t to, first), bool shim_store_two(to, first,
-// second): between the shim and guest memory; false if that is not there.
+// second): between the shim and guest memory; false if that is not there. bool shim_load_words(uint64_t* to, from,
+// count): so many, in order.
   .globl shim_load
+  .globl shim_load_words
   .globl shim_store
   .globl shim_store_two
   .globl shim_touch
@@ -232,6 +234,15 @@ shim_touch:
 shim_load:
   mov (%rsi), %rax
   mov %rax, (%rdi)
+  mov $1, %eax
+  ret
+shim_load_words:
+  mov (%rsi), %rax
+  mov %rax, (%rdi)
+  add $8, %rsi
+  add $8, %rdi
+  dec %rdx
+  jnz shim_load_words
   mov $1, %eax
   ret
 shim_store_two:

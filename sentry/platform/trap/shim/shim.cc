@@ -27,6 +27,7 @@ long shim_call(uint64_t number, const uint64_t* arguments);
 uint64_t shim_copy(void* to, const void* from, uint64_t count);
 extern const char shim_copy_instruction[], shim_copy_end[];
 bool shim_load(uint64_t* to, uint64_t from);
+bool shim_load_words(uint64_t* to, uint64_t from, uint64_t count);
 bool shim_store(uint64_t to, uint64_t first);
 bool shim_store_two(uint64_t to, uint64_t first, uint64_t second);
 extern const char shim_touch[], shim_touch_failed[];
@@ -475,6 +476,56 @@ bool answer_futex(Area& area, uint64_t& result) {
   }
 }
 
+// What goes along of a path has been copied there: how much.
+uint64_t bring_text(Area& area, uint64_t address);
+
+// stat(2) and its like, where the sentry has told what they answer, and nothing has changed since. False: it
+// shall answer.
+bool find_attributes(Area& area, uint64_t& result) {
+  constexpr uint32_t kNoFollow = 0x100, kNoAutomount = 0x800;  // AT_*
+  constexpr auto kHere = static_cast<uint32_t>(-100);          // AT_FDCWD
+  const Registers& registers = area.registers;
+  if (area.local.place == 0) return false;
+  const auto call = static_cast<uint32_t>(registers.rax);
+  const bool at = call == __NR_newfstatat;
+  const auto flags = at ? static_cast<uint32_t>(registers.r10) : call == __NR_lstat ? kNoFollow : 0;
+  if ((flags & ~(kNoFollow | kNoAutomount)) != 0) return false;
+  const uint64_t have = bring_text(area, at ? registers.rsi : registers.rdi);
+  area.brought = static_cast<uint32_t>(have) + 1;
+
+  const auto* const path = reinterpret_cast<const char*>(&area) + Area::kAlong;
+  uint64_t words[KnownAttributes::kRoom / sizeof(uint64_t)] = {};
+  auto* const text = reinterpret_cast<char*>(words);
+  uint32_t length = 0;
+  while (length < have && length < KnownAttributes::kRoom && path[length] != 0)
+    text[length] = path[length], ++length;
+  if (length == 0 || length == have || length == KnownAttributes::kRoom) return false;
+  const bool absolute = text[0] == '/';
+  if (!absolute && at && static_cast<uint32_t>(registers.rdi) != kHere) return false;
+  const uint64_t place = absolute ? kRootPlace : area.local.place;
+  const uint32_t key = length | ((flags & kNoFollow) != 0 ? 0 : KnownAttributes::kFollow);
+
+  const uint64_t entry = kKnown + known_index(place, key, words) * sizeof(KnownAttributes);
+  const uint64_t changes = __atomic_load_n(&notice().changes, __ATOMIC_ACQUIRE);
+  constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t);
+  uint64_t copy[kWords], again = 0;
+  if (!shim_load_words(copy, entry, kWords) || !shim_load(&again, entry)) return false;
+  const auto& known = *reinterpret_cast<const KnownAttributes*>(copy);
+  if (again != copy[0] || (known.version & 1) != 0 || known.changes != changes || known.place != place ||
+      known.length != key)
+    return false;
+  uint64_t differs = 0;
+  for (uint64_t i = 0; i < KnownAttributes::kRoom / sizeof(uint64_t); ++i)
+    differs |= words[i] ^ copy[offsetof(KnownAttributes, path) / sizeof(uint64_t) + i];
+  if (differs != 0) return false;
+  const uint64_t to = at ? registers.rdx : registers.rsi;
+  if (known.error == 0 && shim_copy(reinterpret_cast<void*>(to), known.answer, sizeof known.answer) != 0)
+    return false;
+  result = static_cast<uint64_t>(-static_cast<int64_t>(known.error));
+  area.brought = 0;
+  return true;
+}
+
 uint64_t read_fs() {
   uint64_t base;
   asm volatile("rdfsbase %0" : "=r"(base));
@@ -574,6 +625,11 @@ bool answer(Area& area) {
     case __NR_futex:
       if (!answer_futex(area, result)) return false;
       break;
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_newfstatat:
+      if (!find_attributes(area, result)) return false;
+      break;
     default:
       return false;
   }
@@ -601,6 +657,11 @@ uint64_t bring(Area& area, uint64_t address, uint64_t length, uint64_t have = 0)
 
 // A path, and little more: what is copied here has to travel.
 uint64_t bring_text(Area& area, uint64_t address) {
+  if (area.brought != 0) {
+    const uint64_t have = area.brought - 1;
+    area.brought = 0;
+    return have;
+  }
   constexpr uint64_t kMost = 256, kPiece = 32, kOnes = 0x0101'0101'0101'0101, kTops = kOnes << 7;
   const auto* const text = reinterpret_cast<const uint64_t*>(reinterpret_cast<char*>(&area) + Area::kAlong);
   uint64_t have = 0;
