@@ -53,7 +53,7 @@ bool keeps_files(uint64_t number, const uint64_t (&args)[6]) {
         SYS_rt_sigreturn, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_access, SYS_pipe,
         SYS_select, SYS_sched_yield, SYS_mremap, SYS_dup, SYS_dup2, SYS_pause, SYS_nanosleep, SYS_getpid,
         SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_clone, SYS_fork, SYS_vfork, SYS_execve,
-        SYS_wait4, SYS_kill, SYS_uname, SYS_fcntl, SYS_getdents, SYS_getcwd, SYS_chdir, SYS_fchdir,
+        SYS_wait4, SYS_exit, SYS_exit_group, SYS_kill, SYS_uname, SYS_fcntl, SYS_getdents, SYS_getcwd, SYS_chdir, SYS_fchdir,
         SYS_readlink, SYS_umask, SYS_gettimeofday, SYS_getrlimit, SYS_getrusage, SYS_times, SYS_getuid,
         SYS_getgid, SYS_geteuid, SYS_getegid, SYS_setpgid, SYS_getppid, SYS_getpgrp, SYS_getpgid,
         SYS_sigaltstack, SYS_statfs, SYS_fstatfs, SYS_prctl, SYS_arch_prctl, SYS_gettid, SYS_futex,

@@ -188,6 +188,45 @@ struct Piece {
   uint64_t address, length;
 };
 
+// Platform::kRootPlace, for the shim.
+inline constexpr uint64_t kRootPlace = 1;
+
+// Behind the notice page, not writable here either: what stat(2) answers, in one of the places of the set
+// that known_set() says. Not in processes with a thread that must not see it. The version is odd while the
+// sentry writes; an entry holds as long as Notice::changes is its own.
+struct KnownAttributes {
+  static constexpr uint64_t kRoom = 80;
+  static constexpr uint32_t kFollow = 1u << 31;
+
+  uint32_t version;
+  uint32_t error;  // 0, or stat(2)'s
+  uint64_t changes;
+  uint64_t place;   // Context::Identity's, or kRootPlace
+  uint32_t length;  // of the path; with kFollow
+  uint32_t padding;
+  char path[kRoom];     // zeros behind it
+  uint64_t answer[18];  // struct stat
+};
+static_assert(sizeof(KnownAttributes) == 256);
+inline constexpr unsigned kKnownSetBits = 12;
+inline constexpr uint64_t kKnownWays = 4;  // entries of a set, which lies in one page
+inline constexpr uint64_t kKnownSetSize = kKnownWays * sizeof(KnownAttributes);
+inline constexpr uint64_t kKnown = kNoticePage + kPageSize;
+inline constexpr uint64_t kKnownSize = kKnownSetSize << kKnownSetBits;
+static_assert(kPageSize % kKnownSetSize == 0 && kKnown + kKnownSize <= kVdso);
+
+// `path`: zeros behind the length, up to a multiple of eight.
+constexpr uint64_t known_hash(uint64_t place, uint32_t length, const uint64_t* path) {
+  constexpr uint64_t kFactor = 0x9e37'79b9'7f4a'7c15;
+  uint64_t hash = (place ^ length) * kFactor;
+  for (uint64_t i = 0; i * sizeof(uint64_t) < (length & ~KnownAttributes::kFollow); ++i)
+    hash = ((hash ^ hash >> 29) + path[i]) * kFactor;
+  return hash;
+}
+constexpr uint64_t known_set(uint64_t hash) {
+  return hash >> (64 - kKnownSetBits);
+}  // bits that all of the text makes
+
 // kNoticePage. A stub cannot write it, and puts nothing in its place without the sentry's consent.
 struct Notice {
   static constexpr uint32_t kFutexes = 512, kPieces = 64;
@@ -201,46 +240,13 @@ struct Notice {
   uint64_t state_size, pkru_at;
   uint64_t changes;  // of names and attributes: vfs/changes.h
   abi::FrameSoftware software;
+  // Which pages of KnownAttributes have any, a bit each: looking at one would make it.
+  uint64_t known_pages[kKnownSize / kPageSize / 64];
   // What preadv2 and pwritev2 by order find: guest memory.
   Piece pieces[kPieces];
 };
 static_assert(sizeof(Notice) <= kPageSize);
 inline constexpr uint64_t kPieces = kNoticePage + offsetof(Notice, pieces);
-
-// Platform::kRootPlace, for the shim.
-inline constexpr uint64_t kRootPlace = 1;
-
-// Behind the notice page, not writable here either: what stat(2) answers, found by known_index(). Not in
-// processes with a thread that must not see it. The version is odd while the sentry writes; an entry holds as
-// long as Notice::changes is its own.
-struct KnownAttributes {
-  static constexpr uint64_t kRoom = 88;
-
-  uint32_t version;
-  uint32_t error;  // 0, or stat(2)'s
-  uint64_t changes;
-  uint64_t place;   // Context::Identity's, or kRootPlace
-  uint32_t length;  // of the path; with kFollow
-  uint32_t padding;
-  char path[kRoom];     // zeros behind it
-  uint64_t answer[18];  // struct stat
-  static constexpr uint32_t kFollow = 1u << 31;
-};
-static_assert(sizeof(KnownAttributes) == 264);
-inline constexpr uint64_t kKnownEntries = 0x4000;
-inline constexpr uint64_t kKnown = kNoticePage + kPageSize;
-inline constexpr uint64_t kKnownSize =
-    (kKnownEntries * sizeof(KnownAttributes) + kPageSize - 1) / kPageSize * kPageSize;
-static_assert(kKnown + kKnownSize <= kVdso);
-
-// `path`: zeros behind the length, up to a multiple of eight.
-constexpr uint64_t known_index(uint64_t place, uint32_t length, const uint64_t* path) {
-  constexpr uint64_t kFactor = 0x9e37'79b9'7f4a'7c15;
-  uint64_t hash = (place ^ length) * kFactor;
-  for (uint64_t i = 0; i * sizeof(uint64_t) < (length & ~KnownAttributes::kFollow); ++i)
-    hash = ((hash ^ hash >> 29) + path[i]) * kFactor;
-  return (hash ^ hash >> 32) % kKnownEntries;
-}
 
 constexpr uint32_t futex_index(uint64_t address) {
   return static_cast<uint32_t>(address >> 2) * 0x9e37'79b1u >> 23;

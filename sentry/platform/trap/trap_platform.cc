@@ -231,12 +231,13 @@ void TrapPlatform::took(Thread& thread) {
   thread.wake_waiters();
 }
 
-// Not where every other call changes something: nobody would find it in time.
+// Not where every other call changes something, nor what is asked for but once: nobody would find it in time.
 void TrapPlatform::know_attributes(const KnownPath& path, int error, const struct stat& answer) {
   constexpr unsigned kQuiet = 8;
   const uint64_t changes = told_->changes;
   if (std::exchange(asked_at_, changes) != changes) asked_ = 0;
-  if (path.text.empty() || path.text.size() > KnownAttributes::kRoom || ++asked_ < kQuiet) return;
+  ++asked_;
+  if (path.text.empty() || path.text.size() > KnownAttributes::kRoom || asked_ < kQuiet) return;
   static_assert(sizeof answer == sizeof KnownAttributes::answer && kRootPlace == Platform::kRootPlace);
   KnownAttributes fresh{};
   fresh.error = static_cast<uint32_t>(error);
@@ -247,13 +248,36 @@ void TrapPlatform::know_attributes(const KnownPath& path, int error, const struc
   std::memcpy(fresh.answer, &answer, sizeof answer);
   uint64_t words[KnownAttributes::kRoom / sizeof(uint64_t)];
   std::memcpy(words, fresh.path, sizeof words);
-  KnownAttributes& entry = known_[known_index(fresh.place, fresh.length, words)];
-  fresh.version = entry.version + 1;
-  __atomic_store_n(&entry.version, fresh.version, __ATOMIC_SEQ_CST);
-  std::memcpy(reinterpret_cast<std::byte*>(&entry) + sizeof entry.version,
-              reinterpret_cast<const std::byte*>(&fresh) + sizeof entry.version,
-              sizeof entry - sizeof entry.version);
-  __atomic_store_n(&entry.version, fresh.version + 1, __ATOMIC_SEQ_CST);
+  const uint64_t hash = known_hash(fresh.place, fresh.length, words);
+  if (!asked_before_.test(hash >> 32 & (kAsked - 1))) {
+    asked_before_.set(hash >> 32 & (kAsked - 1));
+    if (++asked_once_ < kAsked / 4) return;
+    asked_before_.reset();
+    asked_once_ = 0;
+    return;
+  }
+  const uint64_t set = known_set(hash);
+  KnownAttributes* const entries = known_ + set * kKnownWays;
+  // The same path's, else one that no longer holds, else any.
+  KnownAttributes* entry = entries + asked_ % kKnownWays;
+  const auto same_key = [&](const KnownAttributes& other) {
+    return other.place == fresh.place && other.length == fresh.length &&
+           std::memcmp(other.path, fresh.path, sizeof fresh.path) == 0;
+  };
+  for (KnownAttributes* one = entries; one != entries + kKnownWays; ++one) {
+    if (one->changes != changes) entry = one;
+  }
+  for (KnownAttributes* one = entries; one != entries + kKnownWays; ++one) {
+    if (same_key(*one)) entry = one;
+  }
+  fresh.version = entry->version + 1;
+  __atomic_store_n(&entry->version, fresh.version, __ATOMIC_SEQ_CST);
+  std::memcpy(reinterpret_cast<std::byte*>(entry) + sizeof entry->version,
+              reinterpret_cast<const std::byte*>(&fresh) + sizeof fresh.version,
+              sizeof fresh - sizeof fresh.version);
+  __atomic_store_n(&entry->version, fresh.version + 1, __ATOMIC_SEQ_CST);
+  const uint64_t page = set * kKnownSetSize / kPageSize;
+  told_->known_pages[page / 64] |= uint64_t{1} << page % 64;
 }
 
 void TrapPlatform::count_futex_waiters(uint64_t address, int change) {

@@ -2,6 +2,7 @@
 // through shared memory. docs/trap.md tells the whole story.
 #pragma once
 
+#include <bitset>
 #include <csignal>
 #include <deque>
 #include <functional>
@@ -142,6 +143,9 @@ class TrapPlatform final : public Platform {
   KnownAttributes* known_ = nullptr;
   uint64_t asked_at_ = 0;  // the count of changes; how often attributes have been asked for since
   unsigned asked_ = 0;
+  static constexpr size_t kAsked = 1 << 16;
+  std::bitset<kAsked> asked_before_;  // paths, by a part of their hash
+  size_t asked_once_ = 0;             // of them
   bool local_answers_ = true;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;

@@ -505,19 +505,29 @@ bool find_attributes(Area& area, uint64_t& result) {
   const uint64_t place = absolute ? kRootPlace : area.local.place;
   const uint32_t key = length | ((flags & kNoFollow) != 0 ? 0 : KnownAttributes::kFollow);
 
-  const uint64_t entry = kKnown + known_index(place, key, words) * sizeof(KnownAttributes);
+  const uint64_t set = known_set(known_hash(place, key, words)), page = set * kKnownSetSize / kPageSize;
+  if ((notice().known_pages[page / 64] >> page % 64 & 1) == 0) return false;
   const uint64_t changes = __atomic_load_n(&notice().changes, __ATOMIC_ACQUIRE);
-  constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t);
+  constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t),
+                     kHead = offsetof(KnownAttributes, answer) / sizeof(uint64_t);
   uint64_t copy[kWords], again = 0;
-  if (!shim_load_words(copy, entry, kWords) || !shim_load(&again, entry)) return false;
   const auto& known = *reinterpret_cast<const KnownAttributes*>(copy);
-  if (again != copy[0] || (known.version & 1) != 0 || known.changes != changes || known.place != place ||
-      known.length != key)
+  const auto holds = [&] {
+    uint64_t differs = 0;
+    for (uint64_t i = 0; i < KnownAttributes::kRoom / sizeof(uint64_t); ++i)
+      differs |= words[i] ^ copy[offsetof(KnownAttributes, path) / sizeof(uint64_t) + i];
+    return differs == 0 && known.changes == changes && known.place == place && known.length == key;
+  };
+  uint64_t entry = kKnown + set * kKnownSetSize;
+  const uint64_t end = entry + kKnownSetSize;
+  for (; entry != end; entry += sizeof(KnownAttributes)) {
+    if (!shim_load_words(copy, entry, kHead)) return false;
+    if (holds()) break;
+  }
+  if (entry == end || (known.version & 1) != 0 ||
+      !shim_load_words(copy + kHead, entry + kHead * sizeof(uint64_t), kWords - kHead) ||
+      !shim_load(&again, entry) || again != copy[0])
     return false;
-  uint64_t differs = 0;
-  for (uint64_t i = 0; i < KnownAttributes::kRoom / sizeof(uint64_t); ++i)
-    differs |= words[i] ^ copy[offsetof(KnownAttributes, path) / sizeof(uint64_t) + i];
-  if (differs != 0) return false;
   const uint64_t to = at ? registers.rdx : registers.rsi;
   if (known.error == 0 && shim_copy(reinterpret_cast<void*>(to), known.answer, sizeof known.answer) != 0)
     return false;
