@@ -94,15 +94,11 @@ Result<std::unique_ptr<TextImage>> TextImage::create(MemoryFile& memory, platfor
   return image;
 }
 
-// A page of text, and what the file has before it: where an instruction begins, the ones before it tell.
-std::vector<std::byte> TextImage::with_context(Mappable& file, uint64_t page,
-                                               std::span<const std::byte> text) {
-  std::vector<std::byte> all;
+// What the file has before a page of text: where an instruction begins, the ones before it tell.
+std::vector<std::byte> TextImage::context_of(Mappable& file, uint64_t page) {
   std::byte before[kPageSize];
-  if (page >= kPageSize && read_pages(memory_, file, page - kPageSize, before))
-    all.assign(std::end(before) - platform::SitePatcher::kContext, std::end(before));
-  all.insert(all.end(), text.begin(), text.end());
-  return all;
+  if (page < kPageSize || !read_pages(memory_, file, page - kPageSize, before)) return {};
+  return {std::end(before) - platform::SitePatcher::kContext, std::end(before)};
 }
 
 bool TextImage::patch(Mappable& file, uint64_t site) {
@@ -118,10 +114,16 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
     if (!read_pages(memory_, file, page, fresh.original)) return false;
     fresh.current = fresh.original;
   }
-  const std::vector<std::byte> text = with_context(file, page, state->current);
-  const size_t context = text.size() - kPageSize;
+  const std::vector<std::byte> before = context_of(file, page);
+  const auto behind_it = [&](const std::vector<std::byte>& text) {
+    std::vector<std::byte> all = before;
+    all.insert(all.end(), text.begin(), text.end());
+    return all;
+  };
+  const std::vector<std::byte> original = behind_it(state->original), current = behind_it(state->current);
+  const size_t context = before.size();
   const int64_t to_region = distance_ - static_cast<int64_t>(page - context);
-  const auto patch = patcher_.patch(text, context, context + static_cast<size_t>(site - page),
+  const auto patch = patcher_.patch({original, current, context}, context + static_cast<size_t>(site - page),
                                     to_region + static_cast<int64_t>(trampolines_used_), to_region);
   if (!patch || trampolines_used_ + patch->outside.size() > kTrampolines) return false;
   auto slice = memory_.allocate(kPageSize);

@@ -94,7 +94,7 @@ class TextImage {
 
   TextImage(MemoryFile& memory, platform::SitePatcher& patcher) : memory_(memory), patcher_(patcher) {}
 
-  std::vector<std::byte> with_context(Mappable& file, uint64_t page, std::span<const std::byte> text);
+  std::vector<std::byte> context_of(Mappable& file, uint64_t page);
 
   static uint64_t last_id_;
   const uint64_t id_ = ++last_id_;

@@ -63,13 +63,18 @@ class SitePatcher {
     std::optional<size_t> springboard;  // where in the text the way to the trampolines touches it once more
     std::vector<std::byte> outside;     // what goes to the trampolines
   };
+  // What lies before `first` is there to be read, and stays as it is: up to kContext bytes are of use.
+  struct Text {
+    std::span<const std::byte> original;  // the file's, which tells where instructions begin
+    std::span<const std::byte> current;   // the same as rewritten up to now
+    size_t first;
+  };
+  static constexpr size_t kContext = 64;
   // `site` is the offset in `text` of a `syscall` instruction that has been executed; `distance` how far
   // behind the text's start the place for trampoline code is, `base_distance` the start of that whole region.
-  // What lies before `first` is there to be read, and stays as it is: up to kContext bytes are of use.
   // nullopt: the site stays as it is.
-  static constexpr size_t kContext = 64;
-  virtual std::optional<Patch> patch(std::span<const std::byte> text, size_t first, size_t site,
-                                     int64_t distance, int64_t base_distance) = 0;
+  virtual std::optional<Patch> patch(const Text& text, size_t site, int64_t distance,
+                                     int64_t base_distance) = 0;
   // What the region begins with, once.
   virtual std::vector<std::byte> region_header() = 0;
 };

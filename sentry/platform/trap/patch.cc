@@ -175,21 +175,21 @@ std::vector<std::byte> CallSitePatcher::region_header() {
   return header;
 }
 
-std::optional<SitePatcher::Patch> CallSitePatcher::patch(std::span<const std::byte> text, size_t first,
-                                                         size_t site, int64_t distance,
+std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_t site, int64_t distance,
                                                          int64_t base_distance) {
-  const std::optional<Instruction> before = instruction_before(text, site);
+  const std::optional<Instruction> before = instruction_before(text.original, site);
   if (!before || !before->movable || before->size < kShortJumpLength) return std::nullopt;
   const size_t start = site - before->size;
-  if (start < first) return std::nullopt;
-  const auto displaced = text.subspan(start, before->size);
+  if (start < text.first) return std::nullopt;
+  const auto displaced = text.current.subspan(start, before->size);
+  if (!std::ranges::equal(displaced, text.original.subspan(start, before->size))) return std::nullopt;
 
   Patch patch;
   patch.displaced = start;
   Springboard jump_from{start, before->size};
   if (before->size < kJumpLength) {
     const size_t behind = start + kShortJumpLength;
-    const std::optional<Springboard> springboard = springboard_near(text, first, behind);
+    const std::optional<Springboard> springboard = springboard_near(text.current, text.first, behind);
     if (!springboard) return std::nullopt;
     jump_from = *springboard;
     patch.springboard = springboard->offset;

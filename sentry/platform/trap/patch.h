@@ -19,8 +19,7 @@ class CallSitePatcher final : public SitePatcher {
   // Before the sentry enters its surface.
   CallSitePatcher();
   ~CallSitePatcher() override;
-  std::optional<Patch> patch(std::span<const std::byte> text, size_t first, size_t site, int64_t distance,
-                             int64_t base_distance) override;
+  std::optional<Patch> patch(const Text& text, size_t site, int64_t distance, int64_t base_distance) override;
   std::vector<std::byte> region_header() override;
 
  private:

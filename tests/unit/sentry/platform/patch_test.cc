@@ -41,7 +41,7 @@ class Text {
 
 std::optional<SitePatcher::Patch> patch(const Text& text, size_t site, size_t first) {
   CallSitePatcher patcher;
-  return patcher.patch(text.bytes(), first, site, kDistance, kDistance - 0x1000);
+  return patcher.patch({text.bytes(), text.bytes(), first}, site, kDistance, kDistance - 0x1000);
 }
 
 TEST(CallSites, GiveTheInstructionBeforeThemForAJump) {
@@ -87,6 +87,19 @@ TEST(CallSites, OfAShorterInstructionTakeAJumpInPaddingOfTheSamePage) {
   EXPECT_LT(*found->springboard, page);
   EXPECT_EQ(found->edits.size(), 2u);
   EXPECT_FALSE(patch(before, site, page)) << "the padding is in the page before";
+}
+
+// What has been rewritten nearby is no code that anybody could be in step with.
+TEST(CallSites, AreToldByWhatTheFileHas) {
+  Text original;
+  const size_t site = original.function().number().call();
+  std::vector<std::byte> current(original.bytes().begin(), original.bytes().end());
+  for (size_t i = site - 40; i < site - 10; ++i) current[i] = std::byte{0x06};  // none in 64-bit mode
+  CallSitePatcher patcher;
+  EXPECT_FALSE(patcher.patch({current, current, 0}, site, kDistance, kDistance - 0x1000));
+  EXPECT_TRUE(patcher.patch({original.bytes(), current, 0}, site, kDistance, kDistance - 0x1000));
+  current[site - 3] = std::byte{0xcc};
+  EXPECT_FALSE(patcher.patch({original.bytes(), current, 0}, site, kDistance, kDistance - 0x1000));
 }
 
 }  // namespace
