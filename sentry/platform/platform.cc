@@ -58,6 +58,8 @@ std::vector<HostCall> sentry_calls(std::string_view platform) {
     calls.push_back(HOST_CALL(ioctl, {arg_equals(1, SECCOMP_IOCTL_NOTIF_SEND)}, "SECCOMP_IOCTL_NOTIF_SEND",
                               "consents to it, or answers its ring"));
     calls.push_back(HOST_CALL(futex, {arg_equals(1, FUTEX_WAKE)}, "FUTEX_WAKE", "wakes a stub's thread"));
+    calls.push_back(HOST_CALL(kill, {arg_equals(1, trap::kKick)}, "signal == SIGUSR1",
+                              "makes a process of one thread look up from guest code"));
     calls.push_back(HOST_CALL(tgkill, {arg_equals(2, trap::kKick)}, "signal == SIGUSR1",
                               "makes a thread look up from guest code"));
   }

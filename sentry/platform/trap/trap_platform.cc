@@ -323,8 +323,16 @@ bool TrapPlatform::stop(Thread& thread) {
 }
 
 void TrapPlatform::kick(Thread& thread) {
-  ::syscall(SYS_tgkill, thread.process, thread.tid, kKick);
+  send_kick(thread);
   if (thread.patience == 0) expect(thread, kToLookUp);
+}
+
+// One thread is all that kill(2) can mean, and that is called anyway.
+void TrapPlatform::send_kick(const Thread& thread) {
+  if (thread.space != nullptr && thread.space->threads_.size() == 1)
+    ::kill(thread.process, kKick);
+  else
+    ::syscall(SYS_tgkill, thread.process, thread.tid, kKick);
 }
 
 void TrapPlatform::expect(Thread& thread, unsigned rounds) {
@@ -360,7 +368,7 @@ void TrapPlatform::lose_patience() {
       continue;
     }
     more = true;
-    if (thread->state == Thread::State::kRunning) ::syscall(SYS_tgkill, thread->process, thread->tid, kKick);
+    if (thread->state == Thread::State::kRunning) send_kick(*thread);
   }
   for (const auto& thread : leaving_) {
     if (--thread->patience == 0)

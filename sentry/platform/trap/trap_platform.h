@@ -68,6 +68,7 @@ class TrapPlatform final : public Platform {
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
+  static void send_kick(const Thread& thread);
   // Ends the thread's process unless it answers within this many rounds of kPatienceRound.
   void expect(Thread& thread, unsigned rounds);
   // Has the thread exit, and ends its process if it does not.
