@@ -23,6 +23,7 @@ constexpr int kSysSeccomp = 1;  // SYS_SECCOMP, asm-generic/siginfo.h
 }  // namespace
 
 platform::Context::Identity Task::identity() const {
+  const bool filtered = seccomp_mode != SECCOMP_MODE_DISABLED;
   return {group->id,
           tid,
           group->parent != nullptr ? group->parent->id : 0,
@@ -30,8 +31,12 @@ platform::Context::Identity Task::identity() const {
           credentials->euid,
           credentials->gid,
           credentials->egid,
-          traced == nullptr && seccomp_mode == SECCOMP_MODE_DISABLED,
-          kernel.file_view.place_for(credentials, *fs_context)};
+          traced == nullptr && !filtered,
+          filtered ? 0 : kernel.file_view.place_for(credentials, *fs_context)};
+}
+
+void Task::learn_identity() {
+  if (in_guest_) context->set_identity(identity());
 }
 
 platform::Context::Own Task::own() const {

@@ -223,6 +223,10 @@ class Task {
   platform::Registers traced_registers();
   void set_traced_registers(const platform::Registers& wanted);
 
+  // Who it is, or where it stands, has been changed by another: what the platform answers by that is right at
+  // once, though guest code runs.
+  void learn_identity();
+
   // Descriptors with this task's limits.
   Result<int> install_fd(vfs::FileRef file, bool cloexec, int from = 0);
 

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/place.h"
 #include "sentry/syscalls/table.h"
 #include "sentry/vfs/notify.h"
@@ -160,6 +161,16 @@ Result<vfs::Path> find_directory(Task& task, GuestPath path) {
   return place;
 }
 
+// After a change of what CLONE_FS shares: the others stand elsewhere now, too.
+void tell_sharers(const Task& task) {
+  if (task.fs_context.use_count() == 1) return;
+  for (const auto& [id, group] : task.kernel.groups()) {
+    for (Task* other : group->tasks) {
+      if (other->fs_context == task.fs_context) other->learn_identity();
+    }
+  }
+}
+
 }  // namespace
 
 Result<> sys_mkdir(Task& task, GuestPath path, Mode mode) { return do_mkdir(task, AT_FDCWD, path, mode); }
@@ -227,6 +238,7 @@ Result<size_t> sys_getdents64(Task& task, FdNumber fd, OutEntries buffer, unsign
 Result<> sys_chdir(Task& task, GuestPath path) {
   vfs::Path place = TRY(find_directory(task, path));
   task.fs().cwd = std::move(place);
+  tell_sharers(task);
   return {};
 }
 
@@ -235,6 +247,7 @@ Result<> sys_fchdir(Task& task, FdNumber fd) {
   if (file->inode() == nullptr || !file->inode()->is_directory()) return Errno(ENOTDIR);
   TRY(file->inode()->permission(*task.credentials, X_OK));
   task.fs().cwd = file->path();
+  tell_sharers(task);
   return {};
 }
 
@@ -252,6 +265,7 @@ Result<> sys_chroot(Task& task, GuestPath path) {
   vfs::Path place = TRY(find_directory(task, path));
   if (!task.credentials->capable(CAP_SYS_CHROOT)) return Errno(EPERM);
   task.fs().root = std::move(place);
+  tell_sharers(task);
   return {};
 }
 

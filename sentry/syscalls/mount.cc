@@ -110,6 +110,7 @@ Result<> sys_pivot_root(Task& task, GuestPath new_root, GuestPath put_old) {
       if (other->fs_context == nullptr) continue;
       if (other->fs().root == before) other->fs().root = fresh;
       if (other->fs().cwd == before) other->fs().cwd = fresh;
+      other->learn_identity();
     }
   }
   return {};

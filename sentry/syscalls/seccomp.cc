@@ -56,6 +56,7 @@ Result<int> set_filter(Task& task, unsigned flags, uint64_t address) {
     }
   }
   take_filters(task, filter);
+  for (Task* other : task.group->tasks) other->learn_identity();
   return 0;
 }
 

@@ -49,7 +49,7 @@ Found look_up(Task& task, int directory, std::string_view text, int at_flags) {
     options.steady = &found.steady;
     const vfs::Path place = TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
     vfs::Inode& inode = *place.dentry->inode();
-    found.steady = found.steady && inode.superblock().keeps_attributes();
+    found.steady = found.steady && inode.keeps_attributes();
     return stat_of(inode);
   };
   found.answer = look();
@@ -64,10 +64,11 @@ Result<> stat_at(Task& task, int directory, GuestPath path, int at_flags, GuestP
   else if (path.address != 0)
     text = TRY(read_path(task, path));
   const uint64_t before = vfs::changes();
+  // Before the look, in which this may park: a thread that shares the working directory may change it.
+  const uint64_t place = task.kernel.file_view.place_for(task.credentials, task.fs());
   Found found = look_up(task, directory, text, at_flags);
   const bool absolute = !text.empty() && text.front() == '/';
   const int error = found.answer.ok() ? 0 : found.answer.error().value();
-  const uint64_t place = task.kernel.file_view.place_for(task.credentials, task.fs());
   if (found.steady && vfs::changes() == before && place != 0 && (absolute || directory == AT_FDCWD) &&
       (error == 0 || error == ENOENT || error == ENOTDIR)) {
     const platform::Platform::KnownPath known{absolute ? platform::Platform::kRootPlace : place,

@@ -105,6 +105,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   Superblock& superblock() const { return superblock_; }
 
   virtual Result<Attributes> getattr() = 0;
+  // Superblock's, and no guest changes them by touching memory.
+  virtual bool keeps_attributes() { return superblock_.keeps_attributes(); }
   // The type bits (S_IFMT) without a round trip; they never change.
   virtual uint32_t type() const = 0;
   bool is_directory() const { return S_ISDIR(type()); }

@@ -40,6 +40,8 @@ Result<> Walker::run() {
       return {};
     }
     const InodeRef& directory = place_.dentry->inode();
+    const Superblock& superblock = directory->superblock();
+    steady_ = steady_ && superblock.caches_names() && superblock.keeps_attributes();
     if (!directory->is_directory()) return Errno(ENOTDIR);
     TRY(directory->permission(credentials_, X_OK));
 
@@ -79,8 +81,6 @@ Result<> Walker::step_up() {
 }
 
 Result<Path> Walker::child(std::string_view name) {
-  const Superblock& superblock = place_.dentry->inode()->superblock();
-  steady_ = steady_ && superblock.caches_names() && superblock.keeps_attributes();
   DentryCache& dentries = context_.space->dentries();
   DentryRef dentry = dentries.lookup_cached(place_.dentry, name);
   if (dentry == nullptr) {

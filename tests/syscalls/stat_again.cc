@@ -1,9 +1,13 @@
 // stat(2) of a path that has been asked for often, right after something has changed. fstat(2) of a
 // descriptor, or lstat(2) by another path, says what it must be.
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -92,6 +96,56 @@ TEST(contents) {
     OK(close(ends[0]));
     OK(close(ends[1]));
   });
+}
+
+// Whether the path's attributes are what they were found to be by another call, which nobody else answers.
+bool is_current(const char* path) {
+  struct stat told;
+  struct statx facts;
+  OK(stat(path, &told));
+  OK(statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &facts));
+  return static_cast<uint64_t>(told.st_size) == facts.stx_size &&
+         static_cast<uint64_t>(told.st_blocks) == facts.stx_blocks &&
+         told.st_mtim.tv_nsec == facts.stx_mtime.tv_nsec && told.st_ctim.tv_nsec == facts.stx_ctime.tv_nsec;
+}
+
+// What is touched first makes a page of a file with holes, and no call has to be made for that.
+TEST(mappings) {
+  constexpr size_t kSize = 1 << 20;
+  make("source", "to be read");
+  const int source = open("source", O_RDONLY), fd = open("file", O_RDWR | O_CREAT, 0644);
+  OK(source);
+  OK(fd);
+  // Of what does not lie in the file when it is mapped.
+  auto* const memory =
+      static_cast<volatile char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  CHECK(memory != MAP_FAILED);
+  OK(ftruncate(fd, kSize));
+  const auto after = [](auto touch) {
+    CHECK_EQ(ask("file"), 0);
+    touch();
+    CHECK(is_current("file"));
+  };
+  after([&] { memory[0] = 1; });
+  after([&] { memory[300'000] = 1; });
+  after([&] { CHECK_EQ(pread(source, const_cast<char*>(memory) + 500'000, 4, 0), 4); });
+  after([&] { JOIN(check::fork_child([&] { memory[700'000] = 1; })); });
+  after([&] { OK(madvise(const_cast<char*>(memory) + kSize / 2, 65536, MADV_POPULATE_WRITE)); });
+  after([&] {
+    memory[900'000] = 1;
+    OK(munmap(const_cast<char*>(memory), kSize));
+  });
+}
+
+TEST(a_write_that_fails) {
+  const int fd = open("file", O_RDWR | O_CREAT, 0644);
+  OK(fd);
+  for (const size_t count : {20, 200'000}) {
+    CHECK_EQ(ask("file"), 0);
+    CHECK_EQ(pwrite(fd, reinterpret_cast<void*>(1), count, 100'000), -1);
+    CHECK_EQ(errno, EFAULT);
+    CHECK(is_current("file"));
+  }
 }
 
 TEST(attributes) {
@@ -221,6 +275,65 @@ TEST(working_directories) {
   CHECK_EQ(ask("file"), ENOENT);
 }
 
+// A thread that makes no call hears of it as well, from one that shares the directory with it.
+TEST(working_directories_of_threads) {
+  constexpr int kTimes = 20;
+  OK(mkdir("a", 0755));
+  OK(mkdir("b", 0755));
+  make("a/file", "1");
+  make("b/file", "22");
+  OK(chdir("a"));
+  std::atomic<int> turn = 0;
+  std::thread other([&] {
+    for (int i = 0; i < kTimes; ++i) {
+      while (turn != 2 * i + 1) {
+      }
+      struct stat facts;
+      CHECK_EQ(ask("file", &facts), 0);
+      CHECK_EQ(facts.st_size, i % 2 == 0 ? 2 : 1);
+      turn = 2 * i + 2;
+    }
+  });
+  for (int i = 0; i < kTimes; ++i) {
+    OK(chdir(i % 2 == 0 ? "../b" : "../a"));
+    turn = 2 * i + 1;
+    while (turn != 2 * i + 2) sched_yield();
+  }
+  other.join();
+}
+
+// Nor does a process that shares its root, though for somebody else what the old one answered holds.
+TEST(a_root_that_another_process_changes) {
+  if (geteuid() != 0) SKIP("needs root");
+  OK(mkdir("root", 0755));
+  make("file");
+  char here[PATH_MAX];
+  CHECK(getcwd(here, sizeof here) != nullptr);
+  const std::string file = std::string(here) + "/file";
+  auto* const step = static_cast<std::atomic<int>*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t sharing = check::fork_child([&] {
+    const auto other = static_cast<pid_t>(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+    OK(other);
+    if (other == 0) {
+      CHECK_EQ(ask(file.c_str()), 0);
+      *step = 1;
+      while (*step != 3) {
+      }
+      CHECK_EQ(ask(file.c_str()), ENOENT);
+      _exit(0);
+    }
+    while (*step != 1) sched_yield();
+    OK(chroot("root"));
+    *step = 2;
+    JOIN(other);
+  });
+  while (*step != 2) sched_yield();
+  CHECK_EQ(ask(file.c_str()), 0);
+  *step = 3;
+  JOIN(sharing);
+}
+
 TEST(another_root) {
   if (geteuid() != 0) SKIP("needs root");
   OK(mkdir("root", 0755));
@@ -265,21 +378,51 @@ TEST(another_user) {
 
 // What tells one user of the sandbox about files is no other one's to read, wherever it lies.
 sigjmp_buf out;
+void check_nothing_above_the_stack() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { siglongjmp(out, 1); };
+  action.sa_flags = SA_NODEFER;
+  OK(sigaction(SIGSEGV, &action, nullptr));
+  for (uint64_t at = 0x7fff'1200'1000; at < 0x7fff'1300'0000; at += 0x10'0000) {
+    if (sigsetjmp(out, 1) != 0) continue;
+    (void)*reinterpret_cast<volatile char*>(at);
+    CHECK(!"it can be read");
+  }
+}
+
 TEST(nothing_lies_above_the_stack_for_another_user) {
   if (geteuid() != 0) SKIP("needs root");
   make("file");
   CHECK_EQ(ask("file"), 0);
   JOIN(check::fork_child([] {
     OK(setresuid(1234, 1234, 1234));
-    struct sigaction action = {};
-    action.sa_handler = [](int) { siglongjmp(out, 1); };
-    action.sa_flags = SA_NODEFER;
-    OK(sigaction(SIGSEGV, &action, nullptr));
-    for (uint64_t at = 0x7fff'1200'1000; at < 0x7fff'1300'0000; at += 0x10'0000) {
-      if (sigsetjmp(out, 1) != 0) continue;
-      (void)*reinterpret_cast<volatile char*>(at);
-      CHECK(!"it can be read");
-    }
+    check_nothing_above_the_stack();
+  }));
+}
+
+TEST(nor_for_whoever_may_not_ask) {
+  make("file");
+  CHECK_EQ(ask("file"), 0);
+  JOIN(check::fork_child([] {
+    sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_newfstatat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program = {4, steps};
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    // Not for another thread either, which makes no call.
+    std::atomic<int> step = 0;
+    std::thread other([&] {
+      CHECK_EQ(ask("file"), 0);
+      step = 1;
+      while (step != 2) {
+      }
+      CHECK_EQ(ask("file"), EPERM);
+    });
+    while (step != 1) sched_yield();
+    OK(static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program)));
+    step = 2;
+    other.join();
+    check_nothing_above_the_stack();
   }));
 }
 

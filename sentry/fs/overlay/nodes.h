@@ -93,6 +93,9 @@ class RegularFile final : public Node {
  public:
   using Node::Node;
   Result<vfs::Attributes> getattr() override;
+  bool keeps_attributes() override {
+    return Node::keeps_attributes() && (upper_ == nullptr || !copied() || upper_->keeps_attributes());
+  }
   Result<> setattr(const vfs::AttributeChange& change) override;
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
 

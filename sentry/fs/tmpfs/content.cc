@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "sentry/vfs/bounce_buffer.h"
+#include "sentry/vfs/changes.h"
 
 namespace sentry::fs::tmpfs {
 namespace {
@@ -355,11 +357,13 @@ Result<uint64_t> Content::find(uint64_t offset, bool data) {
   return std::min(found, size_);
 }
 
+bool Content::keeps_blocks() const { return !exposed_ || allocated_.missing(0, page_after(size_)) == 0; }
+
 Result<mm::Mappable::Backing> Content::backing(uint64_t offset, uint64_t length) {
   const uint64_t end = page_after(size_) * kPage;
   if (offset >= end) return mm::Mappable::Backing{-1, 0, length};
   TRY(leave_heap(end));
-  exposed_ = true;
+  if (!std::exchange(exposed_, true)) vfs::changed();  // a page fault has come here, perhaps
   Segment& segment = segment_of(offset);
   const uint64_t available = std::min(end, segment.end()) - offset;
   return mm::Mappable::Backing{segment.slice->host_fd(), segment.slice->host_offset(offset - segment.start),

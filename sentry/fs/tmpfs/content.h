@@ -36,6 +36,9 @@ class Content {
 
   uint64_t size() const { return size_; }
   uint64_t blocks() { return 8 * pages(); }  // of 512 bytes, stat(2)
+  // Whether blocks() changes by calls alone: there is nothing to touch, or no hole where it would make a
+  // page.
+  bool keeps_blocks() const;
 
   // Writers and whoever changes the size hold it exclusively (i_rwsem): the methods that change take it for
   // granted.

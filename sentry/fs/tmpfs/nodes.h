@@ -73,6 +73,7 @@ class RegularFile final : public Node, public mm::Mappable {
   RegularFile(Tmpfs& tmpfs, const vfs::NewNode& node);
 
   Result<vfs::Attributes> getattr() override;
+  bool keeps_attributes() override { return content_.keeps_blocks(); }
   Result<> setattr(const vfs::AttributeChange& change) override;
   Result<vfs::FileRef> open(const vfs::Path& path, int flags) override;
   bool linkable() const override { return metadata_.attributes.nlink != 0 || linkable_; }

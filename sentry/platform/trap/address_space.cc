@@ -402,6 +402,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   Thread& parent = *reserved;
   if (parent.state != Thread::State::kStopped || !drain(parent)) return Errno(EAGAIN);
   const uint32_t sequence = sequence_;  // others go on while the parent is at it
+  const bool sees_known = sees_known_;
   const std::optional<AreaSlot> slot = platform_.take_slot(parent.slot.place);
   if (!slot) return Errno(EAGAIN);
   auto child = std::make_shared<Thread>();
@@ -442,7 +443,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   child->space = space.get();
   space->lineage_ = pristine ? ++platform_.lineages_ : lineage_;
   space->sequence_ = sequence;
-  space->sees_known_ = sees_known_;
+  space->sees_known_ = sees_known;
   space->next_place_ = next_place_;
   space->slots_ = {child->slot};
   space->threads_.push_back(child);

@@ -141,6 +141,8 @@ void TrapContext::complete(Registers& registers) {
 }
 
 void TrapContext::set_identity(const Identity& identity) {
+  if (thread_->state == Thread::State::kDead) return;  // its area may be another's
+  if (identity.place == 0) thread_->space->hide_known();
   const LocalAnswers answers{identity.may_answer && platform_.local_answers() ? 1u : 0u,
                              identity.pid,
                              identity.tid,
@@ -149,8 +151,7 @@ void TrapContext::set_identity(const Identity& identity) {
                              identity.euid,
                              identity.gid,
                              identity.egid,
-                             identity.place};
-  if (identity.place == 0) thread_->space->hide_known();
+                             thread_->space->sees_known() ? identity.place : 0};
   if (std::memcmp(&answers, &told_, sizeof answers) == 0) return;
   thread_->area->local = told_ = answers;
 }
