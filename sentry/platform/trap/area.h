@@ -212,7 +212,10 @@ inline constexpr unsigned kKnownSetBits = 12;
 inline constexpr uint64_t kKnownWays = 4;  // entries of a set, which lies in one page
 inline constexpr uint64_t kKnownSetSize = kKnownWays * sizeof(KnownAttributes);
 inline constexpr uint64_t kKnown = kNoticePage + kPageSize;
-inline constexpr uint64_t kKnownSize = kKnownSetSize << kKnownSetBits;
+inline constexpr uint64_t kKnownSets = kKnownSetSize << kKnownSetBits;  // bytes
+// Behind the sets: which of their pages have any, a bit each. Looking at another would make it.
+inline constexpr uint64_t kKnownPages = kKnown + kKnownSets;
+inline constexpr uint64_t kKnownSize = kKnownSets + kPageSize;
 static_assert(kPageSize % kKnownSetSize == 0 && kKnown + kKnownSize <= kVdso);
 
 // `path`: zeros behind the length, up to a multiple of eight.
@@ -240,8 +243,6 @@ struct Notice {
   uint64_t state_size, pkru_at;
   uint64_t changes;  // of names and attributes: vfs/changes.h
   abi::FrameSoftware software;
-  // Which pages of KnownAttributes have any, a bit each: looking at one would make it.
-  uint64_t known_pages[kKnownSize / kPageSize / 64];
   // What preadv2 and pwritev2 by order find: guest memory.
   Piece pieces[kPieces];
 };

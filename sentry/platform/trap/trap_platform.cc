@@ -277,7 +277,8 @@ void TrapPlatform::know_attributes(const KnownPath& path, int error, const struc
               sizeof fresh - sizeof fresh.version);
   __atomic_store_n(&entry->version, fresh.version + 1, __ATOMIC_SEQ_CST);
   const uint64_t page = set * kKnownSetSize / kPageSize;
-  told_->known_pages[page / 64] |= uint64_t{1} << page % 64;
+  auto* const pages = reinterpret_cast<uint64_t*>(reinterpret_cast<std::byte*>(known_) + kKnownSets);
+  pages[page / 64] |= uint64_t{1} << page % 64;
 }
 
 void TrapPlatform::count_futex_waiters(uint64_t address, int change) {

@@ -506,7 +506,9 @@ bool find_attributes(Area& area, uint64_t& result) {
   const uint32_t key = length | ((flags & kNoFollow) != 0 ? 0 : KnownAttributes::kFollow);
 
   const uint64_t set = known_set(known_hash(place, key, words)), page = set * kKnownSetSize / kPageSize;
-  if ((notice().known_pages[page / 64] >> page % 64 & 1) == 0) return false;
+  uint64_t pages = 0;
+  if (!shim_load(&pages, kKnownPages + page / 64 * sizeof pages) || (pages >> page % 64 & 1) == 0)
+    return false;
   const uint64_t changes = __atomic_load_n(&notice().changes, __ATOMIC_ACQUIRE);
   constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t),
                      kHead = offsetof(KnownAttributes, answer) / sizeof(uint64_t);
