@@ -8,6 +8,8 @@
 #include <sys/user.h>
 #include <ucontext.h>
 
+#include <cstddef>
+
 #include "tests/syscalls/check.h"
 
 namespace {

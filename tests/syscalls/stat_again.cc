@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include <atomic>
+#include <initializer_list>
 #include <thread>
 
 #include "tests/syscalls/check.h"
@@ -140,7 +141,7 @@ TEST(mappings) {
 TEST(a_write_that_fails) {
   const int fd = open("file", O_RDWR | O_CREAT, 0644);
   OK(fd);
-  for (const size_t count : {20, 200'000}) {
+  for (const size_t count : std::initializer_list<size_t>{20, 200'000}) {
     CHECK_EQ(ask("file"), 0);
     CHECK_EQ(pwrite(fd, reinterpret_cast<void*>(1), count, 100'000), -1);
     CHECK_EQ(errno, EFAULT);
@@ -539,7 +540,8 @@ TEST(addresses) {
 }
 
 TEST(lengths) {
-  for (const size_t length : {1, 7, 8, 9, 31, 32, 33, 63, 64, 79, 80, 87, 88, 89, 127, 128, 255}) {
+  for (const size_t length :
+       std::initializer_list<size_t>{1, 7, 8, 9, 31, 32, 33, 63, 64, 79, 80, 87, 88, 89, 127, 128, 255}) {
     const std::string name(length, 'n'), longer = name + "m";
     make(name.c_str());
     CHECK_EQ(ask(name.c_str()), 0);
