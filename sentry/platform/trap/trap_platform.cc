@@ -231,13 +231,11 @@ void TrapPlatform::took(Thread& thread) {
   thread.wake_waiters();
 }
 
-// Not where every other call changes something, nor what is asked for but once: nobody would find it in time.
+// Writing costs as much as the handover that it may save: not for what is asked for but once or twice before
+// something changes (git status asks twice, and changes its index in between).
 void TrapPlatform::know_attributes(const KnownPath& path, int error, const struct stat& answer) {
-  constexpr unsigned kQuiet = 8;
   const uint64_t changes = told_->changes;
-  if (std::exchange(asked_at_, changes) != changes) asked_ = 0;
-  ++asked_;
-  if (path.text.empty() || path.text.size() > KnownAttributes::kRoom || asked_ < kQuiet) return;
+  if (path.text.empty() || path.text.size() > KnownAttributes::kRoom) return;
   static_assert(sizeof answer == sizeof KnownAttributes::answer && kRootPlace == Platform::kRootPlace);
   KnownAttributes fresh{};
   fresh.error = static_cast<uint32_t>(error);
@@ -249,17 +247,13 @@ void TrapPlatform::know_attributes(const KnownPath& path, int error, const struc
   uint64_t words[KnownAttributes::kRoom / sizeof(uint64_t)];
   std::memcpy(words, fresh.path, sizeof words);
   const uint64_t hash = known_hash(fresh.place, fresh.length, words);
-  if (!asked_before_.test(hash >> 32 & (kAsked - 1))) {
-    asked_before_.set(hash >> 32 & (kAsked - 1));
-    if (++asked_once_ < kAsked / 4) return;
-    asked_before_.reset();
-    asked_once_ = 0;
-    return;
-  }
+  Asked& asked = asked_[hash >> 32 & (kAsked - 1)];
+  if (asked.changes != changes) asked = {changes, 0};
+  if (++asked.times <= 2) return;
   const uint64_t set = known_set(hash);
   KnownAttributes* const entries = known_ + set * kKnownWays;
   // The same path's, else one that no longer holds, else any.
-  KnownAttributes* entry = entries + asked_ % kKnownWays;
+  KnownAttributes* entry = entries + asked.times % kKnownWays;
   const auto same_key = [&](const KnownAttributes& other) {
     return other.place == fresh.place && other.length == fresh.length &&
            std::memcmp(other.path, fresh.path, sizeof fresh.path) == 0;

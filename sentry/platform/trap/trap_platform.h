@@ -2,7 +2,6 @@
 // through shared memory. docs/trap.md tells the whole story.
 #pragma once
 
-#include <bitset>
 #include <csignal>
 #include <deque>
 #include <functional>
@@ -142,11 +141,12 @@ class TrapPlatform final : public Platform {
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;
   KnownAttributes* known_ = nullptr;
-  uint64_t asked_at_ = 0;  // the count of changes; how often attributes have been asked for since
-  unsigned asked_ = 0;
-  static constexpr size_t kAsked = 1 << 16;
-  std::bitset<kAsked> asked_before_;  // paths, by a part of their hash
-  size_t asked_once_ = 0;             // of them
+  // How often paths have been asked for since the last change, by a part of their hash.
+  struct Asked {
+    uint64_t changes = 0, times = 0;
+  };
+  static constexpr size_t kAsked = 1 << 14;
+  std::vector<Asked> asked_ = std::vector<Asked>(kAsked);
   bool local_answers_ = true;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;
