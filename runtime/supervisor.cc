@@ -420,6 +420,7 @@ class Supervision {
   void stop_as_program(int signal) {
     if (terminal_) {
       terminal_->relay();
+      terminal_->pass_on_typed();
       terminal_->restore();
     }
     if (signal == SIGSTOP) {
@@ -449,6 +450,8 @@ class Supervision {
     const bool had_terminal = terminal_->taken();
     const bool connected = terminal_->relay();
     if (!had_terminal && terminal_->taken()) tell_window_size();
+    read_signals();
+    terminal_->pass_on_typed();
     if (!connected && !hung_up_) {
       hung_up_ = true;
       sandbox_.tell({Control::Kind::kHangup});

@@ -135,8 +135,11 @@ bool Terminal::relay() {
   if (console_open_ && to_tty_.empty()) read_console();
   if (tty_open_ && !to_tty_.empty()) tty_open_ = write_tty();
   if (tty_open_ && saved_ && to_guest_.empty()) tty_open_ = read_tty();
-  if (console_open_ && !to_guest_.empty()) write_console();
   return tty_open_;
+}
+
+void Terminal::pass_on_typed() {
+  if (console_open_ && !to_guest_.empty()) write_console();
 }
 
 void Terminal::drain() {

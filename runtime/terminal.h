@@ -58,8 +58,11 @@ class Terminal {
   // What to wait for now, as epoll_ctl(2) events: data is taken from one side when the other can take it.
   uint32_t tty_events() const;
   uint32_t console_events() const;
-  // Moves what can be moved without blocking. False once the terminal has hung up.
+  // Moves what can be moved without blocking, and takes what was typed. False once the terminal has hung up.
   bool relay();
+  // Gives what was typed to the guest. What the terminal did before that (a signal, another size) is to be
+  // told first.
+  void pass_on_typed();
   // After the sentry's end: writes out what is left of the program's output, waiting for the terminal.
   void drain();
 

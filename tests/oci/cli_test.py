@@ -235,7 +235,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         def read_until(what):
             nonlocal text
             while what not in text:
-                text += os.read(master, 4096)
+                try:
+                    text += os.read(master, 4096)
+                except OSError as error:
+                    self.fail(f"the terminal ended with {error} after {text!r}, before {what!r}")
 
         read_until(b"terminal\r\n")
         self.assertIn(b"31 97\r\n", text)
