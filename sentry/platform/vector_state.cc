@@ -22,10 +22,14 @@ uint64_t enabled_features() {
 }
 
 size_t pkru_place() {
-  if ((enabled_features() & abi::kProtectionKeys) == 0) return 0;
-  // CPUID leaf 0xd, sub-leaf of the component: ebx.
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(0xd, 9, &a, &b, &c, &d) != 0 ? b : 0;
+  // Once: in a virtual machine each CPUID is the hypervisor's.
+  static const size_t kPlace = []() -> size_t {
+    if ((enabled_features() & abi::kProtectionKeys) == 0) return 0;
+    // Leaf 0xd, sub-leaf of the component: ebx.
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(0xd, 9, &a, &b, &c, &d) != 0 ? b : 0;
+  }();
+  return kPlace;
 }
 
 void set_initial_state(std::span<std::byte> state) {
