@@ -34,48 +34,31 @@ Result<struct stat> stat_of(vfs::Inode& inode) {
   return to_stat(TRY(inode.getattr()), inode.superblock().device());
 }
 
-// What stat(2) and its like answer, and whether it is the same for whoever asks until vfs::changes().
-struct Found {
-  Result<struct stat> answer;
-  bool steady = false;
-};
-Found look_up(Task& task, int directory, std::string_view text, int at_flags) {
-  Found found{Errno(ENOENT)};
-  const auto look = [&]() -> Result<struct stat> {
-    const vfs::Caller caller = TRY(caller_at(task, directory, text));
-    vfs::WalkOptions options;
-    options.follow = (at_flags & AT_SYMLINK_NOFOLLOW) == 0;
-    options.empty_path = (at_flags & AT_EMPTY_PATH) != 0;
-    options.steady = &found.steady;
-    const vfs::Path place = TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
-    vfs::Inode& inode = *place.dentry->inode();
-    found.steady = found.steady && inode.keeps_attributes();
-    return stat_of(inode);
-  };
-  found.answer = look();
-  return found;
+// `steady`: the answer is the same for whoever asks, until vfs::changes().
+Result<struct stat> look_up(Task& task, int directory, std::string_view text, int at_flags, bool& steady) {
+  const vfs::Path place = TRY(resolve(task, directory, text, at_flags, true, &steady));
+  vfs::Inode& inode = *place.dentry->inode();
+  steady = steady && inode.keeps_attributes();
+  return stat_of(inode);
 }
 
 // The platform learns what it may answer by itself the next time.
 Result<> stat_at(Task& task, int directory, GuestPath path, int at_flags, GuestPtr<struct stat> answer) {
-  std::string text;
-  if ((at_flags & AT_EMPTY_PATH) == 0)
-    text = TRY(read_named_path(task, path));
-  else if (path.address != 0)
-    text = TRY(read_path(task, path));
+  const std::string text = TRY(read_path_at(task, path, at_flags));
   const uint64_t before = vfs::changes();
   // Before the look, in which this may park: a thread that shares the working directory may change it.
   const uint64_t place = task.kernel.file_view.place_for(task.credentials, task.fs());
-  Found found = look_up(task, directory, text, at_flags);
-  const bool absolute = !text.empty() && text.front() == '/';
-  const int error = found.answer.ok() ? 0 : found.answer.error().value();
-  if (found.steady && vfs::changes() == before && place != 0 && (absolute || directory == AT_FDCWD) &&
+  bool steady = false;
+  const Result<struct stat> found = look_up(task, directory, text, at_flags, steady);
+  const bool absolute = text.starts_with('/');
+  const int error = found.ok() ? 0 : found.error().value();
+  if (steady && vfs::changes() == before && place != 0 && (absolute || directory == AT_FDCWD) &&
       (error == 0 || error == ENOENT || error == ENOTDIR)) {
     const platform::Platform::KnownPath known{absolute ? platform::Platform::kRootPlace : place,
                                               (at_flags & AT_SYMLINK_NOFOLLOW) == 0, text};
-    task.kernel.platform.know_attributes(known, error, found.answer.value_or({}));
+    task.kernel.platform.know_attributes(known, error, found.value_or({}));
   }
-  return task.memory().write(answer, TRY(std::move(found.answer)));
+  return task.memory().write(answer, TRY(found));
 }
 
 statx_timestamp to_timestamp(Nanoseconds time) {
