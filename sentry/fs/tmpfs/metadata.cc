@@ -1,5 +1,6 @@
 #include "sentry/fs/tmpfs/metadata.h"
 #include "sentry/vfs/attribute_change.h"
+#include "sentry/vfs/changes.h"
 
 #include <sys/xattr.h>
 
@@ -31,6 +32,10 @@ void Metadata::apply(const vfs::AttributeChange& change) {
 
 void Metadata::touch_ctime() { attributes.ctime = read_clock(CLOCK_REALTIME); }
 void Metadata::touch_mtime() { attributes.mtime = attributes.ctime = read_clock(CLOCK_REALTIME); }
+void Metadata::touch_atime() {
+  attributes.atime = read_clock(CLOCK_REALTIME);
+  vfs::changed();
+}
 
 Result<std::string> Metadata::getxattr(std::string_view name) const {
   if (!known_prefix(name)) return Errno(EOPNOTSUPP);

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "sentry/fs/tmpfs/graveyard.h"
-#include "sentry/vfs/changes.h"
 #include "sentry/vfs/dentry.h"
 
 namespace sentry::fs::tmpfs {
@@ -155,12 +154,9 @@ Result<> RegularFile::add_seals(int seals) {
 
 Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
   const size_t count = TRY(node_->content().read(sink, offset));
-  vfs::Attributes& attributes = node_->metadata().attributes;
+  Metadata& metadata = node_->metadata();
   const Nanoseconds now = read_clock(CLOCK_REALTIME_COARSE);
-  if (vfs::access_time_due(path(), flags(), attributes, now)) {
-    attributes.atime = read_clock(CLOCK_REALTIME);
-    vfs::changed();
-  }
+  if (vfs::access_time_due(path(), flags(), metadata.attributes, now)) metadata.touch_atime();
   return count;
 }
 
@@ -394,12 +390,9 @@ bool Directory::list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end)
 Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {
   auto& directory = static_cast<Directory&>(*inode());
   if (add_dots(sink)) directory.list(sink, position, end_);
-  vfs::Attributes& attributes = directory.metadata().attributes;
+  Metadata& metadata = directory.metadata();
   const Nanoseconds now = read_clock(CLOCK_REALTIME);
-  if (vfs::access_time_due(path(), flags(), attributes, now)) {
-    attributes.atime = now;
-    vfs::changed();
-  }
+  if (vfs::access_time_due(path(), flags(), metadata.attributes, now)) metadata.touch_atime();
   return {};
 }
 
