@@ -19,8 +19,8 @@ class FileView {
     return place.dentry->id() << 24 | (place.mount->id & 0xff'ffff);
   }
 
-  vfs::CredentialsRef credentials_, same_,
-      other_;  // the first, and the last that were found to be the same, and not
+  // The first, and the last that were found to be the same, and not.
+  vfs::CredentialsRef credentials_, same_, other_;
   uint64_t space_ = 0, root_ = 0;
 };
 

@@ -8,8 +8,6 @@
 
 namespace sentry::vfs {
 
-uint64_t Dentry::last_id_ = 0;
-
 Dentry::Dentry(DentryRef parent, std::string name, InodeRef inode)
     : parent_(std::move(parent)), name_(std::move(name)), inode_(std::move(inode)) {}
 

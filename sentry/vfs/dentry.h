@@ -62,7 +62,7 @@ class Dentry : public std::enable_shared_from_this<Dentry> {
 
   static size_t hash_of(std::string_view name) { return std::hash<std::string_view>{}(name); }
 
-  static uint64_t last_id_;
+  inline static uint64_t last_id_ = 0;
   const uint64_t id_ = ++last_id_;
   DentryRef parent_;
   std::string name_;
@@ -187,7 +187,7 @@ class MountNamespace {
   DentryCache dentries_;
   std::vector<MountRef> mounts_;
   std::map<std::pair<const Mount*, const Dentry*>, MountRef> covered_;
-  static uint64_t last_id_;
+  inline static uint64_t last_id_ = 0;
   const uint64_t id_ = ++last_id_;
   uint32_t next_id_ = 1;  // of a mount
 };

@@ -4,8 +4,6 @@
 #include "sentry/vfs/dentry.h"
 
 namespace sentry::vfs {
-
-uint64_t MountNamespace::last_id_ = 0;
 namespace {
 
 // Enough for the working set of a compiler or an interpreter; a dentry and its inode cost some hundred bytes,

@@ -97,7 +97,6 @@ class TrapAddressSpace final : public AddressSpace {
   Result<std::unique_ptr<Context>> unpark(Thread& parent, const std::shared_ptr<Thread>& parked);
   // Takes what the platform knows of attributes out of the process's sight, before its guest code goes on.
   void hide_known();
-  bool sees_known() const { return sees_known_; }
   // The vector state of a stopped thread; `state` holds zeros.
   void read_vector_state(Thread& thread, std::span<std::byte> state);
   // What the thread has spent stays the process's.

@@ -163,8 +163,8 @@ struct Area {
   uint32_t mask_changed;             // since the last report
   uint32_t own_changed;
   uint32_t asleep;  // on a futex of the guest's, or about to
-  uint32_t
-      brought;  // of a path, by the call under way: one more than what has been copied to what goes along
+  // Of a path, by the call under way: one more than what has been copied to what goes along.
+  uint32_t brought;
   // By the time stamp counter, for CPU times: when it came from guest code, or went there, 0 while
   // it sleeps; how long it has been there, and how long in the shim without sleeping.
   uint64_t turned, working, waiting;
@@ -226,9 +226,8 @@ constexpr uint64_t known_hash(uint64_t place, uint32_t length, const uint64_t* p
     hash = ((hash ^ hash >> 29) + path[i]) * kFactor;
   return hash;
 }
-constexpr uint64_t known_set(uint64_t hash) {
-  return hash >> (64 - kKnownSetBits);
-}  // bits that all of the text makes
+// Bits that all of the text makes.
+constexpr uint64_t known_set(uint64_t hash) { return hash >> (64 - kKnownSetBits); }
 
 // kNoticePage. A stub cannot write it, and puts nothing in its place without the sentry's consent.
 struct Notice {

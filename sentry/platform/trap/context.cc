@@ -151,7 +151,7 @@ void TrapContext::set_identity(const Identity& identity) {
                              identity.euid,
                              identity.gid,
                              identity.egid,
-                             thread_->space->sees_known() ? identity.place : 0};
+                             thread_->space->sees_known_ ? identity.place : 0};
   if (std::memcmp(&answers, &told_, sizeof answers) == 0) return;
   thread_->area->local = told_ = answers;
 }

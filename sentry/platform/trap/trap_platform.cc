@@ -259,10 +259,8 @@ void TrapPlatform::know_attributes(const KnownPath& path, int error, const struc
            std::memcmp(other.path, fresh.path, sizeof fresh.path) == 0;
   };
   for (KnownAttributes* one = entries; one != entries + kKnownWays; ++one) {
-    if (one->changes != changes) entry = one;
-  }
-  for (KnownAttributes* one = entries; one != entries + kKnownWays; ++one) {
-    if (same_key(*one)) entry = one;
+    if (one->changes != changes || same_key(*one)) entry = one;
+    if (same_key(*one)) break;
   }
   fresh.version = entry->version + 1;
   __atomic_store_n(&entry->version, fresh.version, __ATOMIC_SEQ_CST);

@@ -96,6 +96,20 @@ shim_jump_entry:
   popfq
   jmp 2b
 
+// From the area that rdi points at: all but rsp, rbp and r12 to r15. Flags stay.
+.macro load_registers
+  mov AREA_RBX(%rdi), %rbx
+  mov AREA_R11(%rdi), %r11
+  mov AREA_R10(%rdi), %r10
+  mov AREA_R9(%rdi), %r9
+  mov AREA_R8(%rdi), %r8
+  mov AREA_RAX(%rdi), %rax
+  mov AREA_RCX(%rdi), %rcx
+  mov AREA_RDX(%rdi), %rdx
+  mov AREA_RSI(%rdi), %rsi
+  mov AREA_RDI(%rdi), %rdi
+.endm
+
 // Back from a call that the shim has answered, rdi the area: C code has kept rbp and r12 to r15, and but for the
 // direction flag and AC the status flags are all that it has touched. SAHF knows them but for the overflow flag.
   .globl shim_return
@@ -111,16 +125,7 @@ shim_return:
   mov %cl, %ah
   add $0x7f, %al
   sahf
-  mov AREA_RBX(%rdi), %rbx
-  mov AREA_R11(%rdi), %r11
-  mov AREA_R10(%rdi), %r10
-  mov AREA_R9(%rdi), %r9
-  mov AREA_R8(%rdi), %r8
-  mov AREA_RAX(%rdi), %rax
-  mov AREA_RCX(%rdi), %rcx
-  mov AREA_RDX(%rdi), %rdx
-  mov AREA_RSI(%rdi), %rsi
-  mov AREA_RDI(%rdi), %rdi
+  load_registers
   mov %gs:AREA_RSP, %rsp
   jmp *%gs:AREA_RIP
 
@@ -138,16 +143,7 @@ shim_leave:
   mov AREA_R13(%rdi), %r13
   mov AREA_R12(%rdi), %r12
   mov AREA_RBP(%rdi), %rbp
-  mov AREA_RBX(%rdi), %rbx
-  mov AREA_R11(%rdi), %r11
-  mov AREA_R10(%rdi), %r10
-  mov AREA_R9(%rdi), %r9
-  mov AREA_R8(%rdi), %r8
-  mov AREA_RAX(%rdi), %rax
-  mov AREA_RCX(%rdi), %rcx
-  mov AREA_RDX(%rdi), %rdx
-  mov AREA_RSI(%rdi), %rsi
-  mov AREA_RDI(%rdi), %rdi
+  load_registers
   popfq
   mov %gs:AREA_RSP, %rsp
   jmp *%gs:AREA_RIP
