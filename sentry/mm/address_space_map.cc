@@ -826,7 +826,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
 
 Result<size_t> AddressSpaceMap::read_some(uint64_t address, void* buffer, size_t size) {
   if (size == 0) return size_t{0};
-  if (address >= kGuestEnd) return Errno(EFAULT);
+  if (!in_guest_range(address)) return Errno(EFAULT);
   size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
   const Result<size_t> first = space_->read(address, buffer, size);
   size_t done = first.value_or(0);
@@ -870,13 +870,13 @@ size_t AddressSpaceMap::writable(uint64_t address, size_t size) {
 }
 
 bool AddressSpaceMap::defers_write(uint64_t address, size_t size) {
-  return space_->defers_writes() && address < kGuestEnd && size <= kGuestEnd - address &&
+  return space_->defers_writes() && in_guest_range(address) && size <= kGuestEnd - address &&
          writable(address, size) == size;
 }
 
 Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, size_t size) {
   if (size == 0) return size_t{0};
-  if (address >= kGuestEnd) return Errno(EFAULT);
+  if (!in_guest_range(address)) return Errno(EFAULT);
   size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
   if (space_->defers_writes()) {
     size = writable(address, size);
@@ -892,14 +892,14 @@ Result<size_t> AddressSpaceMap::write_some(uint64_t address, const void* data, s
 }
 
 Result<size_t> AddressSpaceMap::fill_some(uint64_t address, size_t size, int host_fd, uint64_t offset) {
-  if (address >= kGuestEnd) return Errno(EFAULT);
+  if (!in_guest_range(address)) return Errno(EFAULT);
   size = writable(address, static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address)));
   if (size == 0) return Errno(EFAULT);
   return space_->pread(host_fd, address, size, offset);
 }
 
 Result<size_t> AddressSpaceMap::store_some(uint64_t address, size_t size, int host_fd, uint64_t offset) {
-  if (address >= kGuestEnd) return Errno(EFAULT);
+  if (!in_guest_range(address)) return Errno(EFAULT);
   size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
   return space_->pwrite(host_fd, address, size, offset);
 }

@@ -24,6 +24,7 @@
 
 namespace sentry::mm {
 
+using platform::in_guest_range;
 using platform::kGuestEnd;
 using platform::kGuestStart;
 using platform::kPageSize;

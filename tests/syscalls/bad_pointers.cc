@@ -1,5 +1,6 @@
 // EFAULT: every family's calls with addresses that are not there, not writable, half there, or not the
 // user's.
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -28,6 +29,7 @@ std::vector<void*> bad_addresses() {
   OK(munmap(page + kPage, kPage));
   return {nullptr,
           reinterpret_cast<void*>(8),
+          reinterpret_cast<void*>(0xfff8),                 // just below vm.mmap_min_addr
           page,                                            // PROT_NONE
           page + kPage,                                    // unmapped
           reinterpret_cast<void*>(0x7fff'ffff'f000),       // the first address that is no user's
@@ -276,6 +278,28 @@ TEST(timer_and_futex_calls) {
     // Alignment is looked at first.
     if (reinterpret_cast<uintptr_t>(bad) % 4 == 0) {
       FAILS(EFAULT, syscall(SYS_futex, bad, 0, 0, nullptr, nullptr, 0));
+    }
+  }
+}
+
+// Who wakes looks at no memory of a private futex, but must not name the kernel's.
+TEST(private_futexes) {
+  uint32_t word = 0;
+  for (void* bad : bad_addresses()) {
+    const auto address = reinterpret_cast<uint64_t>(bad);
+    if (address % sizeof word != 0) {
+      FAILS(EINVAL, syscall(SYS_futex, bad, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0));
+      FAILS(EINVAL, syscall(SYS_futex, bad, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0));
+      continue;
+    }
+    FAILS(EFAULT, syscall(SYS_futex, bad, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0));
+    FAILS(EFAULT, syscall(SYS_futex, bad, FUTEX_CMP_REQUEUE_PRIVATE, 1, 1, &word, 0));
+    if (address >> 63 != 0) {
+      FAILS(EFAULT, syscall(SYS_futex, bad, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0));
+      FAILS(EFAULT, syscall(SYS_futex, &word, FUTEX_REQUEUE_PRIVATE, 1, 1, bad, 0));
+    } else if (address < 0x7fff'ffff'f000) {  // newer kernels let a little more through
+      CHECK_EQ(OK(syscall(SYS_futex, bad, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0)), 0);
+      CHECK_EQ(OK(syscall(SYS_futex, &word, FUTEX_REQUEUE_PRIVATE, 1, 1, bad, 0)), 0);
     }
   }
 }

@@ -153,6 +153,17 @@ bool within(uint64_t address, const char* begin, const char* end) {
 
 void* data(Area& area, uint64_t offset) { return reinterpret_cast<char*>(&area) + Area::kData + offset; }
 
+// Between guest memory and the shim's: what is not there answers with false, or with the bytes that were not
+// copied. Where nothing of the guest's can be no fault is risked, as each is one of the host's.
+uint64_t copy_from_guest(void* to, uint64_t from, uint64_t count) {
+  return in_guest_range(from) ? shim_copy(to, reinterpret_cast<const void*>(from), count) : count;
+}
+uint64_t copy_to_guest(uint64_t to, const void* from, uint64_t count) {
+  return in_guest_range(to) ? shim_copy(reinterpret_cast<void*>(to), from, count) : count;
+}
+bool load_guest(uint64_t& to, uint64_t from) { return in_guest_range(from) && shim_load(&to, from); }
+bool store_guest(uint64_t to, uint64_t value) { return in_guest_range(to) && shim_store(to, value); }
+
 // Vector state is brought into the area before it is loaded, and saved there first: what is loaded is what
 // has been looked at, and a fault in the copy is harmless.
 struct StateHeader {
@@ -177,7 +188,7 @@ long save_frame(Area& area, uint64_t to, uint64_t offset) {
   state_software(state) = notice().software;
   *reinterpret_cast<uint32_t*>(static_cast<char*>(state) + size) = sentry::abi::kFrameMagic2;
   const uint64_t whole = size + sizeof sentry::abi::kFrameMagic2;
-  const uint64_t left = shim_copy(reinterpret_cast<void*>(to), state, whole);
+  const uint64_t left = copy_to_guest(to, state, whole);
   // The handler begins with that of a new program.
   header.in_use = 0;
   *reinterpret_cast<uint32_t*>(static_cast<char*>(state) + sentry::abi::kMxcsrAt) =
@@ -196,8 +207,7 @@ bool load_frame(Area& area, uint64_t from) {
   void* const state = data(area, 0);
   uint32_t magic2 = 0;
   if (from == 0 || from % 64 != 0) return false;
-  if (shim_copy(state, reinterpret_cast<const void*>(from), size) != 0 ||
-      shim_copy(&magic2, reinterpret_cast<const void*>(from + size), sizeof magic2) != 0)
+  if (copy_from_guest(state, from, size) != 0 || copy_from_guest(&magic2, from + size, sizeof magic2) != 0)
     return false;
   const FrameSoftware &software = state_software(state), &all = notice().software;
   if (software.magic1 != all.magic1 || software.extended_size != all.extended_size ||
@@ -212,12 +222,12 @@ long carry_out(Area& area, const Operation& operation) {
   const uint64_t* a = operation.a;
   switch (operation.number) {
     case Operation::kCopyOut: {
-      const uint64_t left = shim_copy(reinterpret_cast<void*>(a[0]), data(area, a[2]), a[1]);
+      const uint64_t left = copy_to_guest(a[0], data(area, a[2]), a[1]);
       if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
       return static_cast<long>(a[1] - left);
     }
     case Operation::kCopyIn:
-      return static_cast<long>(a[1] - shim_copy(data(area, a[2]), reinterpret_cast<const void*>(a[0]), a[1]));
+      return static_cast<long>(a[1] - copy_from_guest(data(area, a[2]), a[0], a[1]));
     case Operation::kFork:
       return shim_fork(a[0], a[1], a[2], a[3]);
     case Operation::kThread:
@@ -291,7 +301,8 @@ bool read_clock(uint64_t clock, uint64_t place) {
   Timespec time;
   if (reinterpret_cast<int (*)(int, Timespec*)>(function)(static_cast<int>(clock), &time) != 0) return false;
   // A bad address is the sentry's to judge.
-  return shim_store_two(place, static_cast<uint64_t>(time.seconds), static_cast<uint64_t>(time.nanoseconds));
+  return in_guest_range(place) &&
+         shim_store_two(place, static_cast<uint64_t>(time.seconds), static_cast<uint64_t>(time.nanoseconds));
 }
 
 // rt_sigprocmask(2). False: the sentry shall answer, since something waits for its signal to be unblocked, or
@@ -308,7 +319,7 @@ bool change_mask(Area& area) {
   uint64_t next = old;
   if (set != 0) {
     uint64_t wanted = 0;
-    if (!shim_load(&wanted, set)) return false;
+    if (!load_guest(wanted, set)) return false;
     switch (static_cast<uint32_t>(registers.rdi)) {
       case kBlock:
         next = old | wanted;
@@ -324,7 +335,7 @@ bool change_mask(Area& area) {
     }
     next &= ~kUnblockable;
   }
-  if (old_set != 0 && !shim_store(old_set, old)) return false;
+  if (old_set != 0 && !store_guest(old_set, old)) return false;
   if (next == old) return true;
   __atomic_store_n(&signals.mask, next, __ATOMIC_SEQ_CST);
   fence();
@@ -355,7 +366,7 @@ bool change_stack(Area& area) {
       !disabled && registers.rsp > own.stack_base && registers.rsp - own.stack_base <= own.stack_size;
   Stack next{};
   if (in != 0) {
-    if (on_stack || shim_copy(&next, reinterpret_cast<const void*>(in), kSize) != 0) return false;
+    if (on_stack || copy_from_guest(&next, in, kSize) != 0) return false;
     const int32_t mode = next.flags & ~kAutoDisarm;
     if (mode != 0 && mode != kOnStack && mode != kDisable) return false;
     if (mode == kDisable)
@@ -368,7 +379,7 @@ bool change_stack(Area& area) {
   if (out != 0) {
     const int32_t flags = disabled ? kDisable : on_stack ? kOnStack : 0;
     const Stack old{own.stack_base, flags | (own.stack_flags & kAutoDisarm), 0, own.stack_size};
-    if (shim_copy(reinterpret_cast<void*>(out), &old, kSize) != 0) return false;
+    if (copy_to_guest(out, &old, kSize) != 0) return false;
   }
   if (in == 0) return true;
   own.stack_base = next.base;
@@ -397,8 +408,7 @@ bool change_action(Area& area) {
   if (!reset && (own.plain & bit) == 0) return false;
   Action next{};
   if (in != 0) {
-    if ((bit & kUnblockable) != 0 || shim_copy(&next, reinterpret_cast<const void*>(in), kSize) != 0)
-      return false;
+    if ((bit & kUnblockable) != 0 || copy_from_guest(&next, in, kSize) != 0) return false;
     if (next.handler != 0 || next.flags != kSaRestorer || next.mask != 0) return false;
     if (own.reset != 0 && next.restorer != own.restorer) return false;
     // One that waits may have to go.
@@ -406,7 +416,7 @@ bool change_action(Area& area) {
   }
   if (out != 0) {
     const Action old{0, reset ? kSaRestorer : 0, reset ? own.restorer : 0, 0};
-    if (shim_copy(reinterpret_cast<void*>(out), &old, kSize) != 0) return false;
+    if (copy_to_guest(out, &old, kSize) != 0) return false;
   }
   if (in == 0 || reset) return true;
   own.plain &= ~bit;
@@ -434,7 +444,7 @@ bool answer_futex(Area& area, uint64_t& result) {
   const Registers& registers = area.registers;
   const auto operation = static_cast<uint32_t>(registers.rsi), value = static_cast<uint32_t>(registers.rdx);
   const uint64_t word = registers.rdi, other = registers.r8;
-  if ((operation & kFutexPrivate) == 0 || word >= kGuestEnd) return false;
+  if ((operation & kFutexPrivate) == 0 || !in_guest_range(word)) return false;
   const auto waits_in_sentry = [](uint64_t address) {
     fence();
     return load(notice().futexes[futex_index(address)]) != 0;
@@ -466,7 +476,7 @@ bool answer_futex(Area& area, uint64_t& result) {
       return true;
     case kRequeue:
     case kCompareRequeue: {
-      if (other >= kGuestEnd || waits_in_sentry(word) || waits_in_sentry(other)) return false;
+      if (!in_guest_range(other) || waits_in_sentry(word) || waits_in_sentry(other)) return false;
       const uint64_t arguments[6] = {word, operation, registers.rdx, registers.r10, other, registers.r9};
       result = static_cast<uint64_t>(shim_call(__NR_futex, arguments));
       return result != static_cast<uint64_t>(kNotThere);
@@ -531,8 +541,7 @@ bool find_attributes(Area& area, uint64_t& result) {
       !shim_load(&again, entry) || again != copy[0])
     return false;
   const uint64_t to = at ? registers.rdx : registers.rsi;
-  if (known.error == 0 && shim_copy(reinterpret_cast<void*>(to), known.answer, sizeof known.answer) != 0)
-    return false;
+  if (known.error == 0 && copy_to_guest(to, known.answer, sizeof known.answer) != 0) return false;
   result = static_cast<uint64_t>(-static_cast<int64_t>(known.error));
   area.brought = 0;
   return true;
@@ -583,7 +592,7 @@ bool change_fs(const Registers& registers) {
       asm volatile("wrfsbase %0" : : "r"(place));
       return true;
     case kGetFs:
-      return shim_store(place, read_fs());
+      return store_guest(place, read_fs());
     default:
       return false;
   }
@@ -664,7 +673,7 @@ void tell_call(Area& area) {
 // Copies so much from there to what goes along, behind what is there already; how much could be.
 uint64_t bring(Area& area, uint64_t address, uint64_t length, uint64_t have = 0) {
   void* const place = reinterpret_cast<char*>(&area) + Area::kAlong + have;
-  return length - shim_copy(place, reinterpret_cast<const void*>(address), length);
+  return length - copy_from_guest(place, address, length);
 }
 
 // A path, and little more: what is copied here has to travel.
