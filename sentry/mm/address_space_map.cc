@@ -77,6 +77,13 @@ void AddressSpaceMap::detach(const Vma& vma) {
   if (position != vma.file->maps_.end()) vma.file->maps_.erase(position);
 }
 
+void AddressSpaceMap::keep_window(Mappable& file) { file.windowed_.insert(this); }
+
+void AddressSpaceMap::forget_window(Mappable& file) {
+  const auto position = file.windowed_.find(this);
+  if (position != file.windowed_.end()) file.windowed_.erase(position);
+}
+
 const Vma* AddressSpaceMap::find(uint64_t address) const {
   auto next = vmas_.upper_bound(address);
   if (next == vmas_.begin()) return nullptr;
@@ -786,6 +793,7 @@ Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t len
 
 Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
   await_fork();
+  const auto windows = windows_.ranges();
   forking_ = true;
   Result<platform::AddressSpace::Forked> made = space_->fork(caller);
   forking_ = false;
@@ -809,6 +817,7 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   child->executable = executable;
   child->dumpable = dumpable;
   child->huge_pages_disabled = huge_pages_disabled;
+  child->windows_.copy(windows_, windows);
   std::vector<std::pair<uint64_t, uint64_t>> drop;
   for (auto& [start, vma] : child->vmas_) {
     vma.locked = false;
@@ -902,6 +911,17 @@ Result<size_t> AddressSpaceMap::store_some(uint64_t address, size_t size, int ho
   if (!in_guest_range(address)) return Errno(EFAULT);
   size = static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address));
   return space_->pwrite(host_fd, address, size, offset);
+}
+
+Result<size_t> AddressSpaceMap::copy_from_window(const WindowRequest& request, uint64_t offset,
+                                                 uint64_t address, size_t size) {
+  if (address >= kGuestEnd) return Errno(EFAULT);
+  size = writable(address, static_cast<size_t>(std::min<uint64_t>(size, kGuestEnd - address)));
+  if (size == 0) return Errno(EFAULT);
+  if (forking_) return Errno(EOPNOTSUPP);
+  const std::optional<Windows::Place> place = windows_.find(request, offset, size);
+  if (!place) return Errno(EOPNOTSUPP);
+  return space_->copy_from_window(place->address, address, static_cast<size_t>(place->size));
 }
 
 // Copies page by page; a page that does not allow it is made to for that time. Copying may park: what was

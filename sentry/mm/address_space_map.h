@@ -20,6 +20,7 @@
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"
 #include "sentry/mm/transfer.h"
+#include "sentry/mm/windows.h"
 #include "sentry/platform/platform.h"
 
 namespace sentry::mm {
@@ -148,6 +149,11 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   // EOPNOTSUPP, and fewer bytes than there are, say that the rest has to come by way of the sentry.
   Result<size_t> fill_some(uint64_t address, size_t size, int host_fd, uint64_t offset);
   Result<size_t> store_some(uint64_t address, size_t size, int host_fd, uint64_t offset);
+  // The same from a file, where this address space has a window on it or it is worth one; EOPNOTSUPP
+  // otherwise.
+  Result<size_t> copy_from_window(const WindowRequest& request, uint64_t offset, uint64_t address,
+                                  size_t size);
+  Windows& windows() { return windows_; }
   // As a debugger reads and writes: whatever the protection says, but for writes to shared memory.
   Result<size_t> read_forced(uint64_t address, void* buffer, size_t size);
   Result<size_t> write_forced(uint64_t address, const void* data, size_t size);
@@ -195,6 +201,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   bool reach_trampolines(TextImage& image, uint64_t base);
   void lose_trampolines(const Mappable& file);
   friend class Mappable;
+  friend class Windows;
   using Iterator = std::map<uint64_t, Vma>::iterator;
   // Room for `length` bytes below `top`, at `hint` if it is free.
   Result<uint64_t> find_gap(uint64_t length, uint64_t hint, uint64_t top) const;
@@ -210,6 +217,8 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   void count(uint64_t start, const Vma& vma, int sign);
   void attach(const Vma& vma);
   void detach(const Vma& vma);
+  void keep_window(Mappable& file);
+  void forget_window(Mappable& file);
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
   void replace(const Mappable& file, const std::shared_ptr<Mappable>& successor, uint64_t offset);
   bool covered(uint64_t start, uint64_t end) const;
@@ -246,6 +255,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   uint64_t mmap_top_;
   ExtentSet beyond_;  // pages, by address, that are mapped as lying beyond their files' ends
   Limits limits_;
+  Windows windows_{*this};
 };
 
 }  // namespace sentry::mm

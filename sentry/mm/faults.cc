@@ -8,12 +8,15 @@
 
 namespace sentry::mm {
 
-// Those that map it, kept while somebody waits for them.
+// Those that reach it, kept while somebody waits for them.
 std::vector<std::shared_ptr<AddressSpaceMap>> Mappable::maps() const {
   std::vector<std::shared_ptr<AddressSpaceMap>> maps;
-  for (AddressSpaceMap* const map : maps_) {
-    auto living = map->weak_from_this().lock();
-    if (living != nullptr && (maps.empty() || maps.back() != living)) maps.push_back(std::move(living));
+  for (const auto* const reached : {&maps_, &windowed_}) {
+    for (AddressSpaceMap* const map : *reached) {
+      auto living = map->weak_from_this().lock();
+      if (living != nullptr && std::find(maps.begin(), maps.end(), living) == maps.end())
+        maps.push_back(std::move(living));
+    }
   }
   return maps;
 }
@@ -43,6 +46,7 @@ Result<> AddressSpaceMap::map_beyond(uint64_t start, const Vma& vma, uint64_t fr
 void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t length) {
   if (forking_) invalidated_.push_back({&file, offset, length});
   ++changes_;
+  windows_.drop(file);
   const uint64_t file_end = length > ~offset ? ~0ull : offset + length;
   for (auto& [start, vma] : vmas_) {
     if (vma.file.get() != &file) continue;
@@ -58,6 +62,7 @@ void AddressSpaceMap::invalidate(Mappable& file, uint64_t offset, uint64_t lengt
 void AddressSpaceMap::replace(const Mappable& file, const std::shared_ptr<Mappable>& successor,
                               uint64_t offset) {
   ++changes_;
+  windows_.drop(file);
   std::vector<uint64_t> places;
   for (const auto& [start, vma] : vmas_) {
     if (vma.file.get() != &file) continue;

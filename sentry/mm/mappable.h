@@ -62,6 +62,8 @@ class Mappable {
   // where it is private, with what has been written there. The caller keeps both alive. May park.
   void give_way(const std::shared_ptr<Mappable>& successor, uint64_t offset);
   bool mapped() const { return !maps_.empty(); }
+  // Whether guest code can touch its pages: mapped by guests, or seen through windows.
+  bool reached() const { return mapped() || !windowed_.empty(); }
   size_t mappings() const { return maps_.size(); }  // VMAs of it, in all address spaces
   std::unique_ptr<TextImage>& text_image() { return text_image_; }
   bool may_have_text_image() const { return stable() && retired_images_.size() < kMostRetired; }
@@ -74,6 +76,7 @@ class Mappable {
   std::unique_ptr<TextImage> text_image_;
   std::vector<std::unique_ptr<TextImage>> retired_images_;  // may still be mapped
   std::multiset<AddressSpaceMap*> maps_;                    // one entry a VMA
+  std::multiset<AddressSpaceMap*> windowed_;                // one entry a window (windows.h)
 };
 
 }  // namespace sentry::mm

@@ -56,10 +56,10 @@ Result<size_t> Sink::put_zeros(size_t size) {
   return done;
 }
 
-GuestSink::GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length)
-    : Sink(length), memory_(memory), ranges_{{address, length}} {}
-GuestSink::GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges)
-    : Sink(total(ranges)), memory_(memory), ranges_(std::move(ranges)) {}
+GuestSink::GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length, WindowOwner* windows)
+    : Sink(length), memory_(memory), windows_(windows), ranges_{{address, length}} {}
+GuestSink::GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges, WindowOwner* windows)
+    : Sink(total(ranges)), memory_(memory), windows_(windows), ranges_(std::move(ranges)) {}
 
 Result<size_t> GuestSink::put(const void* data, size_t size) {
   const auto* const bytes = static_cast<const std::byte*>(data);
@@ -74,6 +74,15 @@ Result<size_t> GuestSink::put_from(int host_fd, uint64_t offset, size_t size) {
   if (std::min<uint64_t>(size, remaining_) < kWorthAHostCall) return Errno(EOPNOTSUPP);
   return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
     return memory_.fill_some(address, count, host_fd, offset + done);
+  });
+}
+
+Result<size_t> GuestSink::put_shown(const void* file, const MappableOpener& open, uint64_t offset,
+                                    size_t size) {
+  if (windows_ == nullptr || std::min<uint64_t>(size, remaining_) < Windows::kLeast) return Errno(EOPNOTSUPP);
+  const WindowRequest request{*windows_, file, open};
+  return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
+    return memory_.copy_from_window(request, offset + done, address, count);
   });
 }
 

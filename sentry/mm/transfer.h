@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sentry/base/result.h"
+#include "sentry/mm/windows.h"
 
 namespace sentry::mm {
 
@@ -36,6 +37,12 @@ class Sink {
   // The same straight from a host file. EOPNOTSUPP where that cannot be, and where it is not worth it;
   // whatever it answers, put() can do the rest. The descriptor is closed by platform::close_unnamed().
   virtual Result<size_t> put_from(int /*host_fd*/, uint64_t /*offset*/, size_t /*size*/) {
+    return Errno(EOPNOTSUPP);
+  }
+  // The same from a file of which it is known that so much is there, by a window on it. `file` and `open` as
+  // in WindowRequest.
+  virtual Result<size_t> put_shown(const void* /*file*/, const MappableOpener& /*open*/, uint64_t /*offset*/,
+                                   size_t /*size*/) {
     return Errno(EOPNOTSUPP);
   }
 
@@ -70,14 +77,18 @@ inline constexpr size_t kWorthAHostCall = 64 * 1024;
 // Guest memory, in pieces (iovec). The map must outlive the object.
 class GuestSink final : public Sink {
  public:
-  GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length);
-  GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges);
+  // `windows`: whose windows may be used, if any's.
+  GuestSink(AddressSpaceMap& memory, uint64_t address, uint64_t length, WindowOwner* windows = nullptr);
+  GuestSink(AddressSpaceMap& memory, std::vector<GuestRange> ranges, WindowOwner* windows = nullptr);
   Result<size_t> put(const void* data, size_t size) override;
   Result<> catch_up() override;
   Result<size_t> put_from(int host_fd, uint64_t offset, size_t size) override;
+  Result<size_t> put_shown(const void* file, const MappableOpener& open, uint64_t offset,
+                           size_t size) override;
 
  private:
   AddressSpaceMap& memory_;
+  WindowOwner* windows_;
   std::vector<GuestRange> ranges_;
   size_t index_ = 0;
   uint64_t within_ = 0;

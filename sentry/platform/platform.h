@@ -79,9 +79,14 @@ class SitePatcher {
   virtual std::vector<std::byte> region_header() = 0;
 };
 
+// Where there is room for mappings that are not the guest's, above its range. Size 0: there is none.
+struct WindowRoom {
+  uint64_t start = 0, size = 0;
+};
+
 // One mapping to make: always at a fixed place, replacing what is there.
 struct MapOrder {
-  uint64_t address;  // page-aligned, in the guest's range
+  uint64_t address;  // page-aligned, in the guest's range or the room for windows
   uint64_t length;   // page-aligned, > 0
   int prot;          // PROT_*
   int flags;         // MAP_PRIVATE or MAP_SHARED, MAP_ANONYMOUS, MAP_NORESERVE
@@ -112,6 +117,13 @@ class AddressSpace {
   // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
+  // Where map() and unmap() reach beyond the guest's range. The guest can read what is there, and unmap it.
+  virtual WindowRoom window_room() const { return {}; }
+  // Copies from a window, as write() would from the sentry's memory, what is there when the guest goes on;
+  // zeros where nothing is there any more.
+  virtual Result<size_t> copy_from_window(uint64_t /*window*/, uint64_t /*address*/, size_t /*size*/) {
+    return Errno(EOPNOTSUPP);
+  }
   // The text that ends with a NUL at this address, if it is here already: with the call of the current
   // fiber's thread has come what that will ask for.
   virtual std::optional<std::string_view> text_at_hand(uint64_t /*address*/) { return std::nullopt; }

@@ -94,7 +94,7 @@ Result<size_t> read_buffer(Task& task, File& file, uint64_t address, size_t coun
                            std::optional<uint64_t> offset) {
   TRY(check_buffer(address, count));
   if (static_cast<ssize_t>(count) < 0) return Errno(EINVAL);
-  mm::GuestSink sink(task.memory(), address, std::min<uint64_t>(count, kMaximumTransfer));
+  mm::GuestSink sink(task.memory(), address, std::min<uint64_t>(count, kMaximumTransfer), &file.windows);
   return do_read(file, sink, offset);
 }
 
@@ -102,7 +102,7 @@ Result<size_t> read_pieces(Task& task, File& file, GuestPtr<const iovec> pieces,
                            std::optional<uint64_t> offset, int flags = 0) {
   std::vector<mm::GuestRange> ranges = TRY(read_iovec(task, pieces, count));
   for (const mm::GuestRange& range : ranges) TRY(check_buffer(range.address, range.length));
-  mm::GuestSink sink(task.memory(), std::move(ranges));
+  mm::GuestSink sink(task.memory(), std::move(ranges), &file.windows);
   return do_read(file, sink, offset, flags);
 }
 

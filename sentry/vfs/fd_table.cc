@@ -88,6 +88,7 @@ Result<> FdTable::install_at(int fd, FileRef file, bool cloexec, uint64_t limit)
 Result<> FdTable::closed(const FileRef& file) {
   if (file->inode() != nullptr && file->inode()->has_locks() && (file->flags() & O_PATH) == 0)
     release_locks(*file->inode(), this);
+  file->windows.drop();
   return file->flush();
 }
 
@@ -97,7 +98,11 @@ Result<> FdTable::close(int fd) {
   return closed(file);
 }
 
-FileRef FdTable::remove(int fd) { return take(static_cast<size_t>(fd)); }
+FileRef FdTable::remove(int fd) {
+  FileRef file = take(static_cast<size_t>(fd));
+  if (file != nullptr) file->windows.drop();
+  return file;
+}
 
 Result<bool> FdTable::cloexec(int fd) const {
   (void)TRY(get(fd));

@@ -120,6 +120,8 @@ class File : public std::enable_shared_from_this<File> {
   AsyncOwner async_owner;
   // Sends async_owner its signal while O_ASYNC is set; made by fcntl(2) and ioctl(2).
   std::unique_ptr<Waiter> async_notifier;
+  // Mappings that guests do not see: they go when a descriptor is closed.
+  mm::WindowOwner windows;
   // Woken once, when the last reference goes.
   ReleaseQueue released;
 

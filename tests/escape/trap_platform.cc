@@ -1,11 +1,13 @@
 // A guest that turns on the trap platform itself: on the shim in its address space, on the area through which
 // its threads hand over to the sentry, and on the orders that it gets there. Whatever it does, it may at most
 // lose its own process, soon; the sandbox and the processes beside it go on. Only for the sandbox.
+#include <setjmp.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -552,6 +554,66 @@ TEST(memory_that_was_given_back_shows_nothing_of_others) {
     if (read(results[0], &byte, 1) == 1) CHECK_EQ(byte, 'n');
   }
   WAIT_STATUS(attacker);
+  neighbours_are_well();
+}
+
+// What a process reads often is copied from where it may look itself: as long as it may, and nothing else.
+sigjmp_buf g_fault;
+std::optional<char> look_at(uint64_t address) {
+  if (sigsetjmp(g_fault, 1) != 0) return std::nullopt;
+  return *reinterpret_cast<volatile char*>(address);
+}
+bool can_write(uint64_t address) {
+  if (sigsetjmp(g_fault, 1) != 0) return false;
+  *reinterpret_cast<volatile char*>(address) = 'x';
+  return true;
+}
+bool shows(char letter) {
+  for (uint64_t at = kWindows; at < kWindows + kWindowsSize; at += kWindowsSize / 16)
+    if (look_at(at) == letter) return true;
+  return false;
+}
+
+TEST(windows_close_with_a_descriptor) {
+  only_on_the_trap_platform();
+  signal(SIGSEGV, [](int) { siglongjmp(g_fault, 1); });
+  const auto read_often = [](int fd) {
+    char bytes[4096];
+    for (int i = 0; i < 30; ++i) CHECK_EQ(pread(fd, bytes, sizeof bytes, 0), 4096);
+  };
+  const int fd = OK(open("secret", O_CREAT | O_RDWR, 0600));
+  const std::string secret(8192, 'S');
+  CHECK_EQ(write(fd, secret.data(), secret.size()), 8192);
+  read_often(fd);
+  CHECK(shows('S'));
+  signal(SIGBUS, [](int) { siglongjmp(g_fault, 1); });
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool inherited = shows('S');
+    close(fd);
+    _exit(!inherited ? 1 : shows('S') ? 2 : 0);
+  }
+  CHECK_EQ(WAIT_STATUS(child), 0);
+  read_often(fd);
+  CHECK(shows('S'));
+  OK(ftruncate(fd, 0));
+  CHECK(!shows('S'));
+  CHECK_EQ(pwrite(fd, secret.data(), secret.size(), 0), 8192);
+  read_often(fd);
+  CHECK(shows('S'));
+  OK(close(dup(fd)));
+  CHECK(!shows('S'));
+  read_often(fd);
+  OK(fcntl(fd, F_SETFD, FD_CLOEXEC));
+  CHECK(shows('S'));
+  OK(dup2(OK(open("/dev/null", O_RDONLY)), fd));
+  CHECK(!shows('S'));
+  // A page of it cannot be written, nor made to.
+  const int again = OK(open("secret", O_RDWR));
+  read_often(again);
+  CHECK(shows('S'));
+  CHECK(!can_write(kWindows));
+  FAILS(ENOMEM, mprotect(reinterpret_cast<void*>(kWindows), 4096, PROT_READ | PROT_WRITE));
   neighbours_are_well();
 }
 

@@ -40,7 +40,12 @@ class GoferFile final : public vfs::SeekableFile {
     if (handle_->fd && !nonblocking && offset < end) {
       const HandleRef open = handle_;
       const uint64_t wanted = std::min(sink.remaining(), end - offset);
-      done = sink.put_from(open->fd.get(), offset, static_cast<size_t>(wanted)).value_or(0);
+      // Where others may make it shorter, only the host knows what is there.
+      if (node_->tree().exclusive()) {
+        const mm::MappableOpener mapping = [this] { return node_->mappable(false, path()); };
+        done = sink.put_shown(node_.get(), mapping, offset, static_cast<size_t>(wanted)).value_or(0);
+      }
+      if (done == 0) done = sink.put_from(open->fd.get(), offset, static_cast<size_t>(wanted)).value_or(0);
     }
     while (sink.remaining() > 0) {
       const size_t want = static_cast<size_t>(std::min<uint64_t>(sink.remaining(), sizeof buffer));

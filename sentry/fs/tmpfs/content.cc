@@ -53,13 +53,27 @@ Content::Segment& Content::segment_of(uint64_t offset) {
   BULKHEAD_CHECK(false, "offset {} lies behind the slices of a file of {} bytes", offset, size_);
 }
 
-Result<size_t> Content::read(mm::Sink& sink, uint64_t offset) {
+// How many bytes from here on have pages.
+uint64_t Content::filled(uint64_t offset) const {
+  if (in_heap()) return heap_ != nullptr && offset < heap_->size() ? heap_->size() - offset : 0;
+  const uint64_t hole = allocated_.next(page_of(offset), false);
+  return hole > page_of(offset) ? std::min(hole, kMaxSize / kPage) * kPage - offset : 0;
+}
+
+Result<size_t> Content::read(mm::Sink& sink, uint64_t offset, const mm::MappableOpener& mapping) {
   size_t done = 0;
-  bool straight = true;
+  bool straight = true, shown = true;
   while (sink.remaining() > 0 && offset + done < size_) {
     const uint64_t at = offset + done;
     const auto wanted = static_cast<size_t>(std::min(sink.remaining(), size_ - at));
     size_t offered = wanted;
+    // Only what is there: touching a hole would fill it.
+    if (const uint64_t there = std::min<uint64_t>(wanted, filled(at)); shown && there != 0) {
+      const size_t count = sink.put_shown(this, mapping, at, static_cast<size_t>(there)).value_or(0);
+      shown = count == there;
+      done += count;
+      continue;
+    }
     Result<size_t> put = size_t{0};
     if (in_heap()) {
       const auto bytes = heap_;  // lives on should a writer replace it while put() is parked
@@ -290,7 +304,8 @@ Result<> Content::resize(uint64_t size) {
   }
   // First nobody can reach the pages, then they go: else a guest could bring one back.
   const bool mapped = owner_ != nullptr && owner_->mapped();
-  if (mapped) owner_->invalidate(page_after(size) * kPage, ~uint64_t{0} - page_after(size) * kPage);
+  if (owner_ != nullptr && owner_->reached())
+    owner_->invalidate(page_after(size) * kPage, ~uint64_t{0} - page_after(size) * kPage);
   if (size != size_) return {};  // invalidating parked, and the next change has come
   if (size == 0 && !mapped) {
     quota_->release_pages(allocated_.count());
@@ -385,7 +400,7 @@ void Content::rescan() {
       at = *hole;
     }
   }
-  if (owner_ == nullptr || !owner_->mapped()) exposed_ = false;
+  if (owner_ == nullptr || !owner_->reached()) exposed_ = false;
 }
 
 }  // namespace sentry::fs::tmpfs

@@ -44,8 +44,9 @@ class Content {
   // granted.
   vfs::FiberLock& lock() { return lock_; }
 
-  // Copies from `offset`, 0 at the end. May park where guest memory is written.
-  Result<size_t> read(mm::Sink& sink, uint64_t offset);
+  // Copies from `offset`, 0 at the end. May park where guest memory is written. `mapping`: the owner, to be
+  // mapped.
+  Result<size_t> read(mm::Sink& sink, uint64_t offset, const mm::MappableOpener& mapping);
   // Stores all that the source has, or as much as fits. ENOSPC, EFBIG, EFAULT if nothing could be stored.
   Result<size_t> write(mm::Source& source, uint64_t offset);
   Result<> resize(uint64_t size);
@@ -66,6 +67,7 @@ class Content {
   };
   bool in_heap() const { return segments_.empty(); }
   uint64_t pages();
+  uint64_t filled(uint64_t offset) const;
   Segment& segment_of(uint64_t offset);
   Result<> leave_heap(uint64_t end);
   Result<> cover(uint64_t end);

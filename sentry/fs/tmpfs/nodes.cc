@@ -153,7 +153,8 @@ Result<> RegularFile::add_seals(int seals) {
 }
 
 Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
-  const size_t count = TRY(node_->content().read(sink, offset));
+  const mm::MappableOpener mapping = [this] { return mmap(PROT_READ, MAP_SHARED); };
+  const size_t count = TRY(node_->content().read(sink, offset, mapping));
   Metadata& metadata = node_->metadata();
   const Nanoseconds now = read_clock(CLOCK_REALTIME_COARSE);
   if (vfs::access_time_due(path(), flags(), metadata.attributes, now)) metadata.touch_atime();

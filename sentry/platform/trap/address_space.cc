@@ -343,6 +343,11 @@ Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_
   return size;
 }
 
+Result<size_t> TrapAddressSpace::copy_from_window(uint64_t window, uint64_t address, size_t size) {
+  queue_.push_back({{Operation::kCopyAcross, {address, size, window, 1}, 0}, {}});
+  return size;
+}
+
 Result<> TrapAddressSpace::catch_up() {
   constexpr size_t kMuch = 1 << 20;
   if (queued_bytes_ < kMuch) return {};

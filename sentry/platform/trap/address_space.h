@@ -38,6 +38,8 @@ class TrapAddressSpace final : public AddressSpace {
   std::optional<std::string_view> text_at_hand(uint64_t address) override;
   Result<size_t> pread(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
+  WindowRoom window_room() const override { return {kWindows, kWindowsSize}; }
+  Result<size_t> copy_from_window(uint64_t window, uint64_t address, size_t size) override;
   bool defers_writes() const override { return true; }
   Result<> catch_up() override;
   Result<> take_effect() override;

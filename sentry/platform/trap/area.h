@@ -26,7 +26,10 @@ inline constexpr uint64_t kVdsoRoom = 0x20000;
 inline constexpr uint64_t kVdso = 0x7fff'1300'0000;   // the host's vvar and vDSO pages
 inline constexpr uint64_t kAreas = 0x7fff'4000'0000;  // one area a host thread
 inline constexpr uint64_t kAreaSize = 0x20000;
-inline constexpr uint64_t kAreaSlots = 0x2000;  // of one process
+inline constexpr uint64_t kAreaSlots = 0x2000;          // of one process
+inline constexpr uint64_t kWindows = 0x7fff'8000'0000;  // AddressSpace::window_room()
+inline constexpr uint64_t kWindowsSize = 0x4000'0000;
+static_assert(kAreas + kAreaSlots * kAreaSize <= kWindows);
 
 // The signal that makes a thread look up from guest code. Nobody else sends stubs signals.
 inline constexpr int kKick = 10;  // SIGUSR1
@@ -38,9 +41,10 @@ struct Operation {
   enum : uint64_t {
     // number >= kNotHost: not a host call.
     kNotHost = 0x1'0000'0000,
-    kCopyOut,  // to a[0], a[1] bytes from offset a[2] of the area's data; a[3]: its failure is the call's
-               // EFAULT
-    kCopyIn,   // from a[0], a[1] bytes to offset a[2] of the data; result: how many
+    kCopyOut,     // to a[0], a[1] bytes from offset a[2] of the area's data; a[3]: its failure is the call's
+                  // EFAULT
+    kCopyAcross,  // to a[0], a[1] bytes from a[2], zeros where nothing is; a[3] as above
+    kCopyIn,      // from a[0], a[1] bytes to offset a[2] of the data; result: how many
     kFork,    // clone(2) with flags a[0]; the child maps its area: a[1] address, a[2] descriptor, a[3] offset
     kThread,  // clone(2) with flags a[0]; a[1] the new thread's area, a[2] what it rings with first
     kSaveState,  // XSAVE to offset a[0] of the data

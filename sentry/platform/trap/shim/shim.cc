@@ -218,11 +218,34 @@ bool load_frame(Area& area, uint64_t from) {
   return others == 0 && shim_try_state(reinterpret_cast<uint64_t>(state));
 }
 
+// How much is left where it cannot be written; what cannot be read counts as zeros.
+uint64_t copy_across(uint64_t to, uint64_t from, uint64_t count) {
+  for (;;) {
+    const uint64_t left = shim_copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), count);
+    char there;
+    to += count - left, from += count - left, count = left;
+    if (count == 0 || shim_copy(&there, reinterpret_cast<const void*>(from), 1) == 0) return count;
+    // The file has become shorter meanwhile.
+    static constexpr char kZeros[64] = {};
+    const uint64_t rest = kPageSize - from % kPageSize, gap = rest < count ? rest : count;
+    for (uint64_t done = 0; done < gap;) {
+      const uint64_t piece = gap - done < sizeof kZeros ? gap - done : sizeof kZeros;
+      if (shim_copy(reinterpret_cast<void*>(to), kZeros, piece) != 0) return count;
+      to += piece, from += piece, count -= piece, done += piece;
+    }
+  }
+}
+
 long carry_out(Area& area, const Operation& operation) {
   const uint64_t* a = operation.a;
   switch (operation.number) {
     case Operation::kCopyOut: {
       const uint64_t left = copy_to_guest(a[0], data(area, a[2]), a[1]);
+      if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
+      return static_cast<long>(a[1] - left);
+    }
+    case Operation::kCopyAcross: {
+      const uint64_t left = copy_across(a[0], a[2], a[1]);
       if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
       return static_cast<long>(a[1] - left);
     }
