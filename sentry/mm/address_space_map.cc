@@ -439,14 +439,14 @@ Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
 }
 
 Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) {
-  if ((prot & PROT_WRITE) != 0 && length <= kGuestEnd) restore_text(page_floor(address), address + length);
-  await_fork();
   const bool down = (prot & PROT_GROWSDOWN) != 0;
   if (address % kPageSize != 0) return Errno(EINVAL);
   if ((prot & ~(kProtMask | PROT_GROWSDOWN | PROT_GROWSUP | 0x8 /* PROT_SEM */)) != 0) return Errno(EINVAL);
   if (length == 0) return {};
   length = page_ceil(length);
   if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(ENOMEM);
+  if ((prot & PROT_WRITE) != 0) restore_text(address, address + length);
+  await_fork();
   uint64_t start = address;
   const uint64_t end = address + length;
   prot &= kProtMask;
@@ -519,8 +519,6 @@ Result<> AddressSpaceMap::move_pages(uint64_t source, uint64_t length, uint64_t 
 
 Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size, uint64_t new_size,
                                          int flags, uint64_t new_address) {
-  if (old_size <= kGuestEnd) restore_text(page_floor(old_address), old_address + old_size);
-  await_fork();
   const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
   const bool fixed = (flags & MREMAP_FIXED) != 0;
   const bool keep = (flags & MREMAP_DONTUNMAP) != 0;
@@ -537,6 +535,8 @@ Result<uint64_t> AddressSpaceMap::mremap(uint64_t old_address, uint64_t old_size
       return Errno(EINVAL);
     if (old_address < new_address + new_size && new_address < old_address + old_size) return Errno(EINVAL);
   }
+  if (old_size <= kGuestEnd) restore_text(old_address, old_address + old_size);
+  await_fork();
   const auto found = vmas_.upper_bound(old_address);
   if (found == vmas_.begin()) return Errno(EFAULT);
   const auto here = std::prev(found);
