@@ -6,11 +6,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "sentry/base/log.h"
 
 namespace sentry::platform {
+namespace {
+volatile std::sig_atomic_t heard = 0;  // by the signal handler
+}
 
 void refuse(const char* why) {
   constexpr int kUnavailable = 69;  // EX_UNAVAILABLE, sysexits.h
@@ -49,7 +53,7 @@ bool forget_the_sentry(pid_t sentry) {
 
 sigset_t hear_of_stubs() {
   struct sigaction action {};
-  action.sa_handler = [](int) {};
+  action.sa_handler = [](int) { heard = 1; };
   ::sigaction(SIGCHLD, &action, nullptr);
   sigset_t child, asleep;
   sigemptyset(&child);
@@ -57,6 +61,12 @@ sigset_t hear_of_stubs() {
   ::sigprocmask(SIG_BLOCK, &child, &asleep);
   sigdelset(&asleep, SIGCHLD);
   return asleep;
+}
+
+bool heard_of_stubs() {
+  if (heard == 0) return false;
+  heard = 0;
+  return true;
 }
 
 Nanoseconds process_cpu_time(pid_t process) {

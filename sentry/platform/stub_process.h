@@ -32,6 +32,8 @@ bool forget_the_sentry(pid_t sentry);
 
 // SIGCHLD says that a stub has ended. It is blocked except while the event loop sleeps: the mask for then.
 sigset_t hear_of_stubs();
+// Whether it has come since this was asked last.
+bool heard_of_stubs();
 
 // CPU time of all threads that a process has had.
 Nanoseconds process_cpu_time(pid_t process);

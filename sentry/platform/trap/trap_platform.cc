@@ -31,6 +31,8 @@ namespace {
 constexpr uint32_t kSlots = 16384 + 64;  // host threads of a sandbox
 constexpr size_t kKeptAreas = 4;
 constexpr size_t kReapAt = 32;  // stubs that have been killed, when the sentry is too busy to sleep
+// SIGCHLD comes to a sleep that nothing else has ended at once: not while there is a flood of events.
+constexpr unsigned kWakesBetweenReaping = 1024;
 constexpr Nanoseconds kPatienceRound = 250'000'000;
 // Notifications that are heard at once: a flood of them does not keep the others waiting for long.
 constexpr unsigned kMostHeard = 16;
@@ -436,7 +438,10 @@ bool TrapPlatform::may_sleep() {
 
 void TrapPlatform::woke() {
   __atomic_store_n(&told_->awake, 1, __ATOMIC_SEQ_CST);
-  reap();
+  if (heard_of_stubs() || ++unreaped_ == kWakesBetweenReaping)
+    reap();
+  else
+    let_go();
 }
 
 // ---- notifications
@@ -635,6 +640,7 @@ void TrapPlatform::kill_process(pid_t process) {
 }
 
 void TrapPlatform::reap() {
+  unreaped_ = 0;
   for (;;) {
     int status = 0;
     const pid_t pid = ::wait4(-1, &status, __WALL | WNOHANG, nullptr);

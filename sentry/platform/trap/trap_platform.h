@@ -167,6 +167,7 @@ class TrapPlatform final : public Platform {
   std::vector<Thread*> fresh_;  // that have reported since the loop last had nothing to do
   size_t expected_notifications_ = 0;
   unsigned unheard_ = 0;                     // reports since the host was asked for notifications
+  unsigned unreaped_ = 0;                    // wakes since it was asked for stubs that have ended
   std::unordered_map<int, unsigned> named_;  // descriptors, and how many orders name each
   std::unordered_map<int, Fd> to_close_;
   std::vector<uint32_t> free_pieces_;  // of Notice::pieces
