@@ -801,7 +801,8 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   const auto invalidated = std::exchange(invalidated_, {});
   const auto replaced = std::exchange(replaced_, {});
   platform::AddressSpace::Forked copy = TRY(std::move(made));
-  auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_);
+  constexpr bool kRandomize = false;  // it has this one's layout
+  auto child = std::make_shared<AddressSpaceMap>(std::move(copy.space), memory_file_, kRandomize);
   child->vmas_ = vmas_;
   for (auto& [start, vma] : child->vmas_) child->attach(vma);
   child->gaps_ = gaps_;
