@@ -23,7 +23,7 @@ void refuse(const char* why) {
 }
 
 pid_t fork_stub() {
-  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FS | CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
   if (child < 0 && errno == EAGAIN)
     refuse(
         "the host has no process left for the program: this user's limit (ulimit -u, RLIMIT_NPROC) or the "

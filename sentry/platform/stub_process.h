@@ -12,8 +12,9 @@
 
 namespace sentry::platform {
 
-// clone(2) of a stub: the sentry's own child with the sentry's descriptors; and of one more thread in it.
-inline constexpr uint64_t kForkFlags = CLONE_FILES | CLONE_PARENT | SIGCHLD;
+// clone(2) of a stub: the sentry's own child with the sentry's descriptors and empty root, which need no
+// copying; and of one more thread in it.
+inline constexpr uint64_t kForkFlags = CLONE_FS | CLONE_FILES | CLONE_PARENT | SIGCHLD;
 inline constexpr uint64_t kThreadFlags =
     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 

@@ -46,7 +46,7 @@ Surface surface() {
       HOST_CALL(mprotect, "protects guest memory, by order"),
       HOST_CALL(mremap, "moves guest memory, by order"),
       HOST_CALL(madvise, "drops or hints guest memory, by order"),
-      HOST_CALL(clone, {arg_equals(0, kForkFlags)}, "flags == FILES|PARENT|SIGCHLD",
+      HOST_CALL(clone, {arg_equals(0, kForkFlags)}, "flags == FS|FILES|PARENT|SIGCHLD",
                 "guest fork, pristine address spaces"),
       HOST_CALL(clone, {arg_equals(0, kThreadFlags)}, "flags == a thread's", "a guest thread"),
       HOST_CALL(exit, "ends a guest thread, by order"),
