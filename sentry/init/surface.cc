@@ -17,7 +17,8 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(epoll_pwait2,
                 "the one place where the sentry sleeps; whether a stream is ready, without waiting"),
       HOST_CALL(epoll_ctl, "watches the standard streams, the gofer, the runtime"),
-      HOST_CALL(rt_sigreturn, "leaves the handler of the signal that ends the sleep"),
+      HOST_CALL(rt_sigreturn,
+                "leaves the handlers: of the signal that ends the sleep, and of SIGBUS in guarded_copy()"),
       HOST_CALL(clock_gettime, "time, where the vDSO has no answer (CPU clocks of stubs)"),
       // Data: the standard streams, donated descriptors, the sandbox's memory file.
       HOST_CALL(preadv2, "reads streams and donated files without waiting, and the memory file"),

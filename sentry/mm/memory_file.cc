@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "sentry/base/log.h"
+#include "sentry/mm/guarded_copy.h"
 #include "sentry/platform/platform.h"
 
 namespace sentry::mm {
@@ -19,6 +20,9 @@ namespace {
 constexpr uint64_t kPage = platform::kPageSize;
 constexpr uint64_t up(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
 constexpr uint64_t down(uint64_t value) { return value & ~(kPage - 1); }
+// Up to this size a copy and, at times, a fault are less than a call; of a larger one each page would be a
+// fault.
+constexpr size_t kSmall = kPage;
 // What the host says when it has no memory for a page of the file.
 Errno host_error() { return Errno(errno == ENOMEM || errno == EDQUOT ? ENOSPC : errno); }
 }  // namespace
@@ -30,7 +34,9 @@ MemoryFile::MemoryFile() : fd_(::memfd_create("sandbox", MFD_CLOEXEC | MFD_ALLOW
   BULKHEAD_CHECK(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
                  "sealing the memory file: error {}", errno);
   void* const window = ::mmap(nullptr, kWindow, PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_.get(), 0);
-  if (window != MAP_FAILED) window_ = static_cast<std::byte*>(window);
+  if (window == MAP_FAILED) return;
+  window_ = static_cast<std::byte*>(window);
+  guard_copies();
 }
 
 MemoryFile::~MemoryFile() {
@@ -71,11 +77,16 @@ MemorySlice::~MemorySlice() {
     file_.free_[size_class_].push_back(start_);
 }
 
+std::byte* MemoryFile::window_on(uint64_t start, uint64_t size) const {
+  const bool within = window_ != nullptr && start < kWindow && size <= kWindow - start;
+  return within ? window_ + start : nullptr;
+}
+
 Result<> MemoryFile::punch(uint64_t start, uint64_t size) {
-  const int failed = window_ != nullptr && start < kWindow && size <= kWindow - start
-                         ? ::madvise(window_ + start, size, MADV_REMOVE)
-                         : ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                       static_cast<off_t>(start), static_cast<off_t>(size));
+  std::byte* const here = window_on(start, size);
+  const int failed = here != nullptr ? ::madvise(here, size, MADV_REMOVE)
+                                     : ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                   static_cast<off_t>(start), static_cast<off_t>(size));
   if (failed != 0) return host_error();
   return {};
 }
@@ -109,6 +120,13 @@ Result<size_t> MemorySlice::read(uint64_t offset, void* buffer, size_t size) con
 Result<size_t> MemorySlice::write(uint64_t offset, const void* data, size_t size) {
   if (offset > size_ || size > size_ - offset) return Errno(EFBIG);
   touched_ = true;
+  if (size <= kSmall) {
+    if (std::byte* const here = file_.window_on(start_ + offset, size); here != nullptr) {
+      const size_t count = guarded_copy(here, data, size);
+      if (count == 0 && size != 0) return Errno(ENOSPC);
+      return count;
+    }
+  }
   const iovec piece{const_cast<void*>(data), size};
   const ssize_t count = ::pwritev2(file_.fd_.get(), &piece, 1, static_cast<off_t>(start_ + offset), 0);
   if (count < 0) return host_error();

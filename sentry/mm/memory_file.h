@@ -30,7 +30,8 @@ class MemorySlice {
     return start_ + offset;
   }
 
-  // Plain memory copies by pread(2) and pwrite(2) on the memfd. ENOSPC where the host has no memory for it.
+  // Plain memory copies, by host calls on the memfd where they are not small writes. ENOSPC where the host
+  // has no memory for it.
   Result<size_t> read(uint64_t offset, void* buffer, size_t size) const;
   Result<size_t> write(uint64_t offset, const void* data, size_t size);
   // Gives whole pages back and zeros the rest of the range.
@@ -77,8 +78,10 @@ class MemoryFile {
   static constexpr uint64_t kRoom = uint64_t{1} << 62;
   friend class MemorySlice;
   static constexpr unsigned kClasses = 64;
-  // Of the file from its beginning: mapped for madvise(2) alone, nothing is ever read or written there.
+  // Of the file from its beginning: for madvise(2), and to write a little. Never read: that would make pages
+  // where there are none.
   static constexpr uint64_t kWindow = uint64_t{1} << 44;
+  std::byte* window_on(uint64_t start, uint64_t size) const;  // null: it is not in the window
   Fd fd_;
   std::byte* window_ = nullptr;  // null: no room for it
   uint64_t next_ = 0;
