@@ -51,7 +51,7 @@ class TextImage::Trampolines final : public Mappable {
   // One site's: [start, end), by its start. Distances are from the trampolines' start.
   struct Entry {
     uint64_t end;
-    uint64_t displaced;  // bytes of the instruction it begins with
+    uint64_t displaced;  // bytes of the instructions it begins with
     int64_t site;        // the `syscall`
   };
   void add(uint64_t start, const Entry& entry) { entries_.emplace(start, entry); }
@@ -60,9 +60,8 @@ class TextImage::Trampolines final : public Mappable {
     if (next == entries_.begin()) return std::nullopt;
     const auto& [start, entry] = *--next;
     if (offset >= entry.end) return std::nullopt;
-    const bool executed = offset != start;
-    const int64_t place = executed ? entry.site : entry.site - static_cast<int64_t>(entry.displaced);
-    return Origin{static_cast<uint64_t>(place), executed};
+    const uint64_t left = entry.displaced - std::min(offset - start, entry.displaced);
+    return Origin{static_cast<uint64_t>(entry.site) - left, offset != start};
   }
 
  private:

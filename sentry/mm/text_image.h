@@ -60,11 +60,11 @@ class TextImage {
   // Whether these bytes are what the file has at this page, or what this image has made of it at some time.
   bool is_version(uint64_t page, std::span<const std::byte> bytes) const;
 
-  // What a place in the trampolines stands for. Before the displaced instruction: that instruction's place in
-  // the file; after it: the `syscall` behind it.
+  // What a place in the trampolines stands for. Before one of the displaced instructions: that instruction's
+  // place in the file; after them: the `syscall` behind them.
   struct Origin {
     uint64_t place;         // from the trampolines' start to there
-    bool executed = false;  // the displaced instruction
+    bool executed = false;  // the first displaced instruction
   };
   // The displaced instruction that a place in the text stands for, if that is on the way to a trampoline.
   std::optional<uint64_t> behind_springboard(uint64_t offset) const {

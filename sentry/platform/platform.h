@@ -58,7 +58,7 @@ class SitePatcher {
     std::vector<std::byte> code;
   };
   struct Patch {
-    size_t displaced;                   // the instruction that gives way, in the text
+    size_t displaced;                   // the first instruction that is carried out elsewhere, in the text
     std::vector<Edit> edits;            // to be made at once
     std::optional<size_t> springboard;  // where in the text the way to the trampolines touches it once more
     std::vector<std::byte> outside;     // what goes to the trampolines

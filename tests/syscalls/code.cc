@@ -24,6 +24,11 @@ extern "C" int short_site(long fd);
 extern "C" int entered_at_the_short_call(long number);
 extern "C" int bare_site(long fd);
 extern "C" int bare_site_too(long fd);
+extern "C" int long_way(long fd);
+extern "C" int entered_on_the_long_way(long number);
+extern "C" char* relative_site();
+extern "C" long relative_load();
+extern "C" char relative_load_place[], far_word[];
 extern "C" int patchable();
 extern "C" int unaligned_patchable();
 extern "C" char sites_begin[], sites_end[], first_site_call[], short_padding[], short_padding_end[];
@@ -94,6 +99,44 @@ entered_at_the_short_call:
   mov %edi, %eax
   jmp short_site_call
   .size entered_at_the_short_call, . - entered_at_the_short_call
+  # Where what comes before the call is too short for a jump, but not what comes before that.
+  .fill 160, 1, 0x90
+  .balign 16
+  .globl long_way, entered_on_the_long_way, relative_site, relative_load, relative_load_place
+  .type long_way, @function
+long_way:
+  mov $0, %edx
+  .byte 0x66, 0x90
+long_way_middle:
+  xor %r10d, %r10d
+  mov %edx, %eax
+  syscall
+  ret
+  .size long_way, . - long_way
+  .fill 160, 1, 0x90
+  .type entered_on_the_long_way, @function
+entered_on_the_long_way:
+  mov %edi, %edx
+  jmp long_way_middle
+  .size entered_on_the_long_way, . - entered_on_the_long_way
+  # Where it names a place by the distance.
+  .type relative_site, @function
+relative_site:
+  mov $39, %eax
+  lea sites_begin(%rip), %rsi
+  syscall
+  mov %rsi, %rax
+  ret
+  .size relative_site, . - relative_site
+  .type relative_load, @function
+relative_load:
+  mov $39, %eax
+relative_load_place:
+  mov far_word(%rip), %rsi
+  syscall
+  mov %rsi, %rax
+  ret
+  .size relative_load, . - relative_load
   .balign 4096
   .fill 512, 1, 0x90
   .type second_site, @function
@@ -104,6 +147,13 @@ second_site:
   .size second_site, . - second_site
   .balign 4096
 sites_end:
+  .data
+  .globl far_word
+  .balign 4096
+far_word:
+  .quad 0x123456789
+  .balign 4096
+  .text
 )");
 
 extern "C" char __executable_start[];  // by the linker: where the program is loaded
@@ -352,6 +402,39 @@ TEST(jumps_to_the_call_instruction_of_a_short_site) {
   }
 }
 
+TEST(jumps_among_the_instructions_before_a_call) {
+  for (int i = 0; i < kOften; ++i) CHECK_EQ(long_way(-1), -EBADF);
+  for (int i = 0; i < kOften; ++i) {
+    CHECK_EQ(entered_on_the_long_way(SYS_getppid), getppid());
+    CHECK_EQ(entered_on_the_long_way(9999), -ENOSYS);
+    CHECK_EQ(long_way(-1), -EBADF);
+  }
+}
+
+TEST(places_named_by_their_distance) {
+  for (int i = 0; i < kOften; ++i) {
+    CHECK_EQ(relative_site(), sites_begin);
+    CHECK_EQ(relative_load(), 0x123456789);
+  }
+  // Where it cannot be read, the instruction itself is at fault.
+  static volatile uintptr_t at_fault = 0, address = 0;
+  struct sigaction action {};
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = [](int, siginfo_t* info, void* context) {
+    at_fault = static_cast<uintptr_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
+    address = reinterpret_cast<uintptr_t>(info->si_addr);
+    OK(mprotect(far_word, kPage, PROT_READ | PROT_WRITE));
+  };
+  OK(sigaction(SIGSEGV, &action, nullptr));
+  for (int i = 0; i < 5; ++i) {
+    at_fault = 0;
+    OK(mprotect(far_word, kPage, PROT_NONE));
+    CHECK_EQ(relative_load(), 0x123456789);
+    CHECK_EQ(at_fault, reinterpret_cast<uintptr_t>(relative_load_place));
+    CHECK_EQ(address, reinterpret_cast<uintptr_t>(far_word));
+  }
+}
+
 TEST(functions_that_begin_with_no_operations_stay) {
   for (int i = 0; i < kOften; ++i) {
     CHECK_EQ(bare_site(-1), -EBADF);
@@ -461,6 +544,24 @@ TEST(a_program_steps_itself_over_a_short_site) {
                  : "rax", "rcx", "r11", "memory", "cc");
     CHECK_EQ(answer, -EBADF);
     CHECK_EQ(steps, 7);
+    CHECK(!strayed);
+  }
+}
+
+TEST(a_program_steps_itself_on_the_long_way_to_a_call) {
+  for (int i = 0; i < kOften; ++i) CHECK_EQ(long_way(-1), -EBADF);
+  watch_steps(reinterpret_cast<uintptr_t>(__executable_start), reinterpret_cast<uintptr_t>(etext));
+  for (int i = 0; i < 5; ++i) {
+    steps = 0;
+    strayed = false;
+    int answer = 0;
+    asm volatile(WITH_TRAP_FLAG("call long_way\n"
+                                "mov %%eax, %0\n")
+                 : "=&r"(answer)
+                 : "D"(-1L)
+                 : "rax", "rcx", "rdx", "r10", "r11", "memory", "cc");
+    CHECK_EQ(answer, -EBADF);
+    CHECK_EQ(steps, 10);
     CHECK(!strayed);
   }
 }

@@ -36,6 +36,7 @@ constexpr size_t kJumpLength = 5;       // jmp rel32
 constexpr size_t kShortJumpLength = 2;  // jmp rel8
 constexpr size_t kLongest = 15;         // of an x86 instruction
 constexpr int kVotes = 16;
+constexpr size_t kMostMoved = 4;  // instructions
 
 class Code {
  public:
@@ -73,10 +74,16 @@ bool movable(const cs_insn& instruction) {
         break;
     }
   }
-  const cs_x86& x86 = detail.x86;
-  for (uint8_t i = 0; i < x86.op_count; ++i)
-    if (x86.operands[i].type == X86_OP_MEM && x86.operands[i].mem.base == X86_REG_RIP) return false;
   return true;
+}
+
+// Of an operand at a distance from the instruction, where that stands in it.
+size_t relative_place(const cs_insn& instruction) {
+  const cs_x86& x86 = instruction.detail->x86;
+  for (uint8_t i = 0; i < x86.op_count; ++i)
+    if (x86.operands[i].type == X86_OP_MEM && x86.operands[i].mem.base == X86_REG_RIP)
+      return x86.encoding.disp_offset;
+  return 0;
 }
 
 }  // namespace
@@ -110,7 +117,8 @@ std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
       if (address != place) continue;
       ++counted;
       ++votes[instruction->size];
-      kinds[instruction->size] = {instruction->size, instruction->id, movable(*instruction)};
+      kinds[instruction->size] = {instruction->size, instruction->id, movable(*instruction),
+                                  relative_place(*instruction)};
     }
   }
   const auto best = std::max_element(votes.begin(), votes.end(),
@@ -177,17 +185,34 @@ std::vector<std::byte> CallSitePatcher::region_header() {
 
 std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_t site, int64_t distance,
                                                          int64_t base_distance) {
-  const std::optional<Instruction> before = instruction_before(text.original, site);
-  if (!before || !before->movable || before->size < kShortJumpLength) return std::nullopt;
-  const size_t start = site - before->size;
-  if (start < text.first) return std::nullopt;
-  const auto displaced = text.current.subspan(start, before->size);
-  if (!std::ranges::equal(displaced, text.original.subspan(start, before->size))) return std::nullopt;
+  // The instructions that are carried out elsewhere, the last first. What may be padding is not where the
+  // jump goes: a function may begin behind it.
+  const auto gives_way = [](const Instruction& one) {
+    return one.size >= kJumpLength && one.id != X86_INS_NOP;
+  };
+  std::vector<Instruction> moved;
+  size_t start = site;
+  while (moved.size() < kMostMoved && (moved.empty() || !gives_way(moved.back()))) {
+    const std::optional<Instruction> before = instruction_before(text.original, start);
+    if (!before || !before->movable || start - before->size < text.first) break;
+    start -= before->size;
+    moved.push_back(*before);
+  }
+  if (moved.empty()) return std::nullopt;
+  const bool springs = !gives_way(moved.back());
+  if (springs) {
+    moved.resize(1);
+    start = site - moved[0].size;
+    if (moved[0].size < kShortJumpLength) return std::nullopt;
+  }
+  const size_t room = moved.back().size;
+  const auto displaced = text.current.subspan(start, site - start);
+  if (!std::ranges::equal(displaced, text.original.subspan(start, site - start))) return std::nullopt;
 
   Patch patch;
   patch.displaced = start;
-  Springboard jump_from{start, before->size};
-  if (before->size < kJumpLength) {
+  Springboard jump_from{start, room};
+  if (springs) {
     const size_t behind = start + kShortJumpLength;
     const std::optional<Springboard> springboard = springboard_near(text.current, text.first, behind);
     if (!springboard) return std::nullopt;
@@ -196,7 +221,7 @@ std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_
     Code short_jump;
     short_jump.byte(0xeb);  // jmp rel8
     short_jump.byte(static_cast<uint8_t>(springboard->offset - behind));
-    short_jump.fill(before->size);
+    short_jump.fill(room);
     patch.edits.push_back({start, short_jump.take()});
   }
   const int64_t jump = distance - static_cast<int64_t>(jump_from.offset + kJumpLength);
@@ -207,9 +232,23 @@ std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_
   long_jump.fill(jump_from.size);
   patch.edits.push_back({jump_from.offset, long_jump.take()});
 
-  // The displaced instruction; lea data(%rip), %r11; jmp *header(%rip); data: from here to behind the site.
+  // The displaced instructions; lea data(%rip), %r11; jmp *header(%rip); data: from here to behind the site.
   Code outside;
-  outside.bytes(displaced);
+  for (auto instruction = moved.rbegin(); instruction != moved.rend(); ++instruction) {
+    const size_t at = static_cast<size_t>(outside.size());
+    auto bytes = displaced.subspan(at, instruction->size);
+    if (instruction->relative == 0) {
+      outside.bytes(bytes);
+      continue;
+    }
+    int32_t operand = 0;
+    std::memcpy(&operand, &bytes[instruction->relative], sizeof operand);
+    const int64_t moved_operand = operand + static_cast<int64_t>(start) - distance;
+    if (!fits(moved_operand)) return std::nullopt;
+    outside.bytes(bytes.first(instruction->relative));
+    outside.word(moved_operand);
+    outside.bytes(bytes.subspan(instruction->relative + sizeof operand));
+  }
   for (const uint8_t byte : std::initializer_list<uint8_t>{0x4c, 0x8d, 0x1d}) outside.byte(byte);
   outside.word(6);
   for (const uint8_t byte : std::initializer_list<uint8_t>{0xff, 0x25}) outside.byte(byte);

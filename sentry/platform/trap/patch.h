@@ -5,9 +5,10 @@
 // traps. So nothing that can be jumped to changes but the start of one instruction, which does the same as
 // before.
 //
-// That jump takes five bytes. Where the instruction has fewer (`xor %eax, %eax` before read(2)), it gives way
-// to a short jump, of two, to a springboard nearby: the long one, in padding between functions, where nothing
-// is ever executed.
+// That jump takes five bytes. Where the instruction has fewer, one of those before it gives way, and the
+// trampoline carries out all from there on; the others stay, for who jumps there. Where there is a branch in
+// between (`xor %eax, %eax` alone before read(2)), it gives way to a short jump, of two bytes, to a
+// springboard nearby: the long one, in padding between functions, where nothing is ever executed.
 #pragma once
 
 #include "sentry/platform/platform.h"
@@ -25,8 +26,9 @@ class CallSitePatcher final : public SitePatcher {
  private:
   struct Instruction {
     size_t size;
-    unsigned id;   // Capstone's
-    bool movable;  // to another place
+    unsigned id;      // Capstone's
+    bool movable;     // to another place
+    size_t relative;  // where in it four bytes are relative to rip; 0: none are
   };
   // The instruction that ends at `place`, where that is beyond doubt.
   std::optional<Instruction> instruction_before(std::span<const std::byte> text, size_t place);

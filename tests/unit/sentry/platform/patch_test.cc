@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <initializer_list>
 #include <vector>
 
@@ -87,6 +88,42 @@ TEST(CallSites, OfAShorterInstructionTakeAJumpInPaddingOfTheSamePage) {
   EXPECT_LT(*found->springboard, page);
   EXPECT_EQ(found->edits.size(), 2u);
   EXPECT_FALSE(patch(before, site, page)) << "the padding is in the page before";
+}
+
+// The instruction before it is too short, the one before that is not: all from there on are moved.
+TEST(CallSites, TakeShortInstructionsAlong) {
+  Text text;
+  const size_t start = text.function().size();
+  const size_t site = text.add({0xba, 0x3c, 0, 0, 0}).add({0x66, 0x90, 0x31, 0xff}).add({0x89, 0xd0}).call();
+  const auto found = patch(text, site, 0);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->displaced, start);
+  EXPECT_FALSE(found->springboard);
+  ASSERT_EQ(found->edits.size(), 1u);
+  EXPECT_EQ(found->edits[0].offset, start);
+  EXPECT_EQ(found->edits[0].code.size(), 5u);
+  ASSERT_GT(found->outside.size(), site - start);
+  for (size_t i = start; i < site; ++i) EXPECT_EQ(found->outside[i - start], text.bytes()[i]);
+  EXPECT_FALSE(patch(text, site, start + 1)) << "it begins in the page before";
+  Text branch;
+  branch.function().add({0xba, 0x3c, 0, 0, 0}).add({0x74, 0x00}).add({0x89, 0xd0});
+  EXPECT_FALSE(patch(branch, branch.call(), 0)) << "a branch cannot be moved";
+}
+
+TEST(CallSites, MoveWhatIsRelativeToThePlace) {
+  Text text;
+  const size_t start = text.function().size();
+  const size_t site = text.add({0x48, 0x8d, 0x35, 0x10, 0x20, 0, 0}).call();  // lea 0x2010(%rip), %rsi
+  const auto found = patch(text, site, 0);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->displaced, start);
+  int32_t operand = 0;
+  ASSERT_GT(found->outside.size(), 7u);
+  std::memcpy(&operand, &found->outside[3], sizeof operand);
+  EXPECT_EQ(kDistance + 7 + operand, static_cast<int64_t>(start) + 7 + 0x2010);
+  Text far;
+  far.function().add({0x48, 0x8d, 0x35, 0xff, 0xff, 0xff, 0x7f});
+  EXPECT_FALSE(patch(far, far.call(), 0)) << "out of reach from there";
 }
 
 // What has been rewritten nearby is no code that anybody could be in step with.
