@@ -178,6 +178,13 @@ struct Area {
   alignas(64) Registers registers;
   FaultInfo fault;
   Operation operations[kOperations];
+
+  // Of the shim alone: call sites from where calls keep coming by a signal, and how often they have.
+  static constexpr uint32_t kTrappingSites = 8, kKeepsTrapping = 8;
+  struct Site {
+    uint64_t place, times;
+  };
+  Site trapping[kTrappingSites];
 };
 static_assert(sizeof(Area) <= Area::kStack);
 

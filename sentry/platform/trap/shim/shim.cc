@@ -681,6 +681,25 @@ bool answer(Area& area) {
   return true;
 }
 
+// Whether calls from there have come by a signal that often that the sentry knows, and has not made it
+// cheaper.
+bool keeps_trapping(Area& area, uint64_t place) {
+  Area::Site& site = area.trapping[place / 2 % Area::kTrappingSites];
+  if (site.place != place) site = {place, 0};
+  return site.times >= Area::kKeepsTrapping || ++site.times >= Area::kKeepsTrapping;
+}
+
+// The same in a signal's handler, where nothing may wait: a kick would not be heard.
+bool answer_trapped(Area& area) {
+  const uint64_t call = area.registers.rax;
+  if (area.local.enabled == 0 || area.stepping != 0 || (area.registers.eflags & kTrapFlag) != 0) return false;
+  if (call != area.registers.orig_rax || call == __NR_futex || !keeps_trapping(area, area.registers.rip))
+    return false;
+  const bool answered = answer(area);
+  area.brought = 0;
+  return answered;
+}
+
 // What the sentry needs to know of most calls, in one cache line.
 void tell_call(Area& area) {
   const Registers& registers = area.registers;
@@ -757,6 +776,11 @@ uint32_t bring_along(Area& area) {
       address = registers.rsi;
       length = bring_text(area, address);
       flags |= kReportAlongSecond;
+      break;
+    case __NR_clone3:
+      address = registers.rdi;
+      if (registers.rsi > sizeof(uint64_t) * 32) return 0;
+      length = bring(area, address, registers.rsi);
       break;
     case __NR_write:
     case __NR_pwrite64:
@@ -859,6 +883,10 @@ void shim_signal(int signo, const void* raw_info, void* raw_context) {
     // The call number is the signal's: rax holds it too, but for a call through the vsyscall page.
     area.registers.orig_rax = static_cast<uint64_t>(static_cast<int64_t>(info.number));
     report = info.arch == kArchX86_64 ? Report::kCall : Report::kForeignCall;
+    if (report == Report::kCall && !slow_call && answer_trapped(area)) {
+      put_registers(area.registers, state);
+      return;
+    }
   }
   if (slow_call) {
     const uint64_t place = *reinterpret_cast<const uint64_t*>(state.rsp - 136);
