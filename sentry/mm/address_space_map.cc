@@ -148,6 +148,7 @@ Result<> AddressSpaceMap::split_at(uint64_t address) {
 
 void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
   ++changes_;
+  mapped_anew_.erase(mapped_anew_.lower_bound({start, 0}), mapped_anew_.lower_bound({end, 0}));
   auto next = vmas_.lower_bound(start);
   while (next != vmas_.end() && next->second.end <= end) {
     detach(next->second);
@@ -630,6 +631,18 @@ Result<uint64_t> AddressSpaceMap::brk(uint64_t address) {
   return heap_end_;
 }
 
+// Private memory is dropped by mapping it anew, which needs no consent of the platform's. Whether that could
+// be: the host would forget what else has been advised, and may keep apart what we take for one mapping.
+bool AddressSpaceMap::map_anew(const Vma& vma, uint64_t from, uint64_t to) {
+  constexpr size_t kMostApart = 2000;
+  if (vma.file != nullptr || vma.shared || vma.grows_down || advised_) return false;
+  const std::pair piece{from, to};
+  if (mapped_anew_.size() >= kMostApart && !mapped_anew_.contains(piece)) return false;
+  mapped_anew_.insert(piece);
+  return space_->map({from, to - from, vma.prot & kProtMask, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE})
+      .ok();
+}
+
 Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice) {
   await_fork();
   constexpr int kPopulateRead = 22, kPopulateWrite = 23, kCollapse = 25, kGuardInstall = 102,
@@ -676,6 +689,7 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
   if (advice == kPopulateRead || advice == kPopulateWrite)
     return populate(address, end, advice == kPopulateWrite);
   if (advice == MADV_REMOVE) return punch(address, end);
+  if (advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE) advised_ = true;
   const bool hole = !covered(address, end);
   if (advice == MADV_DONTFORK || advice == MADV_DOFORK || advice == MADV_WIPEONFORK ||
       advice == MADV_KEEPONFORK) {
@@ -712,7 +726,8 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
       default:
         break;
     }
-    if (to_host) TRY(space_->advise(from, to - from, advice));
+    if (to_host && !(advice == MADV_DONTNEED && map_anew(here, from, to)))
+      TRY(space_->advise(from, to - from, advice));
   }
   if (hole) return Errno(ENOMEM);
   return {};
@@ -809,6 +824,8 @@ Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller)
   child->mapped_bytes_ = mapped_bytes_;
   child->data_bytes_ = data_bytes_;
   child->beyond_ = beyond_;
+  child->advised_ = advised_;
+  child->mapped_anew_ = mapped_anew_;
   child->images_ = images_;
   child->heap_start_ = heap_start_;
   child->heap_end_ = heap_end_;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -185,7 +186,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   // to (platform::Trap::costly). Often enough, and the file's text is mapped with the site rewritten.
   void note_costly_call(uint64_t site, platform::SitePatcher& patcher);
   // Where the program is that has stopped at this address, if that is in an image's trampolines or on the way
-  // there: at the instruction that has been displaced, or behind it.
+  // there: at one of the instructions that have been displaced, or behind them.
   struct Displaced {
     uint64_t address;
     bool executed;
@@ -212,6 +213,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   Result<> unmap(uint64_t start, uint64_t length);
   Result<> move_pages(uint64_t source, uint64_t length, uint64_t target, const Vma& vma, bool keep);
   Result<> punch(uint64_t start, uint64_t end);
+  bool map_anew(const Vma& vma, uint64_t from, uint64_t to);
   void forget(uint64_t start, uint64_t end);  // drops VMAs that lie wholly inside
   void insert(uint64_t start, Vma vma);       // and merges with its neighbours
   void count(uint64_t start, const Vma& vma, int sign);
@@ -253,6 +255,9 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   uint64_t locked_bytes_ = 0;  // RLIMIT_MEMLOCK's
   uint64_t heap_start_ = 0, heap_end_ = 0;
   uint64_t mmap_top_;
+  bool advised_ = false;  // the host has been told about huge pages
+  std::set<std::pair<uint64_t, uint64_t>>
+      mapped_anew_;   // by madvise(): where the host may see several mappings
   ExtentSet beyond_;  // pages, by address, that are mapped as lying beyond their files' ends
   Limits limits_;
   Windows windows_{*this};

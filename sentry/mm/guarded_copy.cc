@@ -9,8 +9,8 @@
 
 #include "sentry/base/log.h"
 
-// size_t bulkhead_guarded_copy(to, from, size): how many bytes were not copied. A fault in its one instruction
-// that touches memory goes on behind it.
+// size_t bulkhead_guarded_copy(to, from, size): how many bytes were not copied. A fault in its one
+// instruction that touches memory goes on behind it.
 asm(R"(
   .text
   .type bulkhead_guarded_copy, @function
