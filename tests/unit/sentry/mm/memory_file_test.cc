@@ -37,7 +37,8 @@ TEST(MemoryFile, WhatIsWrittenIsReadBack) {
   std::vector<char> all(64 * kPage);
   size_t seed = 0;
   for (const size_t size : {size_t{1}, size_t{22}, kPage - 1, kPage, kPage + 1, 5 * kPage + 7}) {
-    for (const uint64_t offset : {uint64_t{0}, uint64_t{8 * kPage}, uint64_t{20 * kPage - 11}, 58 * kPage - 7}) {
+    for (const uint64_t offset :
+         {uint64_t{0}, uint64_t{8 * kPage}, uint64_t{20 * kPage - 11}, 58 * kPage - 7}) {
       const std::vector<char> bytes = pattern(size, ++seed);
       ASSERT_EQ(slice->write(offset, bytes.data(), size).value_or(0), size);
       std::copy(bytes.begin(), bytes.end(), all.begin() + static_cast<ptrdiff_t>(offset));
