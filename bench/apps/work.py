@@ -44,6 +44,11 @@ def prepare_bash(_):
 
 def prepare_git(folder):
     tree(folder)
+    # Files of the same second as the index it reads again each time, since they may have changed in that second.
+    past = time.time() - 3600
+    for at, folders, names in os.walk(folder):
+        for name in folders + names:
+            os.utime(os.path.join(at, name), (past, past))
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0", "-c", "safe.directory=*"]
     quietly(*git, "init", "-q", cwd=folder)
     quietly(*git, "add", ".", cwd=folder)
