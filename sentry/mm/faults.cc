@@ -8,17 +8,28 @@
 
 namespace sentry::mm {
 
-// Those that reach it, kept while somebody waits for them.
+// Each once, kept while somebody waits for them.
+void Mappable::add(const Maps& from, std::vector<std::shared_ptr<AddressSpaceMap>>& to) {
+  for (AddressSpaceMap* const map : from) {
+    auto living = map->weak_from_this().lock();
+    if (living != nullptr && std::find(to.begin(), to.end(), living) == to.end())
+      to.push_back(std::move(living));
+  }
+}
+
+// Those that reach it.
 std::vector<std::shared_ptr<AddressSpaceMap>> Mappable::maps() const {
   std::vector<std::shared_ptr<AddressSpaceMap>> maps;
-  for (const auto* const reached : {&maps_, &windowed_}) {
-    for (AddressSpaceMap* const map : *reached) {
-      auto living = map->weak_from_this().lock();
-      if (living != nullptr && std::find(maps.begin(), maps.end(), living) == maps.end())
-        maps.push_back(std::move(living));
-    }
-  }
+  add(maps_, maps);
+  add(windowed_, maps);
   return maps;
+}
+
+void Mappable::finish_reads() {
+  if (windowed_.empty()) return;
+  std::vector<std::shared_ptr<AddressSpaceMap>> readers;
+  add(windowed_, readers);
+  for (const auto& map : readers) map->space_->finish_copies();
 }
 
 void Mappable::invalidate(uint64_t offset, uint64_t length) {

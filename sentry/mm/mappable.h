@@ -61,6 +61,9 @@ class Mappable {
   // From now on `successor` is what is mapped in its place: wherever that is shared, and from this offset on
   // where it is private, with what has been written there. The caller keeps both alive. May park.
   void give_way(const std::shared_ptr<Mappable>& successor, uint64_t offset);
+  // What reads of it have been promised from windows has been copied when it returns: before its bytes
+  // change. May park.
+  void finish_reads();
   bool mapped() const { return !maps_.empty(); }
   // Whether guest code can touch its pages: mapped by guests, or seen through windows.
   bool reached() const { return mapped() || !windowed_.empty(); }
@@ -70,13 +73,15 @@ class Mappable {
 
  private:
   friend class AddressSpaceMap;
+  using Maps = std::multiset<AddressSpaceMap*>;
+  static void add(const Maps& from, std::vector<std::shared_ptr<AddressSpaceMap>>& to);
   std::vector<std::shared_ptr<AddressSpaceMap>> maps() const;
   // Files that are written and executed in turn are soon left as they are.
   static constexpr size_t kMostRetired = 4;
   std::unique_ptr<TextImage> text_image_;
   std::vector<std::unique_ptr<TextImage>> retired_images_;  // may still be mapped
-  std::multiset<AddressSpaceMap*> maps_;                    // one entry a VMA
-  std::multiset<AddressSpaceMap*> windowed_;                // one entry a window (windows.h)
+  Maps maps_;                                               // one entry a VMA
+  Maps windowed_;                                           // one entry a window (windows.h)
 };
 
 }  // namespace sentry::mm

@@ -124,6 +124,9 @@ class AddressSpace {
   virtual Result<size_t> copy_from_window(uint64_t /*window*/, uint64_t /*address*/, size_t /*size*/) {
     return Errno(EOPNOTSUPP);
   }
+  // Such copies have been made when it returns, whoever runs: for whoever is about to change what is in a
+  // window. May park.
+  virtual void finish_copies() {}
   // The text that ends with a NUL at this address, if it is here already: with the call of the current
   // fiber's thread has come what that will ask for.
   virtual std::optional<std::string_view> text_at_hand(uint64_t /*address*/) { return std::nullopt; }

@@ -1,11 +1,16 @@
 // Reading the same places of files again and again, while they change, end and go.
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <memory>
 #include <thread>
 
@@ -327,6 +332,86 @@ TEST(a_file_from_below_that_is_written) {
   CHECK(read_often(fd, 2 * kPage, kPage) == "new" + std::string(2 * kPage - 3, 'b'));
   OK(ftruncate(writer, static_cast<off_t>(kPage + 1)));
   CHECK(read_often(fd, 4 * kPage, 100) == std::string(kPage - 100, 'b') + "n");
+}
+
+// Who sees that a read is over may change the file: the reader has what was there before.
+void overwrite(int fd, size_t size) {
+  const std::string bytes(size, 'x');
+  CHECK_EQ(pwrite(fd, bytes.data(), size, 0), static_cast<ssize_t>(size));
+}
+void cut(int fd, size_t) { OK(ftruncate(fd, 0)); }
+void cut_and_fill(int fd, size_t size) {
+  cut(fd, size);
+  overwrite(fd, size);
+}
+void punch(int fd, size_t size) {
+  // Not every file system makes holes.
+  if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) != 0)
+    overwrite(fd, size);
+}
+
+TEST(what_has_been_read_before_a_debugger_changes_it) {
+  constexpr size_t kSize = 16 * kPage;
+  for (const auto change : {overwrite, cut, cut_and_fill, punch}) {
+    const std::string bytes = pattern(kSize, 1);
+    const int fd = make("file", bytes);
+    const pid_t child = check::fork_child([&] {
+      const int mine = OK(open("file", O_RDONLY));
+      CHECK(read_often(mine, kSize, 0) == bytes);
+      OK(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr));
+      OK(raise(SIGSTOP));
+      std::string now(kSize, '?');
+      CHECK_EQ(pread(mine, now.data(), kSize, 0), static_cast<ssize_t>(kSize));
+      CHECK(now == bytes);
+    });
+    int status = 0;
+    OK(waitpid(child, &status, 0));
+    OK(ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+    for (bool leaves = false, changed = false;; leaves = !leaves) {
+      OK(ptrace(changed ? PTRACE_CONT : PTRACE_SYSCALL, child, nullptr, nullptr));
+      OK(waitpid(child, &status, 0));
+      if (!WIFSTOPPED(status)) break;
+      CHECK_EQ(WSTOPSIG(status), SIGTRAP | 0x80);
+      user_regs_struct registers;
+      OK(ptrace(PTRACE_GETREGS, child, nullptr, &registers));
+      if (!leaves || registers.orig_rax != SYS_pread64) continue;
+      change(fd, kSize);
+      changed = true;
+    }
+    CHECK_EQ(status, 0);
+    OK(close(fd));
+  }
+}
+
+TEST(what_has_been_read_by_a_place_that_is_shared) {
+  constexpr size_t kSize = 1 << 20;
+  constexpr int kRounds = 200;
+  const int fd = make("file", std::string(kSize, 'a'));
+  auto* const round = static_cast<std::atomic<int>*>(
+      mmap(nullptr, 2 * sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  CHECK(round != MAP_FAILED);
+  std::atomic<int>&asked = round[0], &changed = round[1];
+  const pid_t child = check::fork_child([&] {
+    for (int i = 1; i <= kRounds; ++i) {
+      while (asked != i) sched_yield();
+      while (OK(lseek(fd, 0, SEEK_CUR)) != static_cast<off_t>(kSize)) {
+      }
+      overwrite(fd, kSize);
+      changed = i;
+    }
+  });
+  const std::string bytes(kSize, 'a');
+  std::string now;
+  for (int i = 1; i <= kRounds; ++i) {
+    CHECK_EQ(pwrite(fd, bytes.data(), kSize, 0), static_cast<ssize_t>(kSize));
+    OK(lseek(fd, 0, SEEK_SET));
+    now.assign(kSize, '?');
+    asked = i;
+    CHECK_EQ(read(fd, now.data(), kSize), static_cast<ssize_t>(kSize));
+    while (changed != i) sched_yield();
+    CHECK(now == bytes);
+  }
+  JOIN(child);
 }
 
 TEST(while_it_ends_and_grows) {

@@ -71,6 +71,7 @@ class GoferFile final : public vfs::SeekableFile {
   Result<size_t> write_at(mm::Source& source, uint64_t& offset, bool append, bool,
                           vfs::SetId set_id) override {
     const uint32_t before = node_->attr().mode;
+    node_->finish_reads();
     size_t done = 0;
     char buffer[kChunk];
     while (source.remaining() > 0) {

@@ -88,6 +88,7 @@ Result<> GoferInode::setattr(const vfs::AttributeChange& change) {
   if (change.atime) request.valid |= protocol::kSetAtime, request.atime = to_timestamp(*change.atime);
   if (change.mtime) request.valid |= protocol::kSetMtime, request.mtime = to_timestamp(*change.mtime);
   if (request.valid == 0) return {};
+  if (change.size) finish_reads();
   const HandleRef writer = write_handle_.lock();
   if (change.size && writer != nullptr) request.handle = writer->id;
   const Client::Reply reply = TRY(call(protocol::Op::kSetattr, [&](protocol::Writer& w) { w.put(request); }));
@@ -277,6 +278,10 @@ void GoferInode::content_changes() {
   if (const auto text = private_mapping_.lock()) text->text_changes();
 }
 
+void GoferInode::finish_reads() {
+  if (const auto shown = private_mapping_.lock()) shown->finish_reads();
+}
+
 void GoferInode::grown(uint64_t end) {
   content_changes();
   attr_.size = std::max(attr_.size, end);
@@ -323,6 +328,7 @@ void GoferInode::set_handle(bool write, protocol::Opened opened, Fd fd) {
 }
 
 Result<> GoferInode::fallocate(const Handle& handle, int mode, uint64_t offset, uint64_t length) {
+  finish_reads();
   TRY(tree().call(protocol::Op::kFallocate, handle.id, [&](protocol::Writer& w) {
     w.put(protocol::FallocateRequest{static_cast<uint32_t>(mode), 0, offset, length});
   }));

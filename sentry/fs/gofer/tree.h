@@ -205,6 +205,8 @@ class GoferInode final : public vfs::Inode {
   void grown(uint64_t end);
   // Before or after what is in the file changes.
   void content_changes();
+  // Before: Mappable::finish_reads().
+  void finish_reads();
   Result<uint64_t> current_size();
 
  private:

@@ -53,6 +53,11 @@ Content::Segment& Content::segment_of(uint64_t offset) {
   BULKHEAD_CHECK(false, "offset {} lies behind the slices of a file of {} bytes", offset, size_);
 }
 
+// Before bytes change: who has been told that it has read them gets those that were there.
+void Content::finish_reads() {
+  if (owner_ != nullptr) owner_->finish_reads();
+}
+
 // How many bytes from here on have pages.
 uint64_t Content::filled(uint64_t offset) const {
   if (in_heap()) return heap_ != nullptr && offset < heap_->size() ? heap_->size() - offset : 0;
@@ -186,6 +191,7 @@ Result<size_t> Content::write(mm::Source& source, uint64_t offset) {
   if (offset >= kMaxSize) return Errno(EFBIG);
   const uint64_t end = offset + std::min(source.remaining(), kMaxSize - offset);
   const TextChange change(owner_);
+  finish_reads();
   // Pages that are skipped over must stay holes: only slices have those.
   const uint64_t heap_pages = heap_ != nullptr ? page_after(heap_->size()) : 0;
   if (in_heap() && end <= kInlineLimit && page_of(offset) <= heap_pages)
@@ -289,6 +295,7 @@ void Content::discard(uint64_t start, uint64_t end) {
 Result<> Content::resize(uint64_t size) {
   if (size > kMaxSize) return Errno(EFBIG);
   const TextChange change(owner_);
+  finish_reads();
   const uint64_t old = size_;
   size_ = size;
   if (size > old) return {};
@@ -349,6 +356,7 @@ Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
 
 Result<> Content::punch(uint64_t offset, uint64_t length) {
   const TextChange change(owner_);
+  finish_reads();
   const uint64_t end = length > ~offset ? ~uint64_t{0} : offset + length;
   if (in_heap()) {
     if (heap_ == nullptr || offset >= heap_->size()) return {};

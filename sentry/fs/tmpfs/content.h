@@ -67,6 +67,7 @@ class Content {
   };
   bool in_heap() const { return segments_.empty(); }
   uint64_t pages();
+  void finish_reads();
   uint64_t filled(uint64_t offset) const;
   Segment& segment_of(uint64_t offset);
   Result<> leave_heap(uint64_t end);

@@ -163,6 +163,7 @@ bool TrapAddressSpace::load(Thread& thread) {
   Area& area = *thread.area;
   uint32_t count = 0;
   uint64_t data = 0;
+  bool copies = false;
   thread.consents.clear();
   thread.consented = 0;
   while (!queue_.empty() && count < Area::kOperations) {
@@ -183,6 +184,9 @@ bool TrapAddressSpace::load(Thread& thread) {
         area.operations[count++] = operation;
         break;
       }
+    } else if (operation.number == Operation::kCopyAcross) {
+      --queued_copies_;
+      copies = true;
     } else if (notifies(operation)) {
       thread.consents.push_back(operation);
     }
@@ -204,6 +208,10 @@ bool TrapAddressSpace::load(Thread& thread) {
   if (count != 0) {
     if (++sequence_ == 0) ++sequence_;
     area.sequence = sequence_;
+  }
+  if (copies) {
+    copier_ = thread.weak_from_this();
+    copies_sequence_ = sequence_;
   }
   return all;
 }
@@ -345,7 +353,27 @@ Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_
 
 Result<size_t> TrapAddressSpace::copy_from_window(uint64_t window, uint64_t address, size_t size) {
   queue_.push_back({{Operation::kCopyAcross, {address, size, window, 1}, 0}, {}});
+  ++queued_copies_;
   return size;
+}
+
+// Batches are carried out in order: with the last one that copies all have been. A thread that runs says that
+// it is done with it, and is stopped if not; what it says is about its own memory. What is asked for
+// meanwhile is not waited for: there may be no end to it.
+void TrapAddressSpace::finish_copies() {
+  if (queued_copies_ != 0) {
+    const std::optional<Reservation> reserved = reserve_stopped();
+    if (!reserved || !drain(**reserved)) return;
+  }
+  const std::shared_ptr<Thread> copier = copier_.lock();
+  if (copier == nullptr || copier->state == Thread::State::kStopped) return;
+  // Most are over sooner than a thread is stopped.
+  unsigned looks = 0;
+  do
+    if (__atomic_load_n(&copier->area->copied, __ATOMIC_ACQUIRE) == copies_sequence_) return;
+  while (++looks < platform_.spins_);
+  if (copier->state == Thread::State::kServing) platform_.wait_while(*copier, Thread::State::kServing);
+  if (copier->state == Thread::State::kRunning) (void)platform_.stop(*copier);
 }
 
 Result<> TrapAddressSpace::catch_up() {

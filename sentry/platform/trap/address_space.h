@@ -40,6 +40,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<size_t> pwrite(int host_fd, uint64_t address, size_t size, uint64_t offset) override;
   WindowRoom window_room() const override { return {kWindows, kWindowsSize}; }
   Result<size_t> copy_from_window(uint64_t window, uint64_t address, size_t size) override;
+  void finish_copies() override;
   bool defers_writes() const override { return true; }
   Result<> catch_up() override;
   Result<> take_effect() override;
@@ -112,7 +113,10 @@ class TrapAddressSpace final : public AddressSpace {
   pid_t process_;
   std::vector<std::shared_ptr<Thread>> threads_;
   std::deque<Change> queue_;
-  size_t queued_bytes_ = 0;      // that the sentry keeps for it
+  size_t queued_bytes_ = 0;       // that the sentry keeps for it
+  size_t queued_copies_ = 0;      // from windows
+  std::weak_ptr<Thread> copier_;  // which has been sent the last of them, in this batch
+  uint32_t copies_sequence_ = 0;
   uint64_t lineage_ = 0;         // of the pristine one that it descends from
   bool ended_ = false;           // the process has been reaped
   bool sees_known_ = true;       // KnownAttributes are mapped

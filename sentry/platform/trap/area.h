@@ -169,6 +169,7 @@ struct Area {
   uint32_t asleep;  // on a futex of the guest's, or about to
   // Of a path, by the call under way: one more than what has been copied to what goes along.
   uint32_t brought;
+  uint32_t copied;  // the sequence of the last batch with a kCopyAcross that has been carried out
   // By the time stamp counter, for CPU times: when it came from guest code, or went there, 0 while
   // it sleeps; how long it has been there, and how long in the shim without sleeping.
   uint64_t turned, working, waiting;

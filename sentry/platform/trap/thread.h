@@ -25,7 +25,7 @@ struct AreaSlot {
   uint64_t address() const { return kAreas + place * kAreaSize; }
 };
 
-struct Thread {
+struct Thread : std::enable_shared_from_this<Thread> {
   enum class State {
     kUnborn,   // ordered, has not yet been heard of
     kStopped,  // waits for the sentry's answer

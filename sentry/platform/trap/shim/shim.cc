@@ -273,9 +273,10 @@ bool operate(Area& area) {
   const uint32_t count = area.operation_count, sequence = area.sequence;
   area.operation_count = 0;
   if (area.wait_for != 0) wait_for_sequence(area.wait_for);
-  bool fine = true;
+  bool fine = true, copies = false;
   for (uint32_t i = 0; i < count && i < Area::kOperations; ++i) {
     Operation& operation = area.operations[i];
+    copies |= operation.number == Operation::kCopyAcross;
     const bool host = operation.number < Operation::kNotHost;
     // A kick may come before the sentry has heard of the call.
     do operation.result = carry_out(area, operation);
@@ -286,6 +287,7 @@ bool operate(Area& area) {
       break;
     }
   }
+  if (copies) store(area.copied, sequence);
   if (sequence != 0) {
     store(process().completed, sequence);
     fence();
