@@ -33,6 +33,11 @@ MemoryFile::MemoryFile() : fd_(::memfd_create("sandbox", MFD_CLOEXEC | MFD_ALLOW
                  errno);
   BULKHEAD_CHECK(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
                  "sealing the memory file: error {}", errno);
+  // At the first write the host looks for privileges that a file gives, and that writing takes away: not
+  // while a guest has it write.
+  const iovec first{const_cast<char*>(""), 1};
+  BULKHEAD_CHECK(::pwritev2(fd_.get(), &first, 1, 0, 0) == 1 && punch(0, kPage).ok(),
+                 "writing to the memory file: error {}", errno);
   void* const window = ::mmap(nullptr, kWindow, PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_.get(), 0);
   if (window == MAP_FAILED) return;
   window_ = static_cast<std::byte*>(window);
