@@ -43,7 +43,7 @@ Content::~Content() {
 
 uint64_t Content::pages() {
   if (in_heap()) return heap_ != nullptr ? page_after(heap_->size()) : 0;
-  if (exposed_) rescan();
+  if (!keeps_blocks()) rescan();
   return allocated_.count();
 }
 
@@ -342,9 +342,9 @@ Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
       if (from >= to) continue;
       if (const Result<> allocated = segment.slice->allocate(from - segment.start, to - from);
           !allocated.ok()) {
-        // Pages that the host did allocate stay; the rescan finds them.
+        // Pages that the host did allocate stay.
         quota_->release_pages(missing);
-        exposed_ = true;
+        rescan();
         return allocated;
       }
     }
@@ -372,7 +372,7 @@ Result<uint64_t> Content::find(uint64_t offset, bool data) {
     const uint64_t heap_end = heap_ != nullptr ? page_after(heap_->size()) * kPage : 0;
     found = data ? (offset < heap_end ? offset : ~uint64_t{0}) : std::max(offset, heap_end);
   } else {
-    if (exposed_) rescan();
+    if (!keeps_blocks()) rescan();
     const uint64_t page = allocated_.next(page_of(offset), data);
     found = page > size_ / kPage + 1 ? ~uint64_t{0} : std::max(offset, page * kPage);
   }
