@@ -277,6 +277,8 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
     return mapped.error();
   }
   forget(start, start + length);
+  if (TextImage* const image = image_for(start, vma))
+    images_[image->id()].text_mapped(image->patches_mapped(vma.offset, length));
   insert(start, std::move(vma));
   if ((request.flags & (MAP_POPULATE | MAP_LOCKED)) != 0 && (request.flags & MAP_NONBLOCK) == 0)
     (void)populate(start, start + length);
@@ -355,8 +357,23 @@ bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
   request.file = image.trampolines();
   request.name = "[trampolines]";
   if (!mmap(request).ok()) return false;
-  images_[image.id()] = {base, image.trampolines().get()};
+  images_[image.id()] = {base, image.trampolines().get(), std::nullopt, {}, 0};
   return true;
+}
+
+size_t AddressSpaceMap::ReachedImage::patches_of(uint64_t page) const {
+  const auto known =
+      std::find_if(pages.begin(), pages.end(), [&](const Page& one) { return one.offset == page; });
+  return std::max(patches.value_or(0), known == pages.end() ? 0 : known->patches);
+}
+
+void AddressSpaceMap::ReachedImage::page_mapped(uint64_t page, size_t when) {
+  const auto known =
+      std::find_if(pages.begin(), pages.end(), [&](const Page& one) { return one.offset == page; });
+  if (known == pages.end())
+    pages.push_back({page, when});
+  else
+    known->patches = when;
 }
 
 // A guest has unmapped them, or mapped over them: text that is mapped from now on must do without.
@@ -395,18 +412,48 @@ void AddressSpaceMap::note_costly_call(uint64_t site, platform::SitePatcher& pat
   TextImage* const image = vma.file->text_image().get();
   (void)image->patch(*vma.file, offset);
   if (!image->has(page_offset) || !reach_trampolines(*image, start - vma.offset)) return;
-  // What this process has changed in the page must stay; what the file or the image has put there is no
-  // change. Reading lets others run: if one of them has changed anything, the site's next call is soon
-  // enough.
+  if (auto& known = images_[image->id()].patches; !known) known = 0;  // what is mapped came before the image
   const uint64_t changes = changes_;
+  map_text_page(*image, start, vma, page);
+  // If others have changed anything meanwhile, the site's next call is soon enough.
+  if (changes != changes_ || forking_) count = kOften - 1;
+}
+
+// Maps the latest version of a page of text. What this process has changed in it must stay; what the file or
+// the image has put there is no change. Reading lets others run: nothing is done if one of them has changed
+// mappings.
+void AddressSpaceMap::map_text_page(TextImage& image, uint64_t start, const Vma& vma, uint64_t page) {
+  const uint64_t changes = changes_, offset = vma.offset + (page - start);
   std::byte here[kPageSize];
-  if (!read(page, here, sizeof here).ok()) return;
-  if (vma.file->text_image().get() != image) return;
-  if (changes != changes_ || forking_) {
-    count = kOften - 1;
-    return;
+  if (!read(page, here, sizeof here).ok() || changes != changes_ || forking_) return;
+  if (vma.file->text_image().get() != &image) return;
+  if (image.is_version(offset, here)) (void)host_map(start, vma, page, page + kPageSize);
+  const auto reached = images_.find(image.id());
+  if (reached != images_.end()) reached->second.page_mapped(offset, image.patches_of(offset));
+}
+
+// What only children execute never gets rewritten in the mapping that they inherit: before a fork the parent
+// gets what has been rewritten since it mapped its text. A few pages at a time.
+void AddressSpaceMap::renew_text() {
+  constexpr int kMost = 4;
+  int left = kMost;
+  for (auto here = vmas_.begin(); here != vmas_.end(); ++here) {
+    TextImage* const image = image_for(here->first, here->second);
+    if (image == nullptr) continue;
+    ReachedImage& reached = images_[image->id()];
+    if (reached.looked_at == image->patches()) continue;
+    const uint64_t start = here->first;
+    const Vma vma = here->second;  // others may change the map while a page is read
+    uint64_t offset = image->next_page(vma.offset);
+    for (; offset < vma.offset + (vma.end - start); offset = image->next_page(offset + kPageSize)) {
+      if (image->patches_of(offset) <= reached.patches_of(offset)) continue;
+      if (left-- == 0) return;
+      const uint64_t changes = changes_;
+      map_text_page(*image, start, vma, start + (offset - vma.offset));
+      if (changes != changes_) return;
+    }
+    reached.looked_at = image->patches();
   }
-  if (image->is_version(page_offset, here)) (void)host_map(start, vma, page, page + kPageSize);
 }
 
 // A piece at a time: the sentry waits for each, and others want to be served in between.
@@ -807,6 +854,8 @@ Result<std::shared_ptr<Mappable>> AddressSpaceMap::shared_anonymous(uint64_t len
 }
 
 Result<AddressSpaceMap::Forked> AddressSpaceMap::fork(platform::Context& caller) {
+  await_fork();
+  renew_text();
   await_fork();
   const auto windows = windows_.ranges();
   forking_ = true;

@@ -200,6 +200,8 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   TextImage* image_for(uint64_t start, const Vma& vma);
   void restore_text(uint64_t start, uint64_t end);
   bool reach_trampolines(TextImage& image, uint64_t base);
+  void map_text_page(TextImage& image, uint64_t start, const Vma& vma, uint64_t page);
+  void renew_text();
   void lose_trampolines(const Mappable& file);
   friend class Mappable;
   friend class Windows;
@@ -235,6 +237,18 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   struct ReachedImage {
     uint64_t base = 0;  // of the text that can use them
     const Mappable* trampolines = nullptr;
+    // As many sites as the image had rewritten when the text was mapped, none if there was no image; and when
+    // single pages were.
+    std::optional<size_t> patches;
+    struct Page {
+      uint64_t offset;
+      size_t patches;
+    };
+    std::vector<Page> pages;
+    size_t looked_at = 0;  // by renew_text()
+    size_t patches_of(uint64_t page) const;
+    void text_mapped(size_t when) { patches = std::min(patches.value_or(when), when); }
+    void page_mapped(uint64_t page, size_t when);
   };
   std::map<uint64_t, ReachedImage> images_;
   std::unordered_map<uint64_t, uint8_t> costly_;

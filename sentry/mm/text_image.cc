@@ -142,8 +142,8 @@ bool TextImage::patch(Mappable& file, uint64_t site) {
   trampolines_used_ = (trampolines_used_ + patch->outside.size() + 7) & ~uint64_t{7};
   state->current = std::move(next);
   state->versions.push_back(std::move(*slice));
+  state->patches = ++patches_;
   if (state == &fresh) pages_.emplace(page, std::move(fresh));
-  ++patches_;
   return true;
 }
 
@@ -159,15 +159,18 @@ bool TextImage::is_version(uint64_t page, std::span<const std::byte> bytes) cons
   });
 }
 
+// A site or two less are better than a mapping for each page. Who wants a single page wants the latest.
+const TextImage::Whole* TextImage::whole_for(uint64_t offset, uint64_t length) const {
+  if (wholes_.empty()) return nullptr;
+  const Whole& whole = wholes_.back();
+  const bool within = offset >= whole.offset && offset + length <= whole.offset + whole.length;
+  return within && (whole.patches == patches_ || length > kPageSize) ? &whole : nullptr;
+}
+
 Result<Mappable::Backing> TextImage::backing(Mappable& file, uint64_t offset, uint64_t length) {
-  if (!wholes_.empty()) {
-    const Whole& whole = wholes_.back();
-    // A site or two less are better than a mapping for each page. Who wants a single page wants the latest.
-    if ((whole.patches == patches_ || length > kPageSize) && offset >= whole.offset &&
-        offset + length <= whole.offset + whole.length)
-      return Mappable::Backing{whole.slice->host_fd(), whole.slice->host_offset(offset - whole.offset),
-                               length};
-  }
+  if (const Whole* const whole = whole_for(offset, length))
+    return Mappable::Backing{whole->slice->host_fd(), whole->slice->host_offset(offset - whole->offset),
+                             length};
   const auto next = pages_.lower_bound(offset);
   if (next == pages_.end() || next->first >= offset + length) return file.backing(offset, length, false);
   if (next->first > offset) return file.backing(offset, next->first - offset, false);

@@ -57,6 +57,16 @@ class TextImage {
     const auto next = pages_.lower_bound(offset);
     return next == pages_.end() ? ~uint64_t{0} : next->first;
   }
+  // How many sites have been rewritten, and of which of them a page's latest version, or what a whole text is
+  // mapped from, is the last.
+  size_t patches() const { return patches_; }
+  size_t patches_of(uint64_t page) const {
+    const auto found = pages_.find(page);
+    return found == pages_.end() ? 0 : found->second.patches;
+  }
+  size_t patches_mapped(uint64_t offset, uint64_t length) const {
+    return whole_for(offset, length) != nullptr ? wholes_.back().patches : patches_;
+  }
   // Whether these bytes are what the file has at this page, or what this image has made of it at some time.
   bool is_version(uint64_t page, std::span<const std::byte> bytes) const;
 
@@ -85,6 +95,7 @@ class TextImage {
   struct Page {
     std::vector<std::byte> original, current;
     std::vector<std::unique_ptr<MemorySlice>> versions;
+    size_t patches = 0;  // of the image, with the last of this page's
   };
   struct Whole {
     uint64_t offset = 0, length = 0;
@@ -95,6 +106,7 @@ class TextImage {
   TextImage(MemoryFile& memory, platform::SitePatcher& patcher) : memory_(memory), patcher_(patcher) {}
 
   std::vector<std::byte> context_of(Mappable& file, uint64_t page);
+  const Whole* whole_for(uint64_t offset, uint64_t length) const;
 
   static uint64_t last_id_;
   const uint64_t id_ = ++last_id_;
