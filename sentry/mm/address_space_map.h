@@ -155,6 +155,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   Result<size_t> copy_from_window(const WindowRequest& request, uint64_t offset, uint64_t address,
                                   size_t size);
   Windows& windows() { return windows_; }
+  bool forking() const { return forking_; }
   // As a debugger reads and writes: whatever the protection says, but for writes to shared memory.
   Result<size_t> read_forced(uint64_t address, void* buffer, size_t size);
   Result<size_t> write_forced(uint64_t address, const void* data, size_t size);

@@ -79,7 +79,8 @@ Result<size_t> GuestSink::put_from(int host_fd, uint64_t offset, size_t size) {
 
 Result<size_t> GuestSink::put_shown(const void* file, const MappableOpener& open, uint64_t offset,
                                     size_t size) {
-  if (windows_ == nullptr || std::min<uint64_t>(size, remaining_) < Windows::kLeast) return Errno(EOPNOTSUPP);
+  const uint64_t wanted = std::min<uint64_t>(size, remaining_);
+  if (windows_ == nullptr || wanted < Windows::kLeast || wanted > Windows::kMost) return Errno(EOPNOTSUPP);
   const WindowRequest request{*windows_, file, open};
   return walk(ranges_, index_, within_, remaining_, size, [&](uint64_t address, size_t done, size_t count) {
     return memory_.copy_from_window(request, offset + done, address, count);

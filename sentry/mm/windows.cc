@@ -9,6 +9,7 @@
 namespace sentry::mm {
 
 void WindowOwner::drop() {
+  ++drops_;
   if (maps_.empty()) return;
   for (const std::weak_ptr<AddressSpaceMap>& map : std::exchange(maps_, {}))
     if (const auto living = map.lock()) living->windows().drop(*this);
@@ -21,7 +22,7 @@ Windows::~Windows() {
 
 uint64_t Windows::address(const Window& window) const {
   const platform::WindowRoom room = map_.platform_space().window_room();
-  return room.start + static_cast<uint64_t>(&window - windows_.data()) * (room.size / kMost);
+  return room.start + static_cast<uint64_t>(&window - windows_.data()) * (room.size / kWindows);
 }
 
 // Making one costs as much as some reads, and the first touch of each of its pages as much again.
@@ -62,9 +63,11 @@ std::optional<Windows::Place> Windows::find(const WindowRequest& request, uint64
 
 // As much as there is room for, around the place that is asked for.
 Windows::Window* Windows::open(const WindowRequest& request, uint64_t offset) {
+  const uint64_t drops = request.owner.drops_;
   const auto shown = request.open();
-  if (!shown.ok()) return nullptr;
-  const uint64_t room = map_.platform_space().window_room().size / kMost;
+  // That may have let others run: who has closed the description, or forked.
+  if (!shown.ok() || request.owner.drops_ != drops || map_.forking()) return nullptr;
+  const uint64_t room = map_.platform_space().window_room().size / kWindows;
   uint64_t first = offset / room * room;
   const uint64_t end = page_ceil(std::min(first + room, (*shown)->likely_end()));
   if (end <= offset) return nullptr;
@@ -134,7 +137,7 @@ std::vector<std::pair<uint64_t, uint64_t>> Windows::ranges() const {
 }
 
 void Windows::copy(const Windows& from, const std::vector<std::pair<uint64_t, uint64_t>>& before) {
-  for (size_t i = 0; i < kMost; ++i) {
+  for (size_t i = 0; i < kWindows; ++i) {
     if (from.windows_[i].owner == nullptr) continue;
     windows_[i] = from.windows_[i];
     attach(windows_[i]);

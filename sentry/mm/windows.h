@@ -43,6 +43,7 @@ class WindowOwner {
  private:
   friend class Windows;
   std::vector<std::weak_ptr<AddressSpaceMap>> maps_;
+  uint64_t drops_ = 0;
 };
 
 // Whose window on what. `file` tells it from others that the description may come to show.
@@ -55,8 +56,9 @@ struct WindowRequest {
 // Of an address space.
 class Windows {
  public:
-  // What less is asked for at a time travels with the answer as well.
-  static constexpr uint64_t kLeast = 1024;
+  // What less is asked for at a time travels with the answer as well. A copy of more would keep the process's
+  // other threads, whose orders wait for it.
+  static constexpr uint64_t kLeast = 1024, kMost = 4 << 20;
 
   explicit Windows(AddressSpaceMap& map) : map_(map) {}
   ~Windows();
@@ -90,7 +92,7 @@ class Windows {
     const void* file = nullptr;
     uint64_t bytes = 0, times = 0, used = 0;
   };
-  static constexpr size_t kMost = 16;
+  static constexpr size_t kWindows = 16;
 
   uint64_t address(const Window& window) const;
   bool often(const WindowRequest& request, uint64_t size);
@@ -99,8 +101,8 @@ class Windows {
   void attach(Window& window);
 
   AddressSpaceMap& map_;
-  std::array<Window, kMost> windows_;
-  std::array<Candidate, kMost> candidates_;
+  std::array<Window, kWindows> windows_;
+  std::array<Candidate, kWindows> candidates_;
   uint64_t finds_ = 0;
 };
 

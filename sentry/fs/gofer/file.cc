@@ -41,7 +41,7 @@ class GoferFile final : public vfs::SeekableFile {
       const HandleRef open = handle_;
       const uint64_t wanted = std::min(sink.remaining(), end - offset);
       // Where others may make it shorter, only the host knows what is there.
-      if (node_->tree().exclusive()) {
+      if (node_->tree().exclusive() && is_as_long()) {
         const mm::MappableOpener mapping = [this] { return node_->mappable(false, path()); };
         done = sink.put_shown(node_.get(), mapping, offset, static_cast<size_t>(wanted)).value_or(0);
       }
@@ -124,6 +124,19 @@ class GoferFile final : public vfs::SeekableFile {
     node_->update(attr);
   }
 
+  // Whether the file still reaches to its end as we know it, by a look some milliseconds ago at most: even of
+  // a tree that only the sandbox is to change the host may cut a file (a log's).
+  bool is_as_long() {
+    const Nanoseconds now = read_clock(CLOCK_MONOTONIC_COARSE);
+    if (looked_ == now) return true;
+    char last;
+    iovec vec{&last, 1};
+    const auto place = static_cast<off_t>(node_->attr().size - 1);
+    if (::preadv2(handle_->fd.get(), &vec, 1, place, RWF_NOWAIT) != 1) return false;
+    looked_ = now;
+    return true;
+  }
+
   // From the host's page cache if it is there, else by the gofer.
   Result<size_t> fetch(char* buffer, size_t size, uint64_t offset, bool nonblocking) {
     if (handle_->fd && handle_->nowait) {
@@ -146,6 +159,7 @@ class GoferFile final : public vfs::SeekableFile {
 
   std::shared_ptr<GoferInode> node_;
   HandleRef handle_;
+  Nanoseconds looked_ = 0;
 };
 
 class GoferDirectory final : public vfs::DirectoryFile {
