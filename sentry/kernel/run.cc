@@ -107,8 +107,10 @@ void Task::run_loop() {
         // The jump that stands for an instruction is no step of the program's.
         const bool stepped = trap.kind == platform::Trap::Kind::kFault && trap.info.si_signo == SIGTRAP;
         if (stepped && !place->executed) continue;
+        // Steps and what an instruction raises itself (SIGFPE, SIGILL) name its place.
+        if (trap.info.si_addr == reinterpret_cast<void*>(registers().rip))
+          trap.info.si_addr = reinterpret_cast<void*>(place->address);
         registers().rip = place->address;
-        if (stepped) trap.info.si_addr = reinterpret_cast<void*>(place->address);
       }
     }
     const bool stepped = trap.kind == platform::Trap::Kind::kFault && trap.info.si_signo == SIGTRAP &&

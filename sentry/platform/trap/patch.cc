@@ -36,7 +36,8 @@ constexpr size_t kJumpLength = 5;       // jmp rel32
 constexpr size_t kShortJumpLength = 2;  // jmp rel8
 constexpr size_t kLongest = 15;         // of an x86 instruction
 constexpr int kVotes = 16;
-constexpr size_t kMostMoved = 4;  // instructions
+constexpr size_t kMostMoved = 4;   // instructions
+constexpr size_t kFunctions = 16;  // where they begin: at its multiples
 
 class Code {
  public:
@@ -61,6 +62,16 @@ bool fits(int64_t distance) { return distance == static_cast<int32_t>(distance);
 
 bool movable(const cs_insn& instruction) {
   const cs_detail& detail = *instruction.detail;
+  // C libraries jump over the prefix as long as there is one thread, into the instruction.
+  constexpr uint8_t kLock = 0xf0;
+  if (detail.x86.prefix[0] == kLock) return false;
+  // Who sets the trap flag there steps over the call, not to it.
+  if (instruction.id == X86_INS_POPF || instruction.id == X86_INS_POPFD || instruction.id == X86_INS_POPFQ)
+    return false;
+  // Addresses of 32 bits are cut: their distances cannot be told anew.
+  for (uint8_t i = 0; i < detail.x86.op_count; ++i)
+    if (detail.x86.operands[i].type == X86_OP_MEM && detail.x86.operands[i].mem.base == X86_REG_EIP)
+      return false;
   for (uint8_t i = 0; i < detail.groups_count; ++i) {
     switch (detail.groups[i]) {
       case CS_GRP_JUMP:
@@ -130,7 +141,7 @@ std::optional<CallSitePatcher::Instruction> CallSitePatcher::instruction_before(
 }
 
 size_t CallSitePatcher::padding(std::span<const std::byte> text, size_t place) {
-  constexpr size_t kAlignment = 8, kFunctions = 16;
+  constexpr size_t kAlignment = 8;
   constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};  // a no-operation that is one's own
   auto* const instruction = static_cast<cs_insn*>(instruction_);
   const auto* code = reinterpret_cast<const uint8_t*>(text.data()) + place;
@@ -185,6 +196,11 @@ std::vector<std::byte> CallSitePatcher::region_header() {
 
 std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_t site, int64_t distance,
                                                          int64_t base_distance) {
+  // A call through the vsyscall page comes from there as well, but for what is at its place.
+  constexpr std::byte kSyscall[] = {std::byte{0x0f}, std::byte{0x05}};
+  if (site + sizeof kSyscall > text.original.size() ||
+      !std::ranges::equal(text.original.subspan(site, sizeof kSyscall), kSyscall))
+    return std::nullopt;
   // The instructions that are carried out elsewhere, the last first. What may be padding is not where the
   // jump goes: a function may begin behind it.
   const auto gives_way = [](const Instruction& one) {
@@ -193,6 +209,8 @@ std::optional<SitePatcher::Patch> CallSitePatcher::patch(const Text& text, size_
   std::vector<Instruction> moved;
   size_t start = site;
   while (moved.size() < kMostMoved && (moved.empty() || !gives_way(moved.back()))) {
+    // A function may begin there, and what comes before it be a table.
+    if (!moved.empty() && start % kFunctions == 0) break;
     const std::optional<Instruction> before = instruction_before(text.original, start);
     if (!before || !before->movable || start - before->size < text.first) break;
     start -= before->size;

@@ -139,5 +139,32 @@ TEST(CallSites, AreToldByWhatTheFileHas) {
   EXPECT_FALSE(patcher.patch({original.bytes(), current, 0}, site, kDistance, kDistance - 0x1000));
 }
 
+TEST(CallSites, WithoutACallAreNone) {
+  Text text;
+  const size_t place = text.function().number().size();
+  text.add({0xff, 0xd0, 0xc3});  // call *%rax
+  EXPECT_FALSE(patch(text, place, 0));
+}
+
+TEST(CallSites, StayBehindWhatCannotBeDoneElsewhere) {
+  for (const std::initializer_list<uint8_t> one : {
+           std::initializer_list<uint8_t>{0xf0, 0x83, 0x05, 0, 0, 0, 0, 1},  // lock addl $1, 0(%rip)
+           {0x67, 0x48, 0x8d, 0x35, 0, 0, 0, 0},                             // lea 0(%eip), %rsi
+           {0x9d},                                                           // popf
+       }) {
+    Text text;
+    const size_t site = text.function().number().add(one).call();
+    EXPECT_FALSE(patch(text, site, 0)) << one.size() << " bytes";
+  }
+}
+
+TEST(CallSites, MoveNothingFromBeforeAFunction) {
+  Text text;
+  text.function().add(5, {0x90}).number();
+  ASSERT_EQ(text.size() % 16, 0u);
+  const size_t site = text.short_number().call();
+  EXPECT_FALSE(patch(text, site, 0));
+}
+
 }  // namespace
 }  // namespace sentry::platform::trap
