@@ -46,6 +46,24 @@ bool mergeable(const Vma& left, uint64_t left_start, const Vma& right, uint64_t 
          (left.file == nullptr || left.offset + (left.end - left_start) == right.offset);
 }
 
+// Pieces of memory that the host may keep apart. Only those that lie wholly inside are of no account any
+// more.
+using Pieces = std::set<std::pair<uint64_t, uint64_t>>;
+void forget_pieces(Pieces& pieces, uint64_t start, uint64_t end) {
+  auto next = pieces.lower_bound({start, 0});
+  while (next != pieces.end() && next->first < end) next = next->second <= end ? pieces.erase(next) : ++next;
+}
+// Where they begin and end within a range, and its own ends.
+std::vector<uint64_t> bounds_within(const Pieces& pieces, uint64_t start, uint64_t end) {
+  std::vector<uint64_t> bounds{start, end};
+  for (auto piece = pieces.begin(); piece != pieces.end() && piece->first < end; ++piece)
+    for (const uint64_t bound : {piece->first, piece->second})
+      if (bound > start && bound < end) bounds.push_back(bound);
+  std::sort(bounds.begin(), bounds.end());
+  bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
+  return bounds;
+}
+
 }  // namespace
 
 Mappable::Mappable() = default;
@@ -148,7 +166,6 @@ Result<> AddressSpaceMap::split_at(uint64_t address) {
 
 void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
   ++changes_;
-  mapped_anew_.erase(mapped_anew_.lower_bound({start, 0}), mapped_anew_.lower_bound({end, 0}));
   auto next = vmas_.lower_bound(start);
   while (next != vmas_.end() && next->second.end <= end) {
     detach(next->second);
@@ -277,6 +294,7 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
     return mapped.error();
   }
   forget(start, start + length);
+  forget_pieces(mapped_anew_, start, start + length);
   if (TextImage* const image = image_for(start, vma))
     images_[image->id()].text_mapped(image->patches_mapped(vma.offset, length));
   insert(start, std::move(vma));
@@ -483,6 +501,7 @@ Result<> AddressSpaceMap::munmap(uint64_t address, uint64_t length) {
   TRY(split_at(end));
   TRY(unmap(address, length));
   forget(address, end);
+  forget_pieces(mapped_anew_, address, end);
   return {};
 }
 
@@ -541,7 +560,14 @@ Result<> AddressSpaceMap::move_pages(uint64_t source, uint64_t length, uint64_t 
     return keep ? Result<>() : unmap(source, length);
   }
   if (vma.file == nullptr) {
-    TRY(space_->move(source, length, target, length, keep));
+    // Where some has been mapped anew the host may have several mappings; not every host moves them at once.
+    const auto bounds = bounds_within(mapped_anew_, source, source + length);
+    for (size_t i = 1; i < bounds.size(); ++i) {
+      const uint64_t from = bounds[i - 1], piece = bounds[i] - from, to = target + (from - source);
+      TRY(space_->move(from, piece, to, piece, keep));
+      if (bounds.size() > 2) mapped_anew_.emplace(to, to + piece);
+    }
+    if (!keep) forget_pieces(mapped_anew_, source, source + length);
   } else {
     // Private pages of files may have been written: they move, piece by piece, since the host's mappings may
     // be several. What lies beyond the file's end is mapped anew.
@@ -685,6 +711,7 @@ bool AddressSpaceMap::map_anew(const Vma& vma, uint64_t from, uint64_t to) {
   if (vma.file != nullptr || vma.shared || vma.grows_down || advised_) return false;
   const std::pair piece{from, to};
   if (mapped_anew_.size() >= kMostApart && !mapped_anew_.contains(piece)) return false;
+  forget_pieces(mapped_anew_, from, to);
   mapped_anew_.insert(piece);
   return space_->map({from, to - from, vma.prot & kProtMask, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE})
       .ok();

@@ -341,6 +341,33 @@ TEST(dontneed_drops_the_content) {
   FAILS(ENOMEM, madvise(p, 3 * kPage, MADV_DONTNEED));
 }
 
+// A child's memory, of which the host joins nothing that has been mapped in pieces: there may be as many as
+// one likes, and they are protected and moved together.
+TEST(dontneed_of_many_pieces) {
+  constexpr size_t kRounds = 18, kPieces = 2000, kLength = 2 * kPieces * kPage;
+  char* p = map(kPage + kRounds * kLength);
+  p[0] = 'x';
+  JOIN(check::fork_child([&] {
+    p[0] = 'y';
+    for (size_t round = 0; round < kRounds; ++round) {
+      char* const here = p + kPage + round * kLength;
+      here[kPage] = 'z';
+      for (size_t i = 0; i < kPieces; ++i) OK(madvise(here + 2 * i * kPage, kPage, MADV_DONTNEED));
+      OK(mprotect(here, kLength, PROT_READ));
+      OK(mprotect(here, kLength, PROT_READ | PROT_WRITE));
+    }
+    char* const place = map(16 * kPage);
+    char* const moved = static_cast<char*>(
+        OK(mremap(p + kPage, 8 * kPage, 16 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, place)));
+    CHECK_EQ(moved[0], 0);
+    CHECK_EQ(moved[kPage], 'z');
+    JOIN(check::fork_child([&] {
+      CHECK_EQ(p[0], 'y');
+      CHECK_EQ(moved[kPage], 'z');
+    }));
+  }));
+}
+
 TEST(other_advice_is_taken) {
   char* p = map(16 * kPage);
   memset(p, 'x', 16 * kPage);
