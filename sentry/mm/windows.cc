@@ -30,14 +30,14 @@ bool Windows::often(const WindowRequest& request, uint64_t size) {
   constexpr uint64_t kOften = 8, kMuch = 64 * 1024;
   Candidate* candidate = &candidates_[0];
   for (Candidate& one : candidates_) {
-    if (one.owner == &request.owner && one.file == request.file) {
+    if (one.owner == request.owner.id_ && one.file == request.file) {
       candidate = &one;
       break;
     }
     if (one.used < candidate->used) candidate = &one;
   }
-  if (candidate->owner != &request.owner || candidate->file != request.file)
-    *candidate = {&request.owner, request.file, 0, 0, 0};
+  if (candidate->owner != request.owner.id_ || candidate->file != request.file)
+    *candidate = {request.owner.id_, request.file, 0, 0, 0};
   candidate->used = finds_;
   const bool answer = candidate->times >= kOften || candidate->bytes >= kMuch;
   ++candidate->times;

@@ -44,6 +44,9 @@ class WindowOwner {
   friend class Windows;
   std::vector<std::weak_ptr<AddressSpaceMap>> maps_;
   uint64_t drops_ = 0;
+  // Descriptions come and go, and the next may lie where the last has been.
+  inline static uint64_t last_id_ = 0;
+  const uint64_t id_ = ++last_id_;
 };
 
 // Whose window on what. `file` tells it from others that the description may come to show.
@@ -88,7 +91,7 @@ class Windows {
     bool shows(const WindowRequest& request) const { return owner == &request.owner && file == request.file; }
   };
   struct Candidate {
-    const WindowOwner* owner = nullptr;
+    uint64_t owner = 0;  // its id
     const void* file = nullptr;
     uint64_t bytes = 0, times = 0, used = 0;
   };

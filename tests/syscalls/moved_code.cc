@@ -8,7 +8,8 @@
 #include "tests/syscalls/check.h"
 
 // Each site in a neighbourhood without padding, so that it is the instructions that have to move.
-#define SITE(name) ".fill 160, 1, 0x90\n .balign 16\n .type " #name ", @function\n .globl " #name "\n" #name ":\n"
+#define SITE(name) \
+  ".fill 160, 1, 0x90\n .balign 16\n .type " #name ", @function\n .globl " #name "\n" #name ":\n"
 
 extern "C" long low_address_site();
 extern "C" int divided_site(int divisor);
@@ -20,8 +21,8 @@ extern "C" int stack_site(long value);
 extern "C" int string_site(void* to, const void* from, long length);
 extern "C" int counting_site(long number);
 extern "C" int vector_site(const void* from);
-extern "C" char divided_place[], undefined_place[], flags_place[], string_place[],
-    counting_begin[], counting_move[], counting_call[], table_begin[], vector_place[];
+extern "C" char divided_place[], undefined_place[], flags_place[], string_place[], counting_begin[],
+    counting_move[], counting_call[], table_begin[], vector_place[];
 extern "C" volatile int prefix_count, counted;
 extern "C" char far_vector[];
 asm(R"(
@@ -71,7 +72,8 @@ flags_place:
   addl $1, prefix_count(%rip)
   syscall
   ret
-)" R"(
+)"
+                      R"(
   .fill 160, 1, 0x90
   .balign 16
 table_begin:
@@ -123,7 +125,7 @@ vector_place:
   syscall
   ret
 )"
-    R"(
+                     R"(
   .fill 160, 1, 0x90
   .data
   .globl prefix_count, counted, far_vector

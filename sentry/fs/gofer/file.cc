@@ -2,6 +2,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sentry/fs/gofer/tree.h"
 
@@ -41,7 +42,7 @@ class GoferFile final : public vfs::SeekableFile {
       const HandleRef open = handle_;
       const uint64_t wanted = std::min(sink.remaining(), end - offset);
       // Where others may make it shorter, only the host knows what is there.
-      if (node_->tree().exclusive() && is_as_long()) {
+      if (node_->tree().exclusive() && std::exchange(read_before_, true) && is_as_long()) {
         const mm::MappableOpener mapping = [this] { return node_->mappable(false, path()); };
         done = sink.put_shown(node_.get(), mapping, offset, static_cast<size_t>(wanted)).value_or(0);
       }
@@ -159,6 +160,7 @@ class GoferFile final : public vfs::SeekableFile {
 
   std::shared_ptr<GoferInode> node_;
   HandleRef handle_;
+  bool read_before_ = false;
   Nanoseconds looked_ = 0;
 };
 
