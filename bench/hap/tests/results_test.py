@@ -4,7 +4,9 @@ import io
 import json
 import lzma
 import os
+import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -300,6 +302,28 @@ class ProfileTest(unittest.TestCase):
             {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}}]}
         names = [name for rule in oci.seccomp(profile, oci.CAPABILITIES, (6, 1))["syscalls"] for name in rule["names"]]
         self.assertEqual(names, ["read", "clone", "ptrace"])
+
+
+class BadInput(unittest.TestCase):
+    """What cannot be is said before anything is measured."""
+
+    def refused(self, *words):
+        hap = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hap")
+        run = subprocess.run([sys.executable, hap, "--runtimes", "native", "--workloads", "true", *words],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertNotIn("Traceback", run.stdout)
+        return run.stdout
+
+    def test_numbers(self):
+        for option in ("--reps", "--patience", "--for", "--buffer-kib"):
+            for number in ("0", "-1", "x"):
+                self.assertIn(option, self.refused(option, number))
+
+    def test_places_that_cannot_be_written(self):
+        self.assertIn("/proc/nope cannot be made", self.refused("--out", "/proc/nope"))
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertIn("hap.json is not there", self.refused("--add", "--out", folder))
 
 
 if __name__ == "__main__":
