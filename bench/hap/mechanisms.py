@@ -93,6 +93,8 @@ def price_table(prices):
     lines = [["primitive", "above the floor", "cumulative: adds", "total"]]
     total = set()
     for name, words in PRIMITIVES:
+        if (RUNTIME, name) not in prices.rows:
+            continue
         row = prices.row(RUNTIME, name)
         if row is None:
             lines.append([words, "failed", "", ""])

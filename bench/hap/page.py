@@ -86,8 +86,9 @@ def agreement(run, other):
         lines.append([report.label(run, runtime), *cells])
     within = sum(fraction <= report.AGREEMENT for fraction in found.values())
     number = "All" if within == len(found) else f"{within} of"
-    return (markdown(lines) + f"\n\n{number} these {len(found)} rows agree within {100 * report.AGREEMENT:.0f} %; "
-            f"the largest difference is {100 * max(found.values(), default=0):.1f} %.")
+    words = (f"{number} these {len(found)} rows agree within {100 * report.AGREEMENT:.0f} %; the largest difference is "
+             f"{100 * max(found.values(), default=0):.1f} %. {sets.calls_apart_words(other, run)}")
+    return markdown(lines) + "\n\n" + textwrap.fill(words, 120)
 
 
 def parts(run, prices):

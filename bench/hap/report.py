@@ -331,7 +331,7 @@ def agreement_text(first, second):
         lines.append([f"{runtime} {workload}", str(len(first.row(runtime, workload).functions)),
                       str(len(second.row(runtime, workload).functions)),
                       f"{100 * fraction:.1f} %" + (" DIFFERS" if fraction > limit else "")])
-    parts = [aligned(lines)]
+    parts = [aligned(lines), sets.calls_apart_words(first, second)]
     once = [f"{runtime} {workload}" for runtime, workload in {**first.rows, **second.rows}
             if (runtime, workload) not in found]
     if once:

@@ -338,3 +338,19 @@ def agreement(first, second):
         a, b = len(row.functions), len(other.functions)
         found[runtime, workload] = abs(a - b) / max(a, b)
     return found
+
+
+def calls_apart(first, second):
+    """The syscalls that only one of two runs issued, by row: {(runtime, workload): numbers}, of the rows that `agreement`
+    has."""
+    return {(runtime, workload): first.row(runtime, workload).syscalls ^ second.row(runtime, workload).syscalls
+            for runtime, workload in agreement(first, second)}
+
+
+def calls_apart_words(first, second):
+    """The same as a sentence."""
+    found = calls_apart(first, second)
+    apart = [f"{runtime} {workload} (" + ", ".join(sorted(first.names.get(n, str(n)) for n in numbers)) + ")"
+             for (runtime, workload), numbers in found.items() if numbers]
+    return (f"The distinct syscalls are the same in {len(found) - len(apart)} of them"
+            + (", and apart in " + "; ".join(apart) if apart else "") + ".")

@@ -6,6 +6,7 @@ import lzma
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -100,6 +101,20 @@ def unpack_kernel(image):
     if kernel[:4] != b"\x7fELF":
         raise VmError("the kernel image holds no ELF kernel")
     return kernel
+
+
+def end(process):
+    """Ends what still runs. What has children is unshare(1), which waits for the first process of its pid namespace, and
+    that one for all others: none is left when this returns."""
+    if process.poll() is not None:
+        return
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+        children = file.read().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    if not children:
+        process.kill()
+    process.wait()
 
 
 class VirtualMachine:
@@ -204,6 +219,8 @@ class VirtualMachine:
     @staticmethod
     def function_tracer_here(program):
         """Whether this host's kernel lets the function tracer run; hap_trace's own word if not."""
+        if os.geteuid() != 0:
+            return False, "only root may trace"
         done = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tracefs tracefs /mnt && exec "$0" probe '
                                '--tracefs /mnt', program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)
@@ -227,8 +244,12 @@ class VirtualMachine:
             with open(os.path.join(stage, "job.json"), "w") as file:
                 file.write(job)
             os.mkdir(os.path.join(stage, "out"))
-            self.follow(["nice", "unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
-                         "sh", os.path.join(self.here, "guest/here.sh"), scratch], scratch, False, 3600, enough_s)
+            try:
+                self.follow(["nice", "unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
+                             "sh", os.path.join(self.here, "guest/here.sh"), scratch], scratch, False, 3600, enough_s)
+            finally:  # the trace instance is the whole host's
+                run(["unshare", "--mount", "sh", "-c", "mount -t tracefs tracefs /mnt && exec $0 remove --tracefs /mnt",
+                     os.path.join(stage, "bin/hap_trace")])
             shutil.copytree(os.path.join(stage, "out"), out, dirs_exist_ok=True)
 
     def guest(self):
@@ -302,14 +323,12 @@ class VirtualMachine:
                     say(f"{time.monotonic() - began:6.0f} s  " + line.split("hap> ")[-1].rstrip())
                 if enough_s and "hap> saved" in line and time.monotonic() - began > enough_s:
                     written = True
-                    machine.kill()
                     break
                 if time.monotonic() - began > limit_s:
                     raise VmError(f"the machine was not done after {limit_s} s")
-            machine.wait()
-        finally:
-            if machine.poll() is None:
-                machine.kill()
+            else:
                 machine.wait()
+        finally:
+            end(machine)
         if not written:
             raise VmError("the machine ended without results; its console:\n" + "".join(console[-60:]))

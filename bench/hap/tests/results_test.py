@@ -143,6 +143,9 @@ class ResultsTest(unittest.TestCase):
         text, agree = report.agreement_text(first, second)
         self.assertRegex(text, r"a true +2 +1 +50.0 % DIFFERS")
         self.assertIn("not measured twice: b true", text)
+        self.assertIn("same in 1 of them.", text)
+        second.rows["a", "true"].syscalls = {0, 9}
+        self.assertIn("same in 0 of them, and apart in a true (9, read).", report.agreement_text(first, second)[0])
         self.assertFalse(agree)
 
     def test_page(self):
@@ -308,7 +311,7 @@ class BadInput(unittest.TestCase):
     """What cannot be is said before anything is measured."""
 
     def refused(self, *words):
-        hap = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hap")
+        hap = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "run")
         run = subprocess.run([sys.executable, hap, "--runtimes", "native", "--workloads", "true", *words],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
         self.assertNotEqual(run.returncode, 0)
@@ -324,6 +327,35 @@ class BadInput(unittest.TestCase):
         self.assertIn("/proc/nope cannot be made", self.refused("--out", "/proc/nope"))
         with tempfile.TemporaryDirectory() as folder:
             self.assertIn("hap.json is not there", self.refused("--add", "--out", folder))
+
+    def test_runtimes_of_ones_own(self):
+        for name in ("a/b", "", "a b", ".."):
+            self.assertIn("want NAME=PATH", self.refused("--runtime", f"{name}=/bin/true"))
+        self.assertIn("want NAME=PATH", self.refused("--runtime", "mine=/nowhere"))
+        self.assertIn("want NAME=PATH", self.refused("--runtime", "mine=/bin"))
+        self.assertIn("is a runtime native already", self.refused("--runtime", "native=/bin/true"))
+        self.assertIn("is a runtime mine already", self.refused("--runtime", "mine=/bin/true", "--runtime", "mine=/bin/true"))
+
+    def test_programs_that_are_not_built(self):
+        self.assertIn("nobuild/bin is not there", self.refused("--build", "nobuild"))
+
+    def test_results_without_rows(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(results.Results([], {}, {}, {}).to_json(), file)
+            file.flush()
+            self.assertIn("holds no rows", self.refused("--from", file.name))
+
+
+class EndTest(unittest.TestCase):
+    def test_a_stage_ends_with_all_that_it_started(self):
+        words = ["unshare", *([] if os.geteuid() == 0 else ["--user"]), "--pid", "--fork", "--kill-child",
+                 "sh", "-c", "sleep 1000 & echo; wait"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as stage:
+            stage.stdout.readline()
+            vm.end(stage)
+            self.assertIsNotNone(stage.returncode)
+            self.assertEqual(stage.stdout.read(), b"")  # whoever held it is gone
+            vm.end(stage)
 
 
 if __name__ == "__main__":
