@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-namespace systemd {
+namespace runtime::systemd {
 namespace {
 
 constexpr const char* kService = "org.freedesktop.systemd1";
@@ -238,6 +238,6 @@ int main(const std::vector<const char*>& words) {
 }
 
 }  // namespace
-}  // namespace systemd
+}  // namespace runtime::systemd
 
-int main(int argc, char** argv) { return systemd::main(std::vector<const char*>(argv, argv + argc)); }
+int main(int argc, char** argv) { return runtime::systemd::main(std::vector<const char*>(argv, argv + argc)); }
