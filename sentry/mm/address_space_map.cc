@@ -375,7 +375,7 @@ bool AddressSpaceMap::reach_trampolines(TextImage& image, uint64_t base) {
   request.file = image.trampolines();
   request.name = "[trampolines]";
   if (!mmap(request).ok()) return false;
-  images_[image.id()] = {base, image.trampolines().get(), std::nullopt, {}, 0};
+  images_[image.id()] = {.base = base, .trampolines = image.trampolines().get()};
   return true;
 }
 

@@ -78,16 +78,14 @@ Windows::Window* Windows::open(const WindowRequest& request, uint64_t offset) {
     backing = *asked;
     if (offset - first < backing.length) break;
   }
-  // What it had in the same place ends too early.
+  // The one in the same place ends too early. Else the one that was used least lately: empty ones never were.
   Window* chosen = &windows_[0];
   for (Window& window : windows_) {
     if (window.shows(request) && window.offset == first) {
       chosen = &window;
       break;
     }
-    if (window.owner == nullptr ? chosen->owner != nullptr
-                                : chosen->owner != nullptr && window.used < chosen->used)
-      chosen = &window;
+    if (window.used < chosen->used) chosen = &window;
   }
   if (chosen->owner != nullptr) close(*chosen);
   const uint64_t length = std::min(backing.length, end - first);

@@ -17,10 +17,6 @@
 
 #include "sentry/base/result.h"
 
-namespace sentry::platform {
-class AddressSpace;
-}
-
 namespace sentry::mm {
 
 class AddressSpaceMap;

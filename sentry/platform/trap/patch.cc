@@ -60,6 +60,13 @@ class Code {
 
 bool fits(int64_t distance) { return distance == static_cast<int32_t>(distance); }
 
+// Whether an operand lies at a distance from what this register holds.
+bool has_operand_by(const cs_x86& x86, x86_reg base) {
+  return std::any_of(x86.operands, x86.operands + x86.op_count, [&](const cs_x86_op& operand) {
+    return operand.type == X86_OP_MEM && operand.mem.base == base;
+  });
+}
+
 bool movable(const cs_insn& instruction) {
   const cs_detail& detail = *instruction.detail;
   // C libraries jump over the prefix as long as there is one thread, into the instruction.
@@ -69,9 +76,7 @@ bool movable(const cs_insn& instruction) {
   if (instruction.id == X86_INS_POPF || instruction.id == X86_INS_POPFD || instruction.id == X86_INS_POPFQ)
     return false;
   // Addresses of 32 bits are cut: their distances cannot be told anew.
-  for (uint8_t i = 0; i < detail.x86.op_count; ++i)
-    if (detail.x86.operands[i].type == X86_OP_MEM && detail.x86.operands[i].mem.base == X86_REG_EIP)
-      return false;
+  if (has_operand_by(detail.x86, X86_REG_EIP)) return false;
   for (uint8_t i = 0; i < detail.groups_count; ++i) {
     switch (detail.groups[i]) {
       case CS_GRP_JUMP:
@@ -91,10 +96,7 @@ bool movable(const cs_insn& instruction) {
 // Of an operand at a distance from the instruction, where that stands in it.
 size_t relative_place(const cs_insn& instruction) {
   const cs_x86& x86 = instruction.detail->x86;
-  for (uint8_t i = 0; i < x86.op_count; ++i)
-    if (x86.operands[i].type == X86_OP_MEM && x86.operands[i].mem.base == X86_REG_RIP)
-      return x86.encoding.disp_offset;
-  return 0;
+  return has_operand_by(x86, X86_REG_RIP) ? x86.encoding.disp_offset : 0;
 }
 
 }  // namespace
