@@ -163,11 +163,12 @@ bool TrapAddressSpace::load(Thread& thread) {
   Area& area = *thread.area;
   uint32_t count = 0;
   uint64_t data = 0;
-  bool copies = false;
+  bool copies = false, others = false;
   thread.consents.clear();
   thread.consented = 0;
   while (!queue_.empty() && count < Area::kOperations) {
     Change& change = queue_.front();
+    others = others || change.by == nullptr || change.by != thread.runner;
     Operation operation = change.operation;
     if (operation.number == Operation::kCopyOut) {
       const uint64_t room = Area::kDataSize - data;
@@ -202,10 +203,11 @@ bool TrapAddressSpace::load(Thread& thread) {
   }
   area.operation_count = count;
   // A batch waits for the one before it, and one without operations for all that have been sent: they may be
-  // its own call's, carried out by another thread.
+  // its own call's, carried out by another thread. What is but the result of the thread's own call nobody waits
+  // for: until it is there that call has not returned.
   area.wait_for = sequence_;
   area.sequence = 0;
-  if (count != 0) {
+  if (others) {
     if (++sequence_ == 0) ++sequence_;
     area.sequence = sequence_;
   }
@@ -344,11 +346,15 @@ Result<size_t> TrapAddressSpace::read(uint64_t address, void* buffer, size_t siz
 
 Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_t size) {
   // Large ones wait in pieces: the queue is the sentry's memory.
-  Change change{{Operation::kCopyOut, {address, size, 0, 1}, 0}, {}};
+  Change change{{Operation::kCopyOut, {address, size, 0, 1}, 0}, {}, Fiber::current()};
   change.bytes.assign(static_cast<const char*>(data), size);
   queued_bytes_ += size;
   queue_.push_back(std::move(change));
   return size;
+}
+
+void TrapAddressSpace::share_writes() {
+  for (Change& change : queue_) change.by = nullptr;
 }
 
 Result<size_t> TrapAddressSpace::copy_from_window(uint64_t window, uint64_t address, size_t size) {
