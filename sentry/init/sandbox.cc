@@ -48,7 +48,7 @@ class Sandbox {
     kernel_.gid_mappings = boot.gid_mappings;
     fs::tmpfs::Budget::of_sandbox()->limit_bytes = boot.memory_limit_bytes;
     platform_->allow_local_answers(!boot.strace);
-    if (uint64_t* const counter = platform_->change_counter()) vfs::count_changes_at(counter);
+    if (const auto counts = platform_->change_counts(); !counts.empty()) vfs::count_changes_at(counts);
     if (boot.strace) kernel_.observer = syscalls::make_strace();
     fs::pidfd::serve_clone();
     vfs::set_fifo_opener(fs::pipe::open_fifo);

@@ -271,18 +271,21 @@ class Platform : public TrapSource {
   // Whether calls may be answered without the sentry (--strace wants to see them all). Before the first
   // run().
   virtual void allow_local_answers(bool) {}
-  // What stat(2) answers about a path, for platforms that answer it in the guest: right while the number at
-  // change_counter() stays the same. `place` is Identity's, or kRootPlace for absolute paths. Whoever runs
-  // with a place may see it.
+  // What stat(2) answers about a path, for platforms that answer it in the guest: right while the sum of the
+  // first of change_counts() and those of `grounds` is `changes`. `place` is Identity's, or kRootPlace for
+  // absolute paths. Whoever runs with a place may see it.
   struct KnownPath {
     uint64_t place;
     bool follow;  // the last component, if a symbolic link
     std::string_view text;
+    std::span<const uint16_t> grounds;  // at most kGrounds, none of them 0
+    uint64_t changes;
   };
+  static constexpr size_t kGrounds = 14;
   static constexpr uint64_t kRootPlace = 1;
   virtual void know_attributes(const KnownPath&, int /*error*/, const struct stat&) {}
-  // Where changes are to be counted; null where it does not matter.
-  virtual uint64_t* change_counter() { return nullptr; }
+  // Where changes are to be counted; nowhere where it does not matter.
+  virtual std::span<uint64_t> change_counts() { return {}; }
   // That many more (or fewer) wait in the sentry on the private futex at this address, of any address space:
   // whoever wakes them needs the sentry. To be called before the word is looked at.
   virtual void count_futex_waiters(uint64_t /*address*/, int /*change*/) {}

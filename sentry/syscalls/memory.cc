@@ -50,7 +50,10 @@ Result<Address> sys_mmap(Task& task, GuestPtr<void> hint, uint64_t length, Flags
   if (noexec && (prot & PROT_EXEC) != 0) return Errno(EPERM);
   if (shared && !file->writable()) request.max_prot &= ~PROT_WRITE;
   if (noexec) request.max_prot &= ~PROT_EXEC;
-  request.file = TRY(file->mmap(request.prot, request.flags));
+  Result<std::shared_ptr<mm::Mappable>> mapped = file->mmap(request.prot, request.flags);
+  // To be written, the file may have got memory of its own.
+  if (shared && file->writable() && file->inode() != nullptr) vfs::changed(*file->inode());
+  request.file = TRY(std::move(mapped));
   // fcntl(2), "File sealing": a shared mapping of what is sealed can never become writable.
   if (const Result<int> seals = file->seals();
       shared && seals.ok() && (*seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0)

@@ -28,12 +28,12 @@ Result<std::string> read_path_at(Task& task, GuestPath path, int at_flags) {
 }
 
 Result<vfs::Path> resolve(Task& task, int directory, std::string_view text, int at_flags, bool follow,
-                          bool* steady) {
+                          vfs::Grounds* grounds) {
   const vfs::Caller caller = TRY(caller_at(task, directory, text));
   vfs::WalkOptions options;
   options.follow = (at_flags & AT_SYMLINK_NOFOLLOW) == 0 && (follow || (at_flags & AT_SYMLINK_FOLLOW) != 0);
   options.empty_path = (at_flags & AT_EMPTY_PATH) != 0;
-  options.steady = steady;
+  options.grounds = grounds;
   return TRY(vfs::walk(caller.fs, *caller.credentials, caller.start, text, options)).path;
 }
 

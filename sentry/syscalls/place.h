@@ -24,9 +24,9 @@ Result<vfs::Caller> caller_at(Task& task, int directory, std::string_view path);
 // AT_EMPTY_PATH allows.
 Result<vfs::Path> find_place(Task& task, int directory, GuestPath path, int at_flags, bool follow = true);
 
-// Its two steps: the path string, and where that leads. `steady` as in vfs::WalkOptions.
+// Its two steps: the path string, and where that leads. `grounds` as in vfs::WalkOptions.
 Result<std::string> read_path_at(Task& task, GuestPath path, int at_flags);
 Result<vfs::Path> resolve(Task& task, int directory, std::string_view text, int at_flags, bool follow = true,
-                          bool* steady = nullptr);
+                          vfs::Grounds* grounds = nullptr);
 
 }  // namespace sentry::syscalls

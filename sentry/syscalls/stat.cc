@@ -34,28 +34,34 @@ Result<struct stat> stat_of(vfs::Inode& inode) {
   return to_stat(TRY(inode.getattr()), inode.superblock().device());
 }
 
-// `steady`: the answer is the same for whoever asks, until vfs::changes().
-Result<struct stat> look_up(Task& task, int directory, std::string_view text, int at_flags, bool& steady) {
-  const vfs::Path place = TRY(resolve(task, directory, text, at_flags, true, &steady));
+// The answer is the same for whoever asks, as long as its grounds are.
+Result<struct stat> look_up(Task& task, int directory, std::string_view text, int at_flags,
+                            vfs::Grounds& grounds) {
+  const vfs::Path place = TRY(resolve(task, directory, text, at_flags, true, &grounds));
   vfs::Inode& inode = *place.dentry->inode();
-  steady = steady && inode.keeps_attributes();
+  if (inode.keeps_attributes())
+    grounds.add(inode);
+  else
+    grounds.give_up();
   return stat_of(inode);
 }
+
+static_assert(vfs::Grounds::kMost == platform::Platform::kGrounds);
 
 // The platform learns what it may answer by itself the next time.
 Result<> stat_at(Task& task, int directory, GuestPath path, int at_flags, GuestPtr<struct stat> answer) {
   const std::string text = TRY(read_path_at(task, path, at_flags));
-  const uint64_t before = vfs::changes();
   // Before the look, in which this may park: a thread that shares the working directory may change it.
   const uint64_t place = task.kernel.file_view.place_for(task.credentials, task.fs());
-  bool steady = false;
-  const Result<struct stat> found = look_up(task, directory, text, at_flags, steady);
+  vfs::Grounds grounds;
+  const Result<struct stat> found = look_up(task, directory, text, at_flags, grounds);
   const bool absolute = text.starts_with('/');
   const int error = found.ok() ? 0 : found.error().value();
-  if (steady && vfs::changes() == before && place != 0 && (absolute || directory == AT_FDCWD) &&
+  if (grounds.complete() && !text.empty() && place != 0 && (absolute || directory == AT_FDCWD) &&
       (error == 0 || error == ENOENT || error == ENOTDIR)) {
     const platform::Platform::KnownPath known{absolute ? platform::Platform::kRootPlace : place,
-                                              (at_flags & AT_SYMLINK_NOFOLLOW) == 0, text};
+                                              (at_flags & AT_SYMLINK_NOFOLLOW) == 0, text, grounds.keys(),
+                                              grounds.changes()};
     task.kernel.platform.know_attributes(known, error, found.value_or({}));
   }
   return task.memory().write(answer, TRY(found));

@@ -41,8 +41,9 @@ const Index& index() {
 
 // Calls that change no name and no attribute of a file, or tell (vfs/notify.h).
 bool keeps_files(uint64_t number, const uint64_t (&args)[6]) {
-  // A shared mapping may make a file's own memory, and advice may drop some.
-  if (number == SYS_mmap) return (args[3] & MAP_SHARED) == 0;
+  // Of terminals and of descriptors.
+  if (number == SYS_ioctl) return (args[1] & 0xff00) == 'T' << 8;
+  // Advice may drop a file's memory.
   if (number == SYS_madvise) return args[2] != MADV_REMOVE;
   static const std::bitset<kNumbers> kKeep = [] {
     std::bitset<kNumbers> keep;
@@ -61,12 +62,53 @@ bool keeps_files(uint64_t number, const uint64_t (&args)[6]) {
         SYS_epoll_ctl, SYS_tgkill, SYS_waitid, SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat,
         SYS_pselect6, SYS_ppoll, SYS_set_robust_list, SYS_epoll_pwait, SYS_dup3, SYS_pipe2, SYS_preadv,
         SYS_pwritev, SYS_prlimit64, SYS_getrandom, SYS_execveat, SYS_statx, SYS_rseq, SYS_clone3,
-        SYS_faccessat2})
+        SYS_faccessat2, SYS_mmap, SYS_close_range,
+        SYS_socket, SYS_connect, SYS_accept, SYS_accept4, SYS_listen, SYS_getsockname, SYS_getpeername,
+        SYS_socketpair, SYS_setsockopt, SYS_getsockopt, SYS_shutdown, SYS_eventfd2, SYS_epoll_create1,
+        SYS_fsync, SYS_fdatasync, SYS_flock, SYS_sysinfo, SYS_alarm, SYS_setitimer, SYS_getitimer,
+        SYS_sched_getaffinity, SYS_setsid, SYS_getsid, SYS_getgroups, SYS_capget, SYS_getresuid, SYS_getresgid,
+        SYS_getpriority, SYS_rt_sigsuspend, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_getxattr, SYS_lgetxattr,
+        SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr})
       // clang-format on
       keep.set(static_cast<size_t>(call));
     return keep;
   }();
   return number < kNumbers && kKeep[number];
+}
+
+// Calls that tell of what they change, unless they fail halfway.
+bool tells_of_success(uint64_t number) {
+  switch (number) {
+    case SYS_creat:
+    case SYS_rename:
+    case SYS_renameat:
+    case SYS_renameat2:
+    case SYS_mkdir:
+    case SYS_mkdirat:
+    case SYS_rmdir:
+    case SYS_unlink:
+    case SYS_unlinkat:
+    case SYS_link:
+    case SYS_linkat:
+    case SYS_symlink:
+    case SYS_symlinkat:
+    case SYS_chmod:
+    case SYS_fchmod:
+    case SYS_fchmodat:
+    case SYS_chown:
+    case SYS_lchown:
+    case SYS_fchown:
+    case SYS_fchownat:
+    case SYS_utime:
+    case SYS_utimes:
+    case SYS_futimesat:
+    case SYS_utimensat:
+    case SYS_truncate:
+    case SYS_ftruncate:
+      return true;
+    default:
+      return false;
+  }
 }
 
 const char* error_name(int error) {
@@ -86,7 +128,7 @@ Result<uint64_t> dispatch(Task& task, uint64_t number, const uint64_t (&args)[6]
   }
   if (entry->support == Support::kAbsent) return Errno(entry->absent_errno);
   const Result<uint64_t> result = entry->handler.call(task, args);
-  if (!keeps_files(number, args)) vfs::changed();
+  if (!keeps_files(number, args) && !(tells_of_success(number) && result.ok())) vfs::changed();
   return result;
 }
 

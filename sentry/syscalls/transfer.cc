@@ -76,7 +76,8 @@ Result<size_t> do_write(Task& task, File& file, mm::Source& source, std::optiona
   options.set_id = vfs::set_id_after_change(*task.credentials);
   const Result<size_t> count = file.write(source, options);
   if (count.ok() && *count != 0) vfs::notify(file.path(), IN_MODIFY);
-  if (!count.ok() && file.seekable()) vfs::changed();  // pages may have come to be, though nothing is in them
+  // Pages may have come to be, though nothing is in them.
+  if (!count.ok() && file.inode() != nullptr) vfs::changed(*file.inode());
   if (count.is(EPIPE)) task.send(kernel::make_signal(SIGPIPE));
   return count;
 }

@@ -59,7 +59,10 @@ Result<> chown(const Credentials& credentials, const Path& path, uid_t uid, gid_
     if (change.uid || change.gid) (void)inode.removexattr("security.capability");
   }
   TRY(inode.setattr(change));
-  if (uid != static_cast<uid_t>(-1) || gid != static_cast<gid_t>(-1)) notify(path, IN_ATTRIB);
+  if (change.uid || change.gid || change.mode)
+    notify(path, IN_ATTRIB);
+  else
+    changed(inode);  // its ctime
   return {};
 }
 

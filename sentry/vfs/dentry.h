@@ -234,7 +234,7 @@ struct WalkOptions {
   bool parent = false;      // stop at the directory that holds the last component (creation, removal)
   bool empty_path = false;  // AT_EMPTY_PATH
   uint64_t resolve = 0;     // RESOLVE_* of openat2(2)
-  bool* steady = nullptr;   // set, also where the walk fails: Walker::steady()
+  Grounds* grounds = nullptr;  // gets what the answer rests on, also where the walk fails
 };
 
 // Where a walk ended.

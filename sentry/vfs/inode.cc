@@ -29,7 +29,18 @@ Result<struct statfs> Superblock::statfs() {
   return answer;
 }
 
-Inode::~Inode() = default;
+// Its file's next inode counts elsewhere.
+Inode::~Inode() { changed(*this); }
+
+ChangeKey Inode::change_key() {
+  if (change_key_ == kNobodyAsked) count_changes_at(next_change_key());
+  return change_key_;
+}
+
+// What two others show is counted for all.
+void Inode::count_changes_at(ChangeKey key) {
+  change_key_ = change_key_ == kNobodyAsked || change_key_ == key ? key : kEverything;
+}
 
 Inode::Locks& Inode::locks() {
   if (locks_ == nullptr) locks_ = {new Locks, [](Locks* locks) { delete locks; }};

@@ -15,6 +15,7 @@
 #include "sentry/base/result.h"
 #include "sentry/base/time.h"
 #include "sentry/mm/mappable.h"
+#include "sentry/vfs/changes.h"
 #include "sentry/vfs/credentials.h"
 #include "sentry/vfs/fiber_lock.h"
 
@@ -165,11 +166,18 @@ class Inode : public std::enable_shared_from_this<Inode> {
   Locks& locks();
   bool has_locks() const { return locks_ != nullptr; }
 
+  // Where its changes are counted (changes.h), from the first time that somebody asks.
+  ChangeKey change_key();
+  ChangeKey asked_change_key() const { return change_key_; }
+  // They are counted there. Who shows another inode's attributes or names has its changes counted there, too.
+  virtual void count_changes_at(ChangeKey key);
+
   // The object behind a name in the tree: a socket's (AF_UNIX bind), owned by net/, or a FIFO's pipe.
   std::shared_ptr<void> attachment;
 
  private:
   Superblock& superblock_;
+  ChangeKey change_key_ = kNobodyAsked;
   std::unique_ptr<Locks, void (*)(Locks*)> locks_{nullptr, nullptr};
 };
 

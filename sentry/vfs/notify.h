@@ -40,7 +40,7 @@ void notify_moved(const Dentry& old_directory, std::string_view old_name, const 
 // IN_ACCESS, IN_MODIFY, IN_ATTRIB, IN_OPEN, IN_CLOSE_*: something happened to the object at this place; its
 // own watchers and those of its directory are told.
 inline void notify(const Dentry& dentry, uint32_t mask) {
-  if ((mask & (IN_MODIFY | IN_ATTRIB)) != 0) changed();
+  if ((mask & (IN_MODIFY | IN_ATTRIB)) != 0) changed(*dentry.inode());
   if (detail::watches != 0) detail::notify(dentry, mask);
 }
 inline void notify(const Path& path, uint32_t mask) {
@@ -48,25 +48,29 @@ inline void notify(const Path& path, uint32_t mask) {
 }
 // IN_CREATE: a name for `object` has come into `directory`.
 inline void notify_created(const Dentry& directory, std::string_view name, const Inode& object) {
-  changed();
+  changed(*directory.inode());
   if (detail::watches != 0) detail::notify_entry(directory, name, object, IN_CREATE);
 }
 // link(2): IN_ATTRIB for the object's own watchers.
 inline void notify_link_count(const Inode& object) {
-  changed();
+  changed(object);
   if (detail::watches != 0) detail::notify_link_count(object);
 }
 // unlink(2), rmdir(2): IN_DELETE, and IN_ATTRIB for the object, whose attributes are looked at. With the last
 // name gone IN_DELETE_SELF follows, at once if only the caller's reference to the dentry is left.
 inline void notify_removed(const Dentry& directory, std::string_view name, const DentryRef& object) {
-  changed();
+  changed(*directory.inode());
+  changed(*object->inode());
   if (detail::watches != 0) detail::notify_removed(directory, name, object);
 }
 // rename(2): IN_MOVED_FROM and IN_MOVED_TO with one cookie, IN_MOVE_SELF; the replaced object, if not null,
 // has lost a name.
 inline void notify_moved(const Dentry& old_directory, std::string_view old_name, const Dentry& new_directory,
                          std::string_view new_name, Inode& object, const DentryRef& replaced) {
-  changed();
+  changed(*old_directory.inode());
+  changed(*new_directory.inode());
+  changed(object);
+  if (replaced != nullptr) changed(*replaced->inode());
   if (detail::watches != 0)
     detail::notify_moved(old_directory, old_name, new_directory, new_name, object, replaced);
 }

@@ -40,8 +40,13 @@ Result<> Walker::run() {
       return {};
     }
     const InodeRef& directory = place_.dentry->inode();
-    const Superblock& superblock = directory->superblock();
-    steady_ = steady_ && superblock.caches_names() && superblock.keeps_attributes();
+    if (grounds_ != nullptr) {
+      const Superblock& superblock = directory->superblock();
+      if (superblock.caches_names() && superblock.keeps_attributes())
+        grounds_->add(*directory);
+      else
+        grounds_->give_up();
+    }
     if (!directory->is_directory()) return Errno(ENOTDIR);
     TRY(directory->permission(credentials_, X_OK));
 
@@ -152,6 +157,7 @@ Result<Walked> walk(const FsContext& context, const Credentials& credentials, co
     return Walked{start, {}, false};
   }
   Walker walker(context, credentials, start, options.resolve);
+  walker.gather(options.grounds);
   Result<> found = walker.to_parent(path);
   if (found.ok() && options.parent) {
     std::string last(walker.last());
@@ -159,7 +165,6 @@ Result<Walked> walk(const FsContext& context, const Credentials& credentials, co
     return Walked{walker.take_place(), std::move(last), slash};
   }
   if (found.ok()) found = walker.finish(options.follow, options.directory);
-  if (options.steady != nullptr) *options.steady = walker.steady();
   TRY(std::move(found));
   const bool slash = walker.trailing_slash();
   return Walked{walker.take_place(), {}, slash};

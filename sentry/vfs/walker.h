@@ -33,8 +33,8 @@ class Walker {
   bool last_is_name() const { return !last_.empty() && last_ != "." && last_ != ".."; }
   bool trailing_slash() const { return trailing_slash_; }
   bool jumped() const { return jumped_; }
-  // Whether all that has been looked at so far is in file systems that keep names and attributes.
-  bool steady() const { return steady_; }
+  // Gets all that is looked at.
+  void gather(Grounds* grounds) { grounds_ = grounds; }
 
   // Looks the last component (a name) up and crosses mounts: a place that may be negative or a symbolic link.
   Result<Path> find_last() { return child(last_); }
@@ -63,7 +63,7 @@ class Walker {
   bool trailing_slash_ = false;
   bool jumped_ = false;
   bool opens_ = false;
-  bool steady_ = true;
+  Grounds* grounds_ = nullptr;
   int links_ = 0;
 };
 

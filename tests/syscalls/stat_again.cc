@@ -14,7 +14,9 @@
 
 #include <atomic>
 #include <initializer_list>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/syscalls/check.h"
 
@@ -451,6 +453,141 @@ TEST(places_that_are_each_processs_own) {
   OK(chdir("other"));
   CHECK_EQ(ask("/proc/self/cwd/file", &facts), 0);
   CHECK_EQ(facts.st_size, 2);
+}
+
+// What the other name of a file has gone through, its own being long gone or elsewhere.
+TEST(hard_links) {
+  OK(mkdir("a", 0755));
+  OK(mkdir("b", 0755));
+  make("a/file");
+  OK(link("a/file", "b/file"));
+  OK(link("a/file", "removed"));
+  struct stat facts;
+  const int fd = open("removed", O_RDWR);
+  OK(fd);
+  OK(unlink("removed"));
+  for (int i = 1; i <= 3; ++i) {
+    CHECK_EQ(ask("b/file", &facts), 0);
+    CHECK_EQ(facts.st_size, 4 * i);
+    CHECK_EQ(pwrite(fd, "more", 4, 4 * i), 4);
+    CHECK_EQ(ask("a/file", &facts), 0);
+    CHECK_EQ(facts.st_size, 4 * i + 4);
+  }
+  OK(chmod("a/file", 0600));
+  CHECK_EQ(ask("b/file", &facts), 0);
+  CHECK_EQ(facts.st_mode & 07777, 0600);
+  OK(fchmod(fd, 0640));
+  CHECK_EQ(ask("b/file", &facts), 0);
+  CHECK_EQ(facts.st_mode & 07777, 0640);
+  OK(unlink("a/file"));
+  CHECK_EQ(ask("b/file", &facts), 0);
+  CHECK_EQ(facts.st_nlink, 1u);
+  OK(ftruncate(fd, 0));
+  CHECK_EQ(ask("b/file", &facts), 0);
+  CHECK_EQ(facts.st_size, 0);
+  OK(close(fd));
+}
+
+// Each part of a long path, for whatever lies below it.
+TEST(deep_paths) {
+  std::string path = "top";
+  std::vector<std::string> parts;
+  for (int i = 0; i < 20; ++i) {
+    OK(mkdir(path.c_str(), 0755));
+    parts.push_back(path);
+    path += "/d";
+  }
+  for (const std::string& part : parts) {
+    const std::string file = part + "/file";
+    make(file.c_str());
+    CHECK_EQ(ask(file.c_str()), 0);
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string elsewhere = parts[i] + "_";
+    OK(rename(parts[i].c_str(), elsewhere.c_str()));
+    for (size_t j = i; j < parts.size(); ++j) CHECK_EQ(ask((parts[j] + "/file").c_str()), ENOENT);
+    OK(rename(elsewhere.c_str(), parts[i].c_str()));
+    for (size_t j = i; j < parts.size(); ++j) CHECK_EQ(ask((parts[j] + "/file").c_str()), 0);
+  }
+}
+
+// Random changes in a small tree; after each, every path is looked at both ways.
+TEST(whatever_changes) {
+  unsigned seed = 20261122;
+  const auto below = [&](unsigned limit) {
+    seed = seed * 1103515245 + 12345;
+    return seed / 65536 % limit;
+  };
+  const char* const kDirectories[] = {".", "a", "b", "a/c", "a/c/d"};
+  const char* const kNames[] = {"a", "b", "c", "d", "x", "y"};
+  std::vector<std::string> paths;
+  for (const char* directory : kDirectories)
+    for (const char* name : kNames) paths.push_back(std::string(directory) + "/" + name);
+  paths.push_back("a/..");
+  paths.push_back("a/c/../../b/x");
+  paths.push_back("a/c/d/.");
+  const int here = open(".", O_RDONLY | O_DIRECTORY);
+  OK(here);
+  int held = -1;
+  const auto any = [&] { return paths[below(static_cast<unsigned>(paths.size()) - 3)].c_str(); };
+  for (int step = 0; step < 400; ++step) {
+    switch (below(16)) {
+      case 0:
+      case 1:
+        (void)mkdir(any(), 0700);
+        break;
+      case 2:
+      case 3:
+        if (const int fd = open(any(), O_CREAT | O_WRONLY, 0600); fd >= 0) {
+          if (held >= 0) OK(close(held));
+          held = fd;
+        }
+        break;
+      case 4:
+        (void)unlink(any());
+        break;
+      case 5:
+        (void)rmdir(any());
+        break;
+      case 6:
+      case 7:
+        (void)rename(any(), any());
+        break;
+      case 8:
+        (void)syscall(SYS_renameat2, AT_FDCWD, any(), AT_FDCWD, any(), RENAME_EXCHANGE);
+        break;
+      case 9:
+        (void)link(any(), any());
+        break;
+      case 10:
+        (void)symlink(below(2) == 0 ? "a" : "../b/x", any());
+        break;
+      case 11:
+        (void)chmod(any(), below(4) == 0 ? 0 : 0700);
+        break;
+      case 12:
+        if (held >= 0) CHECK_EQ(write(held, "data", 4), 4);
+        break;
+      case 13:
+        if (held >= 0) OK(ftruncate(held, below(3000)));
+        break;
+      case 14:
+        if (held >= 0) OK(fchmod(held, 0600 | below(64)));
+        break;
+      default:
+        (void)truncate(any(), 100);
+    }
+    for (const std::string& path : paths) {
+      for (const int flags : {0, AT_SYMLINK_NOFOLLOW}) {
+        struct stat known = {}, told = {};
+        const int known_error = fstatat(AT_FDCWD, path.c_str(), &known, flags) == 0 ? 0 : errno;
+        const int told_error = fstatat(here, path.c_str(), &told, flags) == 0 ? 0 : errno;
+        CHECK_EQ(known_error, told_error);
+        CHECK(memcmp(&known, &told, sizeof known) == 0);
+      }
+    }
+  }
+  OK(close(here));
 }
 
 TEST(what_another_process_has_done) {

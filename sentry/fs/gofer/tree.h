@@ -164,7 +164,7 @@ class GoferInode final : public vfs::Inode {
   const protocol::Attr& attr() const { return attr_; }
   // What the gofer says they are. The host may have changed them, whatever was promised.
   void update(const protocol::Attr& attr) {
-    if (std::memcmp(&attr_, &attr, sizeof attr) != 0) vfs::changed();
+    if (std::memcmp(&attr_, &attr, sizeof attr) != 0) vfs::changed(*this);
     attr_ = attr;
   }
   Result<> refresh();  // the attributes, from the host

@@ -141,8 +141,15 @@ Result<> Node::copy_up() {
   ino_ = attributes.ino;
   if (S_ISREG(type_)) static_cast<tmpfs::RegularFile&>(*upper).set_identity(superblock().device(), ino_);
   upper_ = std::move(upper);
+  if (asked_change_key() != vfs::kNobodyAsked) upper_->count_changes_at(asked_change_key());
   overlay().keep(*this, true);
   return {};
+}
+
+void Node::count_changes_at(vfs::ChangeKey key) {
+  Inode::count_changes_at(key);
+  if (lower_ != nullptr) lower_->count_changes_at(key);
+  if (upper_ != nullptr) upper_->count_changes_at(key);
 }
 
 Result<> Node::setattr(const vfs::AttributeChange& change) {

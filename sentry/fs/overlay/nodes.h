@@ -61,6 +61,8 @@ class Node : public vfs::Inode {
   Result<std::vector<std::string>> listxattr() override;
   Result<> removexattr(std::string_view name) override;
 
+  void count_changes_at(vfs::ChangeKey key) override;
+
   Overlay& overlay() { return static_cast<Overlay&>(superblock()); }
   const vfs::InodeRef& lower() const { return lower_; }
   const std::shared_ptr<tmpfs::Node>& upper() const { return upper_; }

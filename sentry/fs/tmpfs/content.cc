@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "sentry/vfs/bounce_buffer.h"
-#include "sentry/vfs/changes.h"
 
 namespace sentry::fs::tmpfs {
 namespace {
@@ -73,7 +72,7 @@ Result<size_t> Content::read(mm::Sink& sink, uint64_t offset, const mm::Mappable
     const auto wanted = static_cast<size_t>(std::min(sink.remaining(), size_ - at));
     size_t offered = wanted;
     // Only what is there: touching a hole would fill it.
-    if (const uint64_t there = std::min<uint64_t>(wanted, filled(at)); shown && there != 0) {
+    if (const uint64_t there = shown ? std::min<uint64_t>(wanted, filled(at)) : 0; there != 0) {
       const size_t count = sink.put_shown(this, mapping, at, static_cast<size_t>(there)).value_or(0);
       shown = count == there;
       done += count;
@@ -386,7 +385,7 @@ Result<mm::Mappable::Backing> Content::backing(uint64_t offset, uint64_t length)
   const uint64_t end = page_after(size_) * kPage;
   if (offset >= end) return mm::Mappable::Backing{-1, 0, length};
   TRY(leave_heap(end));
-  if (!std::exchange(exposed_, true)) vfs::changed();  // a page fault has come here, perhaps
+  exposed_ = true;
   Segment& segment = segment_of(offset);
   const uint64_t available = std::min(end, segment.end()) - offset;
   return mm::Mappable::Backing{segment.slice->host_fd(), segment.slice->host_offset(offset - segment.start),

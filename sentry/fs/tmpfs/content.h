@@ -39,6 +39,8 @@ class Content {
   // Whether blocks() changes by calls alone: there is nothing to touch, or no hole where it would make a
   // page.
   bool keeps_blocks() const;
+  // Whether page faults may have come here unheard.
+  bool exposed() const { return exposed_; }
 
   // Writers and whoever changes the size hold it exclusively (i_rwsem): the methods that change take it for
   // granted.

@@ -1,6 +1,5 @@
 #include "sentry/fs/tmpfs/metadata.h"
 #include "sentry/vfs/attribute_change.h"
-#include "sentry/vfs/changes.h"
 
 #include <sys/xattr.h>
 
@@ -32,10 +31,7 @@ void Metadata::apply(const vfs::AttributeChange& change) {
 
 void Metadata::touch_ctime() { attributes.ctime = read_clock(CLOCK_REALTIME); }
 void Metadata::touch_mtime() { attributes.mtime = attributes.ctime = read_clock(CLOCK_REALTIME); }
-void Metadata::touch_atime() {
-  attributes.atime = read_clock(CLOCK_REALTIME);
-  vfs::changed();
-}
+void Metadata::touch_atime() { attributes.atime = read_clock(CLOCK_REALTIME); }
 
 Result<std::string> Metadata::getxattr(std::string_view name) const {
   if (!known_prefix(name)) return Errno(EOPNOTSUPP);

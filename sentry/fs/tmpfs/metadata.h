@@ -22,7 +22,7 @@ class Metadata {
   void apply(const vfs::AttributeChange& change);
   void touch_ctime();
   void touch_mtime();  // and ctime
-  void touch_atime();  // nobody else tells of that
+  void touch_atime();
 
   // xattr(7). ENODATA, EEXIST, ENOSPC, EOPNOTSUPP for an unknown prefix.
   Result<std::string> getxattr(std::string_view name) const;

@@ -78,6 +78,11 @@ Node::Node(Tmpfs& tmpfs, const NewNode& node)
 
 Node::~Node() { quota_->release_inode(); }
 
+void Node::touch_atime() {
+  metadata_.touch_atime();
+  vfs::changed(*this);
+}
+
 Result<> Node::setattr(const vfs::AttributeChange& change) {
   if (change.size) return Errno(type() == S_IFDIR ? EISDIR : EINVAL);
   metadata_.apply(change);
@@ -122,7 +127,10 @@ Result<vfs::FileRef> RegularFile::open(const vfs::Path& path, int flags) {
 
 Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t length, bool shared_write) {
   if (shared_write && !std::exchange(written_through_mappings_, true)) text_changes();
-  return content_.backing(offset, length);
+  const bool touched = content_.exposed();
+  Result<Backing> backing = content_.backing(offset, length);
+  if (content_.exposed() != touched) vfs::changed(*this);  // each page fault may make a page, unheard
+  return backing;
 }
 
 Result<> RegularFile::punch(uint64_t offset, uint64_t length) {
@@ -155,9 +163,8 @@ Result<> RegularFile::add_seals(int seals) {
 Result<size_t> OpenRegular::read_at(mm::Sink& sink, uint64_t offset, bool) {
   const mm::MappableOpener mapping = [this] { return mmap(PROT_READ, MAP_SHARED); };
   const size_t count = TRY(node_->content().read(sink, offset, mapping));
-  Metadata& metadata = node_->metadata();
   const Nanoseconds now = read_clock(CLOCK_REALTIME_COARSE);
-  if (vfs::access_time_due(path(), flags(), metadata.attributes, now)) metadata.touch_atime();
+  if (vfs::access_time_due(path(), flags(), node_->metadata().attributes, now)) node_->touch_atime();
   return count;
 }
 
@@ -391,9 +398,8 @@ bool Directory::list(vfs::DirectorySink& sink, uint64_t& position, uint64_t end)
 Result<> OpenDirectory::readdir(vfs::DirectorySink& sink) {
   auto& directory = static_cast<Directory&>(*inode());
   if (add_dots(sink)) directory.list(sink, position, end_);
-  Metadata& metadata = directory.metadata();
   const Nanoseconds now = read_clock(CLOCK_REALTIME);
-  if (vfs::access_time_due(path(), flags(), metadata.attributes, now)) metadata.touch_atime();
+  if (vfs::access_time_due(path(), flags(), directory.metadata().attributes, now)) directory.touch_atime();
   return {};
 }
 

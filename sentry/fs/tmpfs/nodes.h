@@ -56,6 +56,7 @@ class Node : public vfs::Inode {
   Result<> removexattr(std::string_view name) override { return metadata_.removexattr(name); }
 
   Metadata& metadata() { return metadata_; }
+  void touch_atime();  // nobody else tells of that
   uint64_t ino() const { return metadata_.attributes.ino; }
   Tmpfs& tmpfs() { return static_cast<Tmpfs&>(superblock()); }
   // Names that point here come and go.

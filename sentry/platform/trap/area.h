@@ -205,9 +205,9 @@ inline constexpr uint64_t kRootPlace = 1;
 
 // Behind the notice page, not writable here either: what stat(2) answers, in one of the places of the set
 // that known_set() says. Not in processes with a thread that must not see it. The version is odd while the
-// sentry writes; an entry holds as long as Notice::changes is its own.
+// sentry writes; an entry holds as long as the counts of changes that it names add up to its own number.
 struct KnownAttributes {
-  static constexpr uint64_t kRoom = 80;
+  static constexpr uint64_t kRoom = 80, kGrounds = 14, kAnswer = 15;
   static constexpr uint32_t kFollow = 1u << 31;
 
   uint32_t version;
@@ -215,9 +215,9 @@ struct KnownAttributes {
   uint64_t changes;
   uint64_t place;   // Context::Identity's, or kRootPlace
   uint32_t length;  // of the path; with kFollow
-  uint32_t padding;
-  char path[kRoom];     // zeros behind it
-  uint64_t answer[18];  // struct stat
+  uint16_t grounds[kGrounds];  // beside the first count; zeros behind them
+  char path[kRoom];            // zeros behind it
+  uint64_t answer[kAnswer];    // struct stat, but for the zeros at its end
 };
 static_assert(sizeof(KnownAttributes) == 256);
 inline constexpr unsigned kKnownSetBits = 12;
@@ -227,7 +227,10 @@ inline constexpr uint64_t kKnown = kNoticePage + kPageSize;
 inline constexpr uint64_t kKnownSets = kKnownSetSize << kKnownSetBits;  // bytes
 // Behind the sets: which of their pages have any, a bit each. Looking at another would make it.
 inline constexpr uint64_t kKnownPages = kKnown + kKnownSets;
-inline constexpr uint64_t kKnownSize = kKnownSets + kPageSize;
+// Behind that: counts of changes (vfs/changes.h).
+inline constexpr uint64_t kChanges = kKnownPages + kPageSize;
+inline constexpr uint64_t kChangeCounts = 4096;
+inline constexpr uint64_t kKnownSize = kChanges + kChangeCounts * sizeof(uint64_t) - kKnown;
 static_assert(kPageSize % kKnownSetSize == 0 && kKnown + kKnownSize <= kVdso);
 
 // `path`: zeros behind the length, up to a multiple of eight.
@@ -252,7 +255,6 @@ struct Notice {
   uint32_t futexes[kFutexes];
   // Of vector state in a signal frame: how large it is, and what stands in the bytes that are software's.
   uint64_t state_size, pkru_at;
-  uint64_t changes;  // of names and attributes: vfs/changes.h
   abi::FrameSoftware software;
   // What preadv2 and pwritev2 by order find: guest memory.
   Piece pieces[kPieces];

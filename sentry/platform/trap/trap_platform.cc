@@ -75,6 +75,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   area_memory_ = static_cast<std::byte*>(memory);
   told_ = static_cast<Notice*>(told);
   known_ = reinterpret_cast<KnownAttributes*>(static_cast<std::byte*>(told) + kPageSize);
+  change_counts_ = reinterpret_cast<uint64_t*>(static_cast<std::byte*>(told) + (kChanges - kNoticePage));
   if (processors() > 1) {
     spins_ = kSpins;
     linger_ = kLongestLinger;
@@ -233,35 +234,54 @@ void TrapPlatform::took(Thread& thread) {
   thread.wake_waiters();
 }
 
-// Writing costs as much as the handover that it may save: not for what is asked for but once or twice before
-// something changes (git status asks twice, and changes its index in between).
+uint64_t TrapPlatform::sum_of_changes(std::span<const uint16_t> grounds) const {
+  uint64_t sum = change_counts_[0];
+  for (const uint16_t ground : grounds)
+    if (ground != 0) sum += change_counts_[ground];
+  return sum;
+}
+
+bool TrapPlatform::asked_before(uint64_t set, Asked what) {
+  Asked* const first = &asked_[set * kKnownWays];
+  for (Asked* one = first; one != first + kKnownWays; ++one) {
+    if (one->path != what.path) continue;
+    if (one->changes == what.changes) return true;
+    *one = what;
+    return false;
+  }
+  std::copy_backward(first, first + kKnownWays - 1, first + kKnownWays);
+  *first = what;
+  return false;
+}
+
+// Writing costs as much as the handover that it may save: not for what is asked for but once before it changes.
 void TrapPlatform::know_attributes(const KnownPath& path, int error, const struct stat& answer) {
-  const uint64_t changes = told_->changes;
   if (path.text.empty() || path.text.size() > KnownAttributes::kRoom) return;
-  static_assert(sizeof answer == sizeof KnownAttributes::answer && kRootPlace == Platform::kRootPlace);
+  if (sum_of_changes(path.grounds) != path.changes) return;
+  static_assert(sizeof answer >= sizeof KnownAttributes::answer && kRootPlace == Platform::kRootPlace &&
+                kGrounds == KnownAttributes::kGrounds);
   KnownAttributes fresh{};
   fresh.error = static_cast<uint32_t>(error);
-  fresh.changes = changes;
+  fresh.changes = path.changes;
+  std::copy(path.grounds.begin(), path.grounds.end(), fresh.grounds);
   fresh.place = path.place;
   fresh.length = static_cast<uint32_t>(path.text.size()) | (path.follow ? KnownAttributes::kFollow : 0);
   std::memcpy(fresh.path, path.text.data(), path.text.size());
-  std::memcpy(fresh.answer, &answer, sizeof answer);
+  std::memcpy(fresh.answer, &answer, sizeof fresh.answer);
   uint64_t words[KnownAttributes::kRoom / sizeof(uint64_t)];
   std::memcpy(words, fresh.path, sizeof words);
   const uint64_t hash = known_hash(fresh.place, fresh.length, words);
-  Asked& asked = asked_[hash >> 32 & (kAsked - 1)];
-  if (asked.changes != changes) asked = {changes, 0};
-  if (++asked.times <= 2) return;
   const uint64_t set = known_set(hash);
+  if (!asked_before(set, {static_cast<uint32_t>(hash), static_cast<uint32_t>(path.changes)})) return;
   KnownAttributes* const entries = known_ + set * kKnownWays;
   // The same path's, else one that no longer holds, else any.
-  KnownAttributes* entry = entries + asked.times % kKnownWays;
+  KnownAttributes* entry = entries + hash % kKnownWays;
   const auto same_key = [&](const KnownAttributes& other) {
     return other.place == fresh.place && other.length == fresh.length &&
            std::memcmp(other.path, fresh.path, sizeof fresh.path) == 0;
   };
   for (KnownAttributes* one = entries; one != entries + kKnownWays; ++one) {
-    if (one->changes != changes || same_key(*one)) entry = one;
+    if (one->changes != sum_of_changes(one->grounds) || same_key(*one)) entry = one;
     if (same_key(*one)) break;
   }
   fresh.version = entry->version + 1;

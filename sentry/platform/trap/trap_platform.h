@@ -30,7 +30,7 @@ class TrapPlatform final : public Platform {
   void allow_local_answers(bool allowed) override { local_answers_ = allowed; }
   bool local_answers() const { return local_answers_; }
   void know_attributes(const KnownPath& path, int error, const struct stat& answer) override;
-  uint64_t* change_counter() override { return &told_->changes; }
+  std::span<uint64_t> change_counts() override { return {change_counts_, kChangeCounts}; }
   void count_futex_waiters(uint64_t address, int change) override;
   void when_let_go(std::function<void()> action) override;
   void close_unnamed(Fd fd) override;
@@ -141,12 +141,17 @@ class TrapPlatform final : public Platform {
   std::byte* area_memory_ = nullptr;
   Notice* told_ = nullptr;
   KnownAttributes* known_ = nullptr;
-  // How often paths have been asked for since the last change, by a part of their hash.
+  uint64_t* change_counts_ = nullptr;
+  uint64_t sum_of_changes(std::span<const uint16_t> grounds) const;
+  // What has been asked for once since it changed: parts of a path's hash and of its sum of changes, in sets as
+  // KnownAttributes. Most of it is never touched.
   struct Asked {
-    uint64_t changes = 0, times = 0;
+    uint32_t path, changes;
   };
-  static constexpr size_t kAsked = 1 << 14;
-  std::vector<Asked> asked_ = std::vector<Asked>(kAsked);
+  static constexpr size_t kAsked = kKnownWays << kKnownSetBits;
+  std::unique_ptr<Asked[], decltype(&std::free)> asked_{
+      static_cast<Asked*>(std::calloc(kAsked, sizeof(Asked))), &std::free};
+  bool asked_before(uint64_t set, Asked what);
   bool local_answers_ = true;
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;

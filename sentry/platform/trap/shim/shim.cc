@@ -239,13 +239,10 @@ uint64_t copy_across(uint64_t to, uint64_t from, uint64_t count) {
 long carry_out(Area& area, const Operation& operation) {
   const uint64_t* a = operation.a;
   switch (operation.number) {
-    case Operation::kCopyOut: {
-      const uint64_t left = copy_to_guest(a[0], data(area, a[2]), a[1]);
-      if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
-      return static_cast<long>(a[1] - left);
-    }
+    case Operation::kCopyOut:
     case Operation::kCopyAcross: {
-      const uint64_t left = copy_across(a[0], a[2], a[1]);
+      const uint64_t left = operation.number == Operation::kCopyOut ? copy_to_guest(a[0], data(area, a[2]), a[1])
+                                                                    : copy_across(a[0], a[2], a[1]);
       if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
       return static_cast<long>(a[1] - left);
     }
@@ -514,6 +511,18 @@ bool answer_futex(Area& area, uint64_t& result) {
 // What goes along of a path has been copied there: how much.
 uint64_t bring_text(Area& area, uint64_t address);
 
+// Whether nothing that the answer rests on has changed since.
+bool still_holds(const KnownAttributes& known) {
+  uint64_t sum = 0, count = 0;
+  for (uint64_t i = 0; i <= KnownAttributes::kGrounds; ++i) {
+    const uint64_t ground = i == 0 ? 0 : known.grounds[i - 1] % kChangeCounts;
+    if (i != 0 && ground == 0) break;
+    if (!shim_load(&count, kChanges + ground * sizeof count)) return false;
+    sum += count;
+  }
+  return sum == known.changes;
+}
+
 // stat(2) and its like, where the sentry has told what they answer, and nothing has changed since. False: it
 // shall answer.
 bool find_attributes(Area& area, uint64_t& result) {
@@ -544,29 +553,29 @@ bool find_attributes(Area& area, uint64_t& result) {
   uint64_t pages = 0;
   if (!shim_load(&pages, kKnownPages + page / 64 * sizeof pages) || (pages >> page % 64 & 1) == 0)
     return false;
-  const uint64_t changes = __atomic_load_n(&notice().changes, __ATOMIC_ACQUIRE);
-  constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t),
-                     kHead = offsetof(KnownAttributes, answer) / sizeof(uint64_t);
-  uint64_t copy[kWords], again = 0;
+  constexpr uint64_t kWords = sizeof(KnownAttributes) / sizeof(uint64_t), kStat = 18,  // words of struct stat
+      kHead = offsetof(KnownAttributes, answer) / sizeof(uint64_t);
+  static_assert(kStat >= KnownAttributes::kAnswer);
+  uint64_t copy[kWords + kStat - KnownAttributes::kAnswer] = {}, again = 0;
   const auto& known = *reinterpret_cast<const KnownAttributes*>(copy);
-  const auto holds = [&] {
+  const auto asked_for = [&] {
     uint64_t differs = 0;
     for (uint64_t i = 0; i < KnownAttributes::kRoom / sizeof(uint64_t); ++i)
       differs |= words[i] ^ copy[offsetof(KnownAttributes, path) / sizeof(uint64_t) + i];
-    return differs == 0 && known.changes == changes && known.place == place && known.length == key;
+    return differs == 0 && known.place == place && known.length == key;
   };
   uint64_t entry = kKnown + set * kKnownSetSize;
   const uint64_t end = entry + kKnownSetSize;
   for (; entry != end; entry += sizeof(KnownAttributes)) {
     if (!shim_load_words(copy, entry, kHead)) return false;
-    if (holds()) break;
+    if (asked_for()) break;
   }
   if (entry == end || (known.version & 1) != 0 ||
       !shim_load_words(copy + kHead, entry + kHead * sizeof(uint64_t), kWords - kHead) ||
-      !shim_load(&again, entry) || again != copy[0])
+      !shim_load(&again, entry) || again != copy[0] || !still_holds(known))
     return false;
   const uint64_t to = at ? registers.rdx : registers.rsi;
-  if (known.error == 0 && copy_to_guest(to, known.answer, sizeof known.answer) != 0) return false;
+  if (known.error == 0 && copy_to_guest(to, copy + kHead, kStat * sizeof(uint64_t)) != 0) return false;
   result = static_cast<uint64_t>(-static_cast<int64_t>(known.error));
   area.brought = 0;
   return true;
@@ -683,6 +692,11 @@ bool answer(Area& area) {
   return true;
 }
 
+// Not where a tracer wants to see each call or each instruction.
+bool may_answer(const Area& area) {
+  return area.local.enabled != 0 && (area.registers.eflags & kTrapFlag) == 0;
+}
+
 // Whether calls from there have come by a signal that often that the sentry knows, and has not made it
 // cheaper.
 bool keeps_trapping(Area& area, uint64_t place) {
@@ -694,7 +708,7 @@ bool keeps_trapping(Area& area, uint64_t place) {
 // The same in a signal's handler, where nothing may wait: a kick would not be heard.
 bool answer_trapped(Area& area) {
   const uint64_t call = area.registers.rax;
-  if (area.local.enabled == 0 || area.stepping != 0 || (area.registers.eflags & kTrapFlag) != 0) return false;
+  if (!may_answer(area) || area.stepping != 0) return false;
   if (call != area.registers.orig_rax || call == __NR_futex || !keeps_trapping(area, area.registers.rip))
     return false;
   const bool answered = answer(area);
@@ -907,7 +921,7 @@ bool shim_answer(Area* area) {
     area->stepping = 0;
     area->registers.eflags |= kTrapFlag;
   }
-  return area->local.enabled != 0 && (area->registers.eflags & kTrapFlag) == 0 && answer(*area);
+  return may_answer(*area) && answer(*area);
 }
 
 void shim_jump(Area* area) {
