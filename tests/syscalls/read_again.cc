@@ -159,6 +159,13 @@ TEST(holes) {
   CHECK_EQ(after.st_blocks, before.st_blocks);
 }
 
+// There a host may have it grow to any place that is written to.
+bool near_the_stack(uint64_t address) {
+  const auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  constexpr uint64_t kFar = 64 << 20;
+  return here - address < kFar || address - here < kFar;
+}
+
 TEST(bad_places) {
   const std::string bytes = pattern(32 * kPage, 0);
   const int fd = make("file", bytes);
@@ -173,7 +180,8 @@ TEST(bad_places) {
     FAILS(EFAULT, pread(fd, memory + 6 * kPage, kPage, 0));
     FAILS(EFAULT, pread(fd, nullptr, 2 * kPage, 0));
     FAILS(EFAULT, pread(fd, reinterpret_cast<void*>(0xffff'8000'0000'0000), 2 * kPage, 0));
-    FAILS(EFAULT, pread(fd, reinterpret_cast<void*>(0x7fff'8000'0000), 2 * kPage, 0));
+    if (!near_the_stack(0x7fff'8000'0000))
+      FAILS(EFAULT, pread(fd, reinterpret_cast<void*>(0x7fff'8000'0000), 2 * kPage, 0));
     const ssize_t count = OK(pread(fd, memory + 2 * kPage, 4 * kPage, 0));
     CHECK_EQ(count, static_cast<ssize_t>(2 * kPage));
     CHECK(memcmp(memory + 2 * kPage, bytes.data(), 2 * kPage) == 0);
