@@ -174,6 +174,8 @@ def filled(text, run, other, prices):
             blocks["remaining"] = "\n".join(table)
             blocks["parts"] = parts(run, prices)
         blocks["calls"] = calls(run)
+    if prices is not None:
+        blocks["prices"] = markdown(mechanisms.price_lines(prices))
     blocks["details"] = details(run)
     blocks["known"] = known(run)
     if all(run.row(name, "union") for name in ("bulkhead", "bulkhead-run", "runc", "gvisor")):

@@ -84,7 +84,7 @@ long futex(std::atomic<uint32_t>* word, int operation, uint32_t value, const tim
   return syscall(SYS_futex, word, operation, value, timeout, nullptr, 0);
 }
 
-int cached_file(size_t pages) {
+int new_file(size_t pages) {
   char path[] = "/var/hap/prices-XXXXXX";
   const int file = MUST(mkstemp(path));
   MUST(unlink(path));
@@ -94,6 +94,23 @@ int cached_file(size_t pages) {
   MUST(fsync(file));
   return file;
 }
+
+// One that has been read since: its access time stays as it is (relatime, mount(8)).
+int cached_file(size_t pages) {
+  const int file = new_file(pages);
+  struct stat facts {};
+  const auto later = [](const timespec& one, const timespec& other) {
+    return one.tv_sec != other.tv_sec ? one.tv_sec > other.tv_sec : one.tv_nsec > other.tv_nsec;
+  };
+  do {
+    char byte;
+    MUST(pread(file, &byte, 1, 0));
+    MUST(fstat(file, &facts));
+  } while (!later(facts.st_atim, facts.st_mtim) || !later(facts.st_atim, facts.st_ctim));
+  return file;
+}
+
+constexpr int kFirstReads = 100;
 
 Step spin() {
   return [] {
@@ -332,6 +349,16 @@ Step file_pread() {
   return [=] {
     char bytes[64];
     MUST(pread(file, bytes, sizeof bytes, 0));
+  };
+}
+
+// Each file's access time is older than its content.
+Step first_read() {
+  std::vector<int> files;
+  for (int i = 0; i < kFirstReads; ++i) files.push_back(new_file(1));
+  return [=, next = size_t{0}]() mutable {
+    char bytes[64];
+    MUST(pread(files.at(next++), bytes, sizeof bytes, 0));
   };
 }
 
@@ -609,6 +636,7 @@ const struct Primitive {
     {"seqpacket", 3000, seqpacket},
     {"rights", 3000, rights},
     {"pread", 3000, file_pread},
+    {"first-read", kFirstReads, first_read},
     {"futex-timeout", 1000, futex_timeout},
     {"eventfd-epoll", 3000, eventfd_epoll},
     {"notify-epoll", 3000, [] { return notify(Answer::kEpoll); }},

@@ -187,12 +187,13 @@ class ResultsTest(unittest.TestCase):
         reached = {"futex": 0xffffffff81000000, "random": 0xffffffff81000100}
         prices = self.results(*(self.row("native", name, recording([reached[name]] if name in reached else []))
                                 for name, _ in mechanisms.PRIMITIVES))
-        names = ("union", "more", "details", "targets", "remaining", "parts", "calls")
+        names = ("union", "more", "details", "targets", "remaining", "parts", "calls", "prices")
         filled = page.filled("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names), sandbox, None, prices)
         self.assertIn("| union: functions | 800 | 2 | met |", filled)
         self.assertIn("| *These together: the platform* | 1 | 1 | 1 | 1 | 1 |", filled)
         self.assertIn("| The sentry's loop | 1 | 1 | 1 | 1 | 1 |", filled)
         self.assertIn("| random numbers | 1 | 1 | 1 | 1 | 1 |", filled)
+        self.assertIn("| futex wait/wake between processes | +1 | +23 | 1 | 1 |", filled)
         self.assertIn("| directories listed | 0 | 0 | 0 | 0 | 0 |", filled)
         self.assertIn("<!-- calls -->\n1 calls: read.\n", filled)
         for name in ("bulkhead-run", "runc", "gvisor"):
