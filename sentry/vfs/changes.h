@@ -1,7 +1,7 @@
-// Counts what may make another answer of stat(2) out of the same path: names, attributes, mounts. There are many
-// counts: the first is of whatever may change anything, the others are of the inodes that somebody has asked
-// about, several of which may share one. An answer is right as long as the first count and those of all that it
-// rests on are the same (Grounds).
+// Counts what may make another answer of stat(2) out of the same path: names, attributes, mounts. There are
+// many counts: the first is of whatever may change anything, the others are of the inodes that somebody has
+// asked about, several of which may share one. An answer is right as long as the first count and those of all
+// that it rests on are the same (Grounds).
 #pragma once
 
 #include <array>
@@ -44,7 +44,8 @@ class Grounds {
   // Not if there are too many, or something that is not counted.
   bool complete() const { return complete_; }
   void give_up() { complete_ = false; }
-  // Those beside the first, and the sum of all as it was: counts only grow, so the same sum is the same counts.
+  // Those beside the first, and the sum of all as it was: counts only grow, so the same sum is the same
+  // counts.
   std::span<const ChangeKey> keys() const { return {keys_.data(), size_}; }
   uint64_t changes() const { return changes_; }
 

@@ -229,11 +229,11 @@ struct FsContext {
 
 // How a path is resolved.
 struct WalkOptions {
-  bool follow = true;       // the last component, if a symbolic link
-  bool directory = false;   // ENOTDIR unless it ends at one
-  bool parent = false;      // stop at the directory that holds the last component (creation, removal)
-  bool empty_path = false;  // AT_EMPTY_PATH
-  uint64_t resolve = 0;     // RESOLVE_* of openat2(2)
+  bool follow = true;          // the last component, if a symbolic link
+  bool directory = false;      // ENOTDIR unless it ends at one
+  bool parent = false;         // stop at the directory that holds the last component (creation, removal)
+  bool empty_path = false;     // AT_EMPTY_PATH
+  uint64_t resolve = 0;        // RESOLVE_* of openat2(2)
   Grounds* grounds = nullptr;  // gets what the answer rests on, also where the walk fails
 };
 

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include <atomic>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <thread>
@@ -509,6 +510,56 @@ TEST(deep_paths) {
     OK(rename(elsewhere.c_str(), parts[i].c_str()));
     for (size_t j = i; j < parts.size(); ++j) CHECK_EQ(ask((parts[j] + "/file").c_str()), 0);
   }
+}
+
+// What one look has shown no later one, by another way, takes back: sizes that only grow, or only shrink.
+void only_in_one_direction(bool grows, int fd, const std::function<void()>& change) {
+  std::atomic<bool> over = false;
+  const int here = open(".", O_PATH);
+  OK(here);
+  std::vector<std::thread> watchers;
+  for (int i = 0; i < 2; ++i)
+    watchers.emplace_back([&] {
+      while (!over) {
+        struct stat told = {}, known = {};
+        OK(fstatat(here, "file", &told, 0));
+        OK(stat("file", &known));
+        CHECK(grows ? known.st_size >= told.st_size : known.st_size <= told.st_size);
+      }
+    });
+  change();
+  over = true;
+  for (std::thread& watcher : watchers) watcher.join();
+  OK(close(here));
+  OK(close(fd));
+}
+
+TEST(while_it_grows) {
+  const int fd = open("file", O_CREAT | O_RDWR, 0644);
+  OK(fd);
+  const std::vector<char> much(4 << 20, 'x');
+  only_in_one_direction(true, fd, [&] {
+    for (int i = 0; i < 300; ++i) CHECK_EQ(write(fd, much.data(), 40000), 40000);
+    for (int i = 0; i < 4; ++i)
+      CHECK_EQ(write(fd, much.data(), much.size()), static_cast<ssize_t>(much.size()));
+  });
+}
+
+TEST(while_it_shrinks_and_is_mapped) {
+  constexpr size_t kPages = 200, kPage = 4096;
+  make("file");
+  const int fd = open("file", O_RDWR);
+  OK(fd);
+  const std::vector<char> page(kPage, 'x');
+  for (size_t i = 0; i < kPages; ++i)
+    CHECK_EQ(pwrite(fd, page.data(), kPage, static_cast<off_t>(i * kPage)), static_cast<ssize_t>(kPage));
+  auto* const memory =
+      static_cast<volatile char*>(mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  CHECK(memory != MAP_FAILED);
+  for (size_t i = 0; i < kPages; ++i) CHECK_EQ(memory[i * kPage], 'x');
+  only_in_one_direction(false, fd, [&] {
+    for (size_t i = kPages - 1; i > 0; --i) OK(ftruncate(fd, static_cast<off_t>(i * kPage)));
+  });
 }
 
 // Random changes in a small tree; after each, every path is looked at both ways.

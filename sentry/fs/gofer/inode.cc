@@ -93,13 +93,13 @@ Result<> GoferInode::setattr(const vfs::AttributeChange& change) {
   if (change.size && writer != nullptr) request.handle = writer->id;
   const Client::Reply reply = TRY(call(protocol::Op::kSetattr, [&](protocol::Writer& w) { w.put(request); }));
   protocol::Reader reader(reply.body);
-  attr_ = TRY(take<protocol::Attr>(reader));
+  update(TRY(take<protocol::Attr>(reader)));
   if (change.size) content_changes();
   return {};
 }
 
 Result<vfs::InodeRef> GoferInode::made(std::string_view name, Result<Client::Reply> reply) {
-  name_changed(name);
+  name_asked(name, reply.ok());
   if (!reply.ok()) return reply.error();
   protocol::Reader reader(reply->body);
   return vfs::InodeRef(tree().adopt(TRY(take<protocol::Node>(reader))));
@@ -110,7 +110,7 @@ Result<vfs::InodeRef> GoferInode::create(std::string_view name, const vfs::NewNo
     auto reply = call(protocol::Op::kCreate, [&](protocol::Writer& w) {
       w.put(protocol::CreateRequest{O_RDWR, node.mode & 07777, node.uid, node.gid}).string(name);
     });
-    name_changed(name);
+    name_asked(name, reply.ok());
     if (!reply.ok()) return reply.error();
     protocol::Reader reader(reply->body);
     const auto created = TRY(take<protocol::CreateReply>(reader));
@@ -131,7 +131,7 @@ Result<vfs::InodeRef> GoferInode::mkdir(std::string_view name, const vfs::NewNod
   request.mode &= 07777;
   auto inode =
       made(name, call(protocol::Op::kMkdir, [&](protocol::Writer& w) { w.put(request).string(name); }));
-  if (inode.ok()) ++attr_.nlink;
+  if (inode.ok()) ++changing_attr().nlink;
   return inode;
 }
 
@@ -148,10 +148,10 @@ Result<> GoferInode::link(std::string_view name, vfs::Inode& target) {
   const protocol::Id file_node = TRY(file.node());
   auto reply = call(protocol::Op::kLink,
                     [&](protocol::Writer& w) { w.put(protocol::LinkRequest{file_node}).string(name); });
-  name_changed(name);
+  name_asked(name, reply.ok());
   if (!reply.ok()) return reply.error();
   protocol::Reader reader(reply->body);
-  file.attr_ = TRY(take<protocol::Attr>(reader));
+  file.update(TRY(take<protocol::Attr>(reader)));
   return {};
 }
 
@@ -159,7 +159,7 @@ Result<> GoferInode::unlink(std::string_view name, vfs::Inode& victim) {
   // Once the name is gone there is no way to it.
   TRY(static_cast<GoferInode&>(victim).node());
   auto reply = call(protocol::Op::kUnlink, [&](protocol::Writer& w) { w.string(name); });
-  name_changed(name);
+  name_asked(name, reply.ok());
   if (!reply.ok()) return reply.error();
   return static_cast<GoferInode&>(victim).unlinked();
 }
@@ -167,10 +167,10 @@ Result<> GoferInode::unlink(std::string_view name, vfs::Inode& victim) {
 Result<> GoferInode::rmdir(std::string_view name, vfs::Inode& victim) {
   TRY(static_cast<GoferInode&>(victim).node());
   auto reply = call(protocol::Op::kRmdir, [&](protocol::Writer& w) { w.string(name); });
-  name_changed(name);
+  name_asked(name, reply.ok());
   if (!reply.ok()) return reply.error();
-  if (attr_.nlink > 2) --attr_.nlink;
-  static_cast<GoferInode&>(victim).attr_.nlink = 0;
+  if (attr_.nlink > 2) --changing_attr().nlink;
+  static_cast<GoferInode&>(victim).changing_attr().nlink = 0;
   return {};
 }
 
@@ -183,8 +183,8 @@ Result<> GoferInode::rename(std::string_view name, vfs::Inode& node, vfs::Inode&
   auto reply = call(protocol::Op::kRename, [&](protocol::Writer& w) {
     w.put(protocol::RenameRequest{target_node, flags, 0}).string(name).string(new_name);
   });
-  name_changed(name);
-  target.name_changed(new_name);
+  name_asked(name, reply.ok());
+  target.name_asked(new_name, reply.ok());
   if (!reply.ok()) return reply.error();
   TRY(refresh());
   if (&target != this) TRY(target.refresh());
@@ -266,12 +266,13 @@ Result<> GoferInode::unlinked() {
   return {};
 }
 
-void GoferInode::name_changed(std::string_view name) {
+void GoferInode::name_asked(std::string_view name, bool changed) {
   listing_.reset();
   tree().drop_prefetched();
   if (ahead_ != nullptr) ahead_->forget(name);
-  const Nanoseconds now = read_clock(CLOCK_REALTIME);
-  attr_.mtime = attr_.ctime = to_timestamp(now);
+  if (!changed) return;
+  protocol::Attr& attr = changing_attr();
+  attr.mtime = attr.ctime = to_timestamp(read_clock(CLOCK_REALTIME));
 }
 
 void GoferInode::content_changes() {
@@ -284,9 +285,10 @@ void GoferInode::finish_reads() {
 
 void GoferInode::grown(uint64_t end) {
   content_changes();
-  attr_.size = std::max(attr_.size, end);
-  attr_.blocks = std::max(attr_.blocks, (attr_.size + 4095) / 4096 * 8);
-  attr_.mtime = attr_.ctime = to_timestamp(read_clock(CLOCK_REALTIME));
+  protocol::Attr& attr = changing_attr();
+  attr.size = std::max(attr.size, end);
+  attr.blocks = std::max(attr.blocks, (attr.size + 4095) / 4096 * 8);
+  attr.mtime = attr.ctime = to_timestamp(read_clock(CLOCK_REALTIME));
 }
 
 Result<uint64_t> GoferInode::current_size() {

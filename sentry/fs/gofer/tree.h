@@ -167,6 +167,11 @@ class GoferInode final : public vfs::Inode {
     if (std::memcmp(&attr_, &attr, sizeof attr) != 0) vfs::changed(*this);
     attr_ = attr;
   }
+  // To be changed at once: who looks from now on asks the sentry.
+  protocol::Attr& changing_attr() {
+    vfs::changed(*this);
+    return attr_;
+  }
   Result<> refresh();  // the attributes, from the host
   std::shared_ptr<GoferInode> self() { return std::static_pointer_cast<GoferInode>(shared_from_this()); }
 
@@ -200,8 +205,8 @@ class GoferInode final : public vfs::Inode {
   bool written_through_mappings() const { return !shared_mapping_.expired(); }
   size_t ahead() const { return ahead_ == nullptr ? 0 : ahead_->size(); }
   void drop_ahead();
-  // After this name has changed here; after a write.
-  void name_changed(std::string_view name);
+  // After a request to change this name, and whether it did; after a write.
+  void name_asked(std::string_view name, bool changed);
   void grown(uint64_t end);
   // Before or after what is in the file changes.
   void content_changes();

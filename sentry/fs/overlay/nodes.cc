@@ -267,6 +267,7 @@ Result<> RegularFile::copy_contents(uint64_t size) {
     }
   }
   contents_copied_ = true;
+  vfs::changed(*this);
   leave_lower();
   return {};
 }

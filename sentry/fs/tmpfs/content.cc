@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sentry/vfs/bounce_buffer.h"
+#include "sentry/vfs/changes.h"
 
 namespace sentry::fs::tmpfs {
 namespace {
@@ -215,7 +216,7 @@ Result<size_t> Content::write_heap(mm::Source& source, uint64_t offset, size_t s
     heap_->resize(kept);
   }
   if (!count.ok()) return count;
-  size_ = std::max(size_, end);
+  set_size(std::max(size_, end));
   return count;
 }
 
@@ -233,7 +234,7 @@ size_t Content::write_straight(mm::Source& source, uint64_t at, bool& straight) 
                            .get_to(segment.slice->host_fd(), segment.slice->host_offset(at - segment.start),
                                    static_cast<size_t>(*reserved))
                            .value_or(0);
-  size_ = std::max(size_, at + count);
+  set_size(std::max(size_, at + count));
   straight = count == wanted;
   return count;
 }
@@ -267,7 +268,7 @@ Result<size_t> Content::write_slices(mm::Source& source, uint64_t offset) {
       result = reserved.error();
     source.unget(*got - stored);
     done += stored;
-    size_ = std::max(size_, at + stored);
+    set_size(std::max(size_, at + stored));
     if (!result.ok()) return failed(result.error());
     if (stored < *got) break;
     if (*got < wanted) break;
@@ -291,12 +292,18 @@ void Content::discard(uint64_t start, uint64_t end) {
   quota_->release_pages(allocated_.remove(page_after(start), page_of(end)));
 }
 
+// Before anybody can hear of it: what follows may park.
+void Content::set_size(uint64_t size) {
+  if (size != size_ && inode_ != nullptr) vfs::changed(*inode_);
+  size_ = size;
+}
+
 Result<> Content::resize(uint64_t size) {
   if (size > kMaxSize) return Errno(EFBIG);
   const TextChange change(owner_);
   finish_reads();
   const uint64_t old = size_;
-  size_ = size;
+  set_size(size);
   if (size > old) return {};
   if (in_heap()) {
     if (heap_ != nullptr && size < heap_->size()) {
@@ -349,7 +356,7 @@ Result<> Content::allocate(uint64_t offset, uint64_t length, bool keep_size) {
     }
     allocated_.add(first, last);
   }
-  if (!keep_size) size_ = std::max(size_, end);
+  if (!keep_size) set_size(std::max(size_, end));
   return {};
 }
 

@@ -20,6 +20,10 @@
 #include "sentry/mm/transfer.h"
 #include "sentry/vfs/fiber_lock.h"
 
+namespace sentry::vfs {
+class Inode;
+}
+
 namespace sentry::fs::tmpfs {
 
 class Content {
@@ -27,9 +31,10 @@ class Content {
   static constexpr uint64_t kMaxSize = mm::MemoryFile::kLargestSlice;  // EFBIG beyond
   static constexpr uint64_t kInlineLimit = 64 * 1024;
 
-  // `owner` is what guests map, if they do: it is told where the content shrinks.
-  Content(mm::MemoryFile& memory, std::shared_ptr<Quota> quota, mm::Mappable* owner)
-      : memory_(memory), quota_(std::move(quota)), owner_(owner) {}
+  // `owner` is what guests map, if they do: it is told where the content shrinks. `inode` has this size.
+  Content(mm::MemoryFile& memory, std::shared_ptr<Quota> quota, mm::Mappable* owner,
+          const vfs::Inode* inode = nullptr)
+      : memory_(memory), quota_(std::move(quota)), owner_(owner), inode_(inode) {}
   ~Content();
   Content(const Content&) = delete;
   Content& operator=(const Content&) = delete;
@@ -69,6 +74,7 @@ class Content {
   };
   bool in_heap() const { return segments_.empty(); }
   uint64_t pages();
+  void set_size(uint64_t size);
   void finish_reads();
   uint64_t filled(uint64_t offset) const;
   Segment& segment_of(uint64_t offset);
@@ -86,6 +92,7 @@ class Content {
   mm::MemoryFile& memory_;
   std::shared_ptr<Quota> quota_;
   mm::Mappable* owner_;
+  const vfs::Inode* inode_;
   uint64_t size_ = 0;
   // Never reallocated while a parked reader may look at it: growing makes a new one.
   std::shared_ptr<std::vector<std::byte>> heap_;  // the first bytes; what is missing up to size_ are zeros

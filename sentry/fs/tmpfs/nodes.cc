@@ -96,7 +96,7 @@ Result<> Node::permission(const vfs::Credentials& credentials, int mask) {
 
 RegularFile::RegularFile(Tmpfs& tmpfs, const NewNode& node)
     : Node(tmpfs, node),
-      content_(tmpfs.memory(), tmpfs.quota(), this),
+      content_(tmpfs.memory(), tmpfs.quota(), this, this),
       device_(tmpfs.device()),
       map_ino_(metadata_.attributes.ino),
       seals_(F_SEAL_SEAL),
