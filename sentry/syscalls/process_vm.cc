@@ -67,7 +67,10 @@ Result<uint64_t> sys_process_vm_writev(Task& task, pid_t pid, GuestPtr<const iov
                                        uint64_t remote_count, uint64_t flags) {
   Pieces pieces = TRY(gather(task, pid, local, local_count, remote, remote_count, flags));
   if (pieces.memory == nullptr) return uint64_t{0};
-  return transfer(task.memory(), std::move(pieces.local), *pieces.memory, std::move(pieces.remote));
+  const auto count = transfer(task.memory(), std::move(pieces.local), *pieces.memory, std::move(pieces.remote));
+  // A thread there that asks for nothing is to find it, too.
+  (void)pieces.memory->platform_space().take_effect();
+  return count;
 }
 
 }  // namespace sentry::syscalls

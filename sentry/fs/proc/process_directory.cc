@@ -95,6 +95,7 @@ class MemoryFile final : public vfs::File {
         break;
       }
     }
+    (void)memory_->platform_space().take_effect();  // on threads that ask for nothing, too
     if (!options.offset) position += total;
     return total;
   }
