@@ -164,8 +164,6 @@ Result<pid_t> clone(Task& parent, const CloneRequest& request) {
     const Result<int> fd = pidfd_maker(parent, *group);
     if (fd.ok()) (void)parent.memory().write(mm::GuestPtr<int32_t>(request.pidfd), *fd);
   }
-  // The child may look at them before the parent comes back.
-  parent.memory().platform_space().share_writes();
   std::shared_ptr<Task::VforkGate> gate;
   if ((flags & CLONE_VFORK) != 0) gate = child->vfork_gate = std::make_shared<Task::VforkGate>();
 

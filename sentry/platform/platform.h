@@ -117,9 +117,9 @@ class AddressSpace {
   // that could not; EFAULT if that is none (and size is not 0).
   virtual Result<size_t> read(uint64_t address, void* buffer, size_t size) = 0;
   virtual Result<size_t> write(uint64_t address, const void* data, size_t size) = 0;
-  // What the current fiber has written so far is there before any other guest code comes back from the sentry.
-  // Else only its own thread's is sure to find it.
-  virtual void share_writes() {}
+  // What the current fiber has written for its thread's call tells of nothing that the call has changed. So
+  // nobody else needs to wait for it: until it is there the call has not returned.
+  virtual void keep_results() {}
   // Where map() and unmap() reach beyond the guest's range. The guest can read what is there, and unmap it.
   virtual WindowRoom window_room() const { return {}; }
   // Copies from a window, as write() would from the sentry's memory, what is there when the guest goes on;

@@ -1,11 +1,14 @@
-// What a call answers in memory is there when it returns, and what others are to see of it before they are woken
-// or begin; with more threads than processors, whose answers overtake each other.
+// What a call answers in memory is there when it returns, and what others are to see of it before they are
+// woken or begin; with more threads than processors, whose answers overtake each other.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -94,8 +97,8 @@ TEST(memory_that_others_take_away) {
   std::thread taker([&] {
     while (!over) {
       OK(munmap(memory, kPage));
-      CHECK(mmap(memory, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
-            memory);
+      CHECK(mmap(memory, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                 0) == memory);
     }
   });
   with_threads([&](int self) {
@@ -131,8 +134,8 @@ TEST(a_thread_finds_its_number) {
           return 0;
         },
         stack + sizeof stack,
-        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID |
-            CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID,
+        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+            CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID,
         nullptr, &parents, nullptr, &childs));
     WAIT_UNTIL(childs == 0);
   }
@@ -161,6 +164,81 @@ TEST(who_is_woken_finds_the_word_changed) {
     }
     for (std::thread& waiter : waiters) waiter.join();
   }
+}
+
+// Two pieces of one call's answer for the same place: the later one wins. It comes in several batches.
+TEST(pieces_in_one_place) {
+  const Busy busy(4);
+  int ends[2];
+  OK(pipe(ends));
+  constexpr size_t kSize = 40960;
+  CHECK(OK(fcntl(ends[1], F_SETPIPE_SZ, 1 << 18)) >= static_cast<int>(2 * kSize));
+  std::vector<char> out(2 * kSize), in(kSize);
+  for (int round = 0; round < 300; ++round) {
+    std::fill_n(out.begin(), kSize, static_cast<char>(1 + round % 100));
+    std::fill_n(out.begin() + kSize, kSize, static_cast<char>(101 + round % 100));
+    CHECK_EQ(write(ends[1], out.data(), out.size()), static_cast<ssize_t>(out.size()));
+    const iovec twice[2] = {{in.data(), kSize}, {in.data(), kSize}};
+    CHECK_EQ(readv(ends[0], twice, 2), static_cast<ssize_t>(2 * kSize));
+    CHECK(memcmp(in.data(), out.data() + kSize, kSize) == 0);
+  }
+  OK(close(ends[0]));
+  OK(close(ends[1]));
+}
+
+// Who writes to a full pipe goes on because somebody has read: what that one has read is there by then.
+TEST(who_makes_room_has_read) {
+  const Busy busy(4);
+  int ends[2];
+  OK(pipe(ends));
+  CHECK_EQ(OK(fcntl(ends[1], F_SETPIPE_SZ, 4096)), 4096);
+  constexpr int kRounds = 1000, kPlaces = 16;
+  auto* const places = static_cast<char*>(
+      OK(mmap(nullptr, kPlaces * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+  std::thread reader([&] {
+    for (int i = 0; i < kRounds; ++i)
+      CHECK_EQ(read(ends[0], places + static_cast<size_t>(i % kPlaces) * kPage, kPage),
+               static_cast<ssize_t>(kPage));
+  });
+  char page[kPage];
+  for (int i = 0; i < kRounds; ++i) {
+    memset(page, 1 + i % 100, sizeof page);
+    CHECK_EQ(write(ends[1], page, sizeof page), static_cast<ssize_t>(sizeof page));
+    if (i == 0) continue;
+    const volatile char* const before = places + static_cast<size_t>((i - 1) % kPlaces) * kPage;
+    CHECK_EQ(int{before[0]}, 1 + (i - 1) % 100);
+    CHECK_EQ(int{before[kPage - 1]}, 1 + (i - 1) % 100);
+  }
+  reader.join();
+  OK(close(ends[0]));
+  OK(close(ends[1]));
+}
+
+// process_vm_writev(2) and /proc/PID/mem reach a process that asks for nothing.
+TEST(memory_of_a_process_that_computes) {
+  static volatile int word;
+  word = 0;
+  auto* const seen = static_cast<std::atomic<int>*>(
+      OK(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+  const pid_t child = check::fork_child([&] {
+    *seen = 1;
+    while (word == 0) {
+    }
+    *seen = 2;
+    while (word == 1) {
+    }
+  });
+  WAIT_UNTIL(*seen == 1);
+  int value = 1;
+  const iovec from{&value, sizeof value}, to{const_cast<int*>(&word), sizeof word};
+  CHECK_EQ(OK(process_vm_writev(child, &from, 1, &to, 1, 0)), static_cast<ssize_t>(sizeof value));
+  WAIT_UNTIL(*seen == 2);
+  const int memory = OK(open(("/proc/" + std::to_string(child) + "/mem").c_str(), O_RDWR));
+  value = 2;
+  CHECK_EQ(OK(pwrite(memory, &value, sizeof value, static_cast<off_t>(reinterpret_cast<uintptr_t>(&word)))),
+           static_cast<ssize_t>(sizeof value));
+  JOIN(child);
+  OK(close(memory));
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ bool TrapAddressSpace::load(Thread& thread) {
   thread.consented = 0;
   while (!queue_.empty() && count < Area::kOperations) {
     Change& change = queue_.front();
-    others = others || change.by == nullptr || change.by != thread.runner;
+    others = others || !change.kept || change.by != thread.runner;
     Operation operation = change.operation;
     if (operation.number == Operation::kCopyOut) {
       const uint64_t room = Area::kDataSize - data;
@@ -203,11 +203,11 @@ bool TrapAddressSpace::load(Thread& thread) {
   }
   area.operation_count = count;
   // A batch waits for the one before it, and one without operations for all that have been sent: they may be
-  // its own call's, carried out by another thread. What is but the result of the thread's own call nobody waits
-  // for: until it is there that call has not returned.
+  // its own call's, carried out by another thread. Nobody waits for results that are kept to the thread, if
+  // they come at once.
   area.wait_for = sequence_;
   area.sequence = 0;
-  if (others) {
+  if (count != 0 && (others || !all)) {
     if (++sequence_ == 0) ++sequence_;
     area.sequence = sequence_;
   }
@@ -353,8 +353,9 @@ Result<size_t> TrapAddressSpace::write(uint64_t address, const void* data, size_
   return size;
 }
 
-void TrapAddressSpace::share_writes() {
-  for (Change& change : queue_) change.by = nullptr;
+void TrapAddressSpace::keep_results() {
+  for (Change& change : queue_)
+    if (change.by == Fiber::current()) change.kept = true;
 }
 
 Result<size_t> TrapAddressSpace::copy_from_window(uint64_t window, uint64_t address, size_t size) {

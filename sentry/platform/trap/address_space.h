@@ -47,7 +47,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<uint64_t> wake_futex(uint64_t address, uint32_t count) override;
   Result<uint64_t> requeue_futex(uint64_t from, uint64_t to, uint32_t wake, uint32_t move,
                                  const uint32_t* expected) override;
-  void share_writes() override;
+  void keep_results() override;
   Result<> settle(Context& caller) override;
   Result<Forked> fork(Context& caller) override;
   Result<std::unique_ptr<Context>> add_context(Context& caller) override;
@@ -59,8 +59,9 @@ class TrapAddressSpace final : public AddressSpace {
 
   struct Change {
     Operation operation;
-    std::string bytes;            // kCopyOut
-    const Fiber* by = nullptr;    // of whose own call it is a result, and nobody else's business
+    std::string bytes;          // kCopyOut
+    const Fiber* by = nullptr;  // the one that wrote
+    bool kept = false;          // keep_results()
   };
 
   // What has come along from this address on with the call of the current fiber's thread. Still the guest's

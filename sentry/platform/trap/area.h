@@ -213,8 +213,8 @@ struct KnownAttributes {
   uint32_t version;
   uint32_t error;  // 0, or stat(2)'s
   uint64_t changes;
-  uint64_t place;   // Context::Identity's, or kRootPlace
-  uint32_t length;  // of the path; with kFollow
+  uint64_t place;              // Context::Identity's, or kRootPlace
+  uint32_t length;             // of the path; with kFollow
   uint16_t grounds[kGrounds];  // beside the first count; zeros behind them
   char path[kRoom];            // zeros behind it
   uint64_t answer[kAnswer];    // struct stat, but for the zeros at its end

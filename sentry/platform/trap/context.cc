@@ -33,7 +33,6 @@ TrapContext::~TrapContext() {
   const Reservation reserved(thread_);
   TrapAddressSpace* const space = thread.space;
   if (space == nullptr) return;  // killed with its process
-  space->share_writes();  // it does not come back to carry them out
   // The last one goes with its address space.
   const auto& all = space->threads_;
   if (std::none_of(all.begin(), all.end(), [](const auto& one) { return one->context != nullptr; })) return;

@@ -254,7 +254,8 @@ bool TrapPlatform::asked_before(uint64_t set, Asked what) {
   return false;
 }
 
-// Writing costs as much as the handover that it may save: not for what is asked for but once before it changes.
+// Writing costs as much as the handover that it may save: not for what is asked for but once before it
+// changes.
 void TrapPlatform::know_attributes(const KnownPath& path, int error, const struct stat& answer) {
   if (path.text.empty() || path.text.size() > KnownAttributes::kRoom) return;
   if (sum_of_changes(path.grounds) != path.changes) return;

@@ -143,8 +143,8 @@ class TrapPlatform final : public Platform {
   KnownAttributes* known_ = nullptr;
   uint64_t* change_counts_ = nullptr;
   uint64_t sum_of_changes(std::span<const uint16_t> grounds) const;
-  // What has been asked for once since it changed: parts of a path's hash and of its sum of changes, in sets as
-  // KnownAttributes. Most of it is never touched.
+  // What has been asked for once since it changed: parts of a path's hash and of its sum of changes, in sets
+  // as KnownAttributes. Most of it is never touched.
   struct Asked {
     uint32_t path, changes;
   };

@@ -241,8 +241,9 @@ long carry_out(Area& area, const Operation& operation) {
   switch (operation.number) {
     case Operation::kCopyOut:
     case Operation::kCopyAcross: {
-      const uint64_t left = operation.number == Operation::kCopyOut ? copy_to_guest(a[0], data(area, a[2]), a[1])
-                                                                    : copy_across(a[0], a[2], a[1]);
+      const uint64_t left = operation.number == Operation::kCopyOut
+                                ? copy_to_guest(a[0], data(area, a[2]), a[1])
+                                : copy_across(a[0], a[2], a[1]);
       if (left != 0 && a[3] != 0) area.result = static_cast<uint64_t>(-14);  // EFAULT
       return static_cast<long>(a[1] - left);
     }
