@@ -240,4 +240,6 @@ int main(const std::vector<const char*>& words) {
 }  // namespace
 }  // namespace runtime::systemd
 
-int main(int argc, char** argv) { return runtime::systemd::main(std::vector<const char*>(argv, argv + argc)); }
+int main(int argc, char** argv) {
+  return runtime::systemd::main(std::vector<const char*>(argv, argv + argc));
+}
