@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <initializer_list>
 
 #include "sentry/base/log.h"
 #include "sentry/kernel/kernel.h"
@@ -39,107 +40,67 @@ const Index& index() {
   return kIndex;
 }
 
+using Calls = std::bitset<kNumbers>;
+Calls calls(std::initializer_list<int> numbers) {
+  Calls all;
+  for (const int number : numbers) all.set(static_cast<size_t>(number));
+  return all;
+}
+
 // Calls that change no name and no attribute of a file, or tell (vfs/notify.h).
 bool keeps_files(uint64_t number, const uint64_t (&args)[6]) {
   // Of terminals and of descriptors.
   if (number == SYS_ioctl) return (args[1] & 0xff00) == 'T' << 8;
   // Advice may drop a file's memory.
   if (number == SYS_madvise) return args[2] != MADV_REMOVE;
-  static const std::bitset<kNumbers> kKeep = [] {
-    std::bitset<kNumbers> keep;
-    // clang-format off
-    for (const int call : {
-        SYS_read, SYS_write, SYS_open, SYS_close, SYS_stat, SYS_fstat, SYS_lstat, SYS_poll, SYS_lseek,
-        SYS_mprotect, SYS_munmap, SYS_brk, SYS_rt_sigaction, SYS_rt_sigprocmask,
-        SYS_rt_sigreturn, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_access, SYS_pipe,
-        SYS_select, SYS_sched_yield, SYS_mremap, SYS_dup, SYS_dup2, SYS_pause, SYS_nanosleep, SYS_getpid,
-        SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_clone, SYS_fork, SYS_vfork, SYS_execve,
-        SYS_wait4, SYS_exit, SYS_exit_group, SYS_kill, SYS_uname, SYS_fcntl, SYS_getdents, SYS_getcwd, SYS_chdir, SYS_fchdir,
-        SYS_readlink, SYS_umask, SYS_gettimeofday, SYS_getrlimit, SYS_getrusage, SYS_times, SYS_getuid,
-        SYS_getgid, SYS_geteuid, SYS_getegid, SYS_setpgid, SYS_getppid, SYS_getpgrp, SYS_getpgid,
-        SYS_sigaltstack, SYS_statfs, SYS_fstatfs, SYS_prctl, SYS_arch_prctl, SYS_gettid, SYS_futex,
-        SYS_getdents64, SYS_set_tid_address, SYS_clock_gettime, SYS_clock_nanosleep, SYS_epoll_wait,
-        SYS_epoll_ctl, SYS_tgkill, SYS_waitid, SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat,
-        SYS_pselect6, SYS_ppoll, SYS_set_robust_list, SYS_epoll_pwait, SYS_dup3, SYS_pipe2, SYS_preadv,
-        SYS_pwritev, SYS_prlimit64, SYS_getrandom, SYS_execveat, SYS_statx, SYS_rseq, SYS_clone3,
-        SYS_faccessat2, SYS_mmap, SYS_close_range,
-        SYS_socket, SYS_connect, SYS_accept, SYS_accept4, SYS_listen, SYS_getsockname, SYS_getpeername,
-        SYS_socketpair, SYS_setsockopt, SYS_getsockopt, SYS_shutdown, SYS_eventfd2, SYS_epoll_create1,
-        SYS_fsync, SYS_fdatasync, SYS_flock, SYS_sysinfo, SYS_alarm, SYS_setitimer, SYS_getitimer,
-        SYS_sched_getaffinity, SYS_setsid, SYS_getsid, SYS_getgroups, SYS_capget, SYS_getresuid, SYS_getresgid,
-        SYS_getpriority, SYS_rt_sigsuspend, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_getxattr, SYS_lgetxattr,
-        SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr})
-      // clang-format on
-      keep.set(static_cast<size_t>(call));
-    return keep;
-  }();
+  // clang-format off
+  static const Calls kKeep = calls({
+      SYS_read, SYS_write, SYS_open, SYS_close, SYS_stat, SYS_fstat, SYS_lstat, SYS_poll, SYS_lseek,
+      SYS_mprotect, SYS_munmap, SYS_brk, SYS_rt_sigaction, SYS_rt_sigprocmask,
+      SYS_rt_sigreturn, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_access, SYS_pipe,
+      SYS_select, SYS_sched_yield, SYS_mremap, SYS_dup, SYS_dup2, SYS_pause, SYS_nanosleep, SYS_getpid,
+      SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_clone, SYS_fork, SYS_vfork, SYS_execve,
+      SYS_wait4, SYS_exit, SYS_exit_group, SYS_kill, SYS_uname, SYS_fcntl, SYS_getdents, SYS_getcwd, SYS_chdir, SYS_fchdir,
+      SYS_readlink, SYS_umask, SYS_gettimeofday, SYS_getrlimit, SYS_getrusage, SYS_times, SYS_getuid,
+      SYS_getgid, SYS_geteuid, SYS_getegid, SYS_setpgid, SYS_getppid, SYS_getpgrp, SYS_getpgid,
+      SYS_sigaltstack, SYS_statfs, SYS_fstatfs, SYS_prctl, SYS_arch_prctl, SYS_gettid, SYS_futex,
+      SYS_getdents64, SYS_set_tid_address, SYS_clock_gettime, SYS_clock_nanosleep, SYS_epoll_wait,
+      SYS_epoll_ctl, SYS_tgkill, SYS_waitid, SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat,
+      SYS_pselect6, SYS_ppoll, SYS_set_robust_list, SYS_epoll_pwait, SYS_dup3, SYS_pipe2, SYS_preadv,
+      SYS_pwritev, SYS_prlimit64, SYS_getrandom, SYS_execveat, SYS_statx, SYS_rseq, SYS_clone3,
+      SYS_faccessat2, SYS_mmap, SYS_close_range,
+      SYS_socket, SYS_connect, SYS_accept, SYS_accept4, SYS_listen, SYS_getsockname, SYS_getpeername,
+      SYS_socketpair, SYS_setsockopt, SYS_getsockopt, SYS_shutdown, SYS_eventfd2, SYS_epoll_create1,
+      SYS_fsync, SYS_fdatasync, SYS_flock, SYS_sysinfo, SYS_alarm, SYS_setitimer, SYS_getitimer,
+      SYS_sched_getaffinity, SYS_setsid, SYS_getsid, SYS_getgroups, SYS_capget, SYS_getresuid, SYS_getresgid,
+      SYS_getpriority, SYS_rt_sigsuspend, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_getxattr, SYS_lgetxattr,
+      SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr});
+  // clang-format on
   return number < kNumbers && kKeep[number];
 }
 
 // Calls that only look: what they write into guest memory tells nobody of anything that they have done.
 bool only_looks(uint64_t number) {
-  switch (number) {
-    case SYS_stat:
-    case SYS_fstat:
-    case SYS_lstat:
-    case SYS_newfstatat:
-    case SYS_statx:
-    case SYS_statfs:
-    case SYS_fstatfs:
-    case SYS_readlink:
-    case SYS_readlinkat:
-    case SYS_getcwd:
-    case SYS_pread64:
-    case SYS_preadv:
-    case SYS_uname:
-    case SYS_sysinfo:
-    case SYS_getrusage:
-    case SYS_times:
-    case SYS_getrlimit:
-    case SYS_clock_gettime:
-    case SYS_clock_getres:
-    case SYS_gettimeofday:
-    case SYS_getsockname:
-    case SYS_getpeername:
-      return true;
-    default:
-      return false;
-  }
+  // clang-format off
+  static const Calls kLook = calls({
+      SYS_stat, SYS_fstat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_readlink,
+      SYS_readlinkat, SYS_getcwd, SYS_pread64, SYS_preadv, SYS_uname, SYS_sysinfo, SYS_getrusage,
+      SYS_times, SYS_getrlimit, SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday, SYS_getsockname,
+      SYS_getpeername});
+  // clang-format on
+  return number < kNumbers && kLook[number];
 }
 
 // Calls that tell of what they change, unless they fail halfway.
 bool tells_of_success(uint64_t number) {
-  switch (number) {
-    case SYS_creat:
-    case SYS_rename:
-    case SYS_renameat:
-    case SYS_renameat2:
-    case SYS_mkdir:
-    case SYS_mkdirat:
-    case SYS_rmdir:
-    case SYS_unlink:
-    case SYS_unlinkat:
-    case SYS_link:
-    case SYS_linkat:
-    case SYS_symlink:
-    case SYS_symlinkat:
-    case SYS_chmod:
-    case SYS_fchmod:
-    case SYS_fchmodat:
-    case SYS_chown:
-    case SYS_lchown:
-    case SYS_fchown:
-    case SYS_fchownat:
-    case SYS_utime:
-    case SYS_utimes:
-    case SYS_futimesat:
-    case SYS_utimensat:
-    case SYS_truncate:
-    case SYS_ftruncate:
-      return true;
-    default:
-      return false;
-  }
+  // clang-format off
+  static const Calls kTell = calls({
+      SYS_creat, SYS_rename, SYS_renameat, SYS_renameat2, SYS_mkdir, SYS_mkdirat, SYS_rmdir, SYS_unlink,
+      SYS_unlinkat, SYS_link, SYS_linkat, SYS_symlink, SYS_symlinkat, SYS_chmod, SYS_fchmod,
+      SYS_fchmodat, SYS_chown, SYS_lchown, SYS_fchown, SYS_fchownat, SYS_utime, SYS_utimes,
+      SYS_futimesat, SYS_utimensat, SYS_truncate, SYS_ftruncate});
+  // clang-format on
+  return number < kNumbers && kTell[number];
 }
 
 const char* error_name(int error) {

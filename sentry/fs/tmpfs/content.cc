@@ -292,9 +292,13 @@ void Content::discard(uint64_t start, uint64_t end) {
   quota_->release_pages(allocated_.remove(page_after(start), page_of(end)));
 }
 
+void Content::count_change() {
+  if (inode_ != nullptr) vfs::changed(*inode_);
+}
+
 // Before anybody can hear of it: what follows may park.
 void Content::set_size(uint64_t size) {
-  if (size != size_ && inode_ != nullptr) vfs::changed(*inode_);
+  if (size != size_) count_change();
   size_ = size;
 }
 
@@ -392,7 +396,7 @@ Result<mm::Mappable::Backing> Content::backing(uint64_t offset, uint64_t length)
   const uint64_t end = page_after(size_) * kPage;
   if (offset >= end) return mm::Mappable::Backing{-1, 0, length};
   TRY(leave_heap(end));
-  exposed_ = true;
+  if (!std::exchange(exposed_, true)) count_change();  // a page fault has come here, perhaps
   Segment& segment = segment_of(offset);
   const uint64_t available = std::min(end, segment.end()) - offset;
   return mm::Mappable::Backing{segment.slice->host_fd(), segment.slice->host_offset(offset - segment.start),

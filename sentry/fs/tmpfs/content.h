@@ -44,8 +44,6 @@ class Content {
   // Whether blocks() changes by calls alone: there is nothing to touch, or no hole where it would make a
   // page.
   bool keeps_blocks() const;
-  // Whether page faults may have come here unheard.
-  bool exposed() const { return exposed_; }
 
   // Writers and whoever changes the size hold it exclusively (i_rwsem): the methods that change take it for
   // granted.
@@ -75,6 +73,7 @@ class Content {
   bool in_heap() const { return segments_.empty(); }
   uint64_t pages();
   void set_size(uint64_t size);
+  void count_change();
   void finish_reads();
   uint64_t filled(uint64_t offset) const;
   Segment& segment_of(uint64_t offset);

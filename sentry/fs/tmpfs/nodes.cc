@@ -127,10 +127,7 @@ Result<vfs::FileRef> RegularFile::open(const vfs::Path& path, int flags) {
 
 Result<mm::Mappable::Backing> RegularFile::backing(uint64_t offset, uint64_t length, bool shared_write) {
   if (shared_write && !std::exchange(written_through_mappings_, true)) text_changes();
-  const bool touched = content_.exposed();
-  Result<Backing> backing = content_.backing(offset, length);
-  if (content_.exposed() != touched) vfs::changed(*this);  // each page fault may make a page, unheard
-  return backing;
+  return content_.backing(offset, length);
 }
 
 Result<> RegularFile::punch(uint64_t offset, uint64_t length) {

@@ -515,10 +515,10 @@ uint64_t bring_text(Area& area, uint64_t address);
 // Whether nothing that the answer rests on has changed since.
 bool still_holds(const KnownAttributes& known) {
   uint64_t sum = 0, count = 0;
-  for (uint64_t i = 0; i <= KnownAttributes::kGrounds; ++i) {
-    const uint64_t ground = i == 0 ? 0 : known.grounds[i - 1] % kChangeCounts;
-    if (i != 0 && ground == 0) break;
-    if (!shim_load(&count, kChanges + ground * sizeof count)) return false;
+  if (!shim_load(&sum, kChanges)) return false;
+  for (const uint16_t ground : known.grounds) {
+    if (ground == 0) break;
+    if (!shim_load(&count, kChanges + ground % kChangeCounts * sizeof count)) return false;
     sum += count;
   }
   return sum == known.changes;
