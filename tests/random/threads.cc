@@ -160,9 +160,13 @@ void wait_and_wake(Thread& self, Random&, size_t round) {
         sched_yield();
       }
       say("  moved: %s", outcome(moved));
-      // Linux 6.18 has been seen to find the waiter at either.
-      long woken = must(futex(word, FUTEX_WAKE | mode, 5), "futex") +
-                   must(futex(other, FUTEX_WAKE | mode, 5), "futex");
+      // A wakeup that Linux owes to an earlier round may come late: who has been moved then goes back to the
+      // first word, and that can be between these two calls.
+      long woken = 0;
+      while (woken == 0) {
+        woken = must(futex(word, FUTEX_WAKE | mode, 5), "futex") +
+                must(futex(other, FUTEX_WAKE | mode, 5), "futex");
+      }
       say("  woken: %ld", woken);
     } else {
       long woken = 0;
