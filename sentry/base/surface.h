@@ -47,7 +47,7 @@ struct HostCall {
 struct RefusedCall {
   int nr;
   const char* name;
-  int error;
+  int error;  // 0: the call returns 0
   const char* reason;
 };
 

@@ -35,12 +35,14 @@ Surface sentry_surface(std::string_view platform) {
       HOST_CALL(mmap, {arg_masked(4, 0xffffffff, 0xffffffff), arg_masked(2, PROT_EXEC, 0)},
                 "fd == -1, never executable", "heap, fibers' stacks"),
       HOST_CALL(munmap, "heap, fibers' stacks"),
-      HOST_CALL(brk, "heap"),
       HOST_CALL(madvise, {arg_equals(2, MADV_DONTNEED)}, "MADV_DONTNEED", "gives heap back"),
       HOST_CALL(madvise, {arg_equals(2, MADV_REMOVE)}, "MADV_REMOVE", "gives pages of the memory file back"),
       HOST_CALL(exit_group, "the end"),
   };
-  list.refused = {{SYS_mremap, "mremap", ENOMEM, "realloc of a large block: the C library copies it then"}};
+  list.refused = {
+      {SYS_mremap, "mremap", ENOMEM, "realloc of a large block: the C library copies it then"},
+      // Not an error: brk(2) answers with where the heap ends, and the C library takes 0 for a failure.
+      {SYS_brk, "brk", 0, "heap: the C library maps it then"}};
   for (HostCall& call : platform::sentry_calls(platform)) list.calls.push_back(std::move(call));
 #ifdef BULKHEAD_SANITIZE
   for (HostCall call : {

@@ -66,7 +66,7 @@ bool filter_admits(const Surface& surface, int nr, const Args& args, bool i386 =
       asm volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0) : "memory");
     } else {
       const long result = syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
-      if (result == -1 && is_refused(surface, nr, errno)) {
+      if ((result == -1 || result == 0) && is_refused(surface, nr, result == 0 ? 0 : errno)) {
         *stage() = Stage::kRefused;
         _exit(0);
       }
