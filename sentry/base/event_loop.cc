@@ -1,9 +1,11 @@
 #include "sentry/base/event_loop.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "sentry/base/log.h"
 
@@ -142,8 +144,20 @@ bool EventLoop::fire_timers() {
   return fired;
 }
 
+// Whether the host's descriptors have something to say, too.
+bool EventLoop::sleep_at_the_door(int doorbell, const timespec* limit, const sigset_t* mask) {
+  pollfd both[] = {{doorbell, POLLIN, 0}, {epoll_.get(), POLLIN, 0}};
+  if (::ppoll(both, std::size(both), limit, mask) < 0) {
+    BULKHEAD_CHECK(errno == EINTR, "ppoll: error {}", errno);
+    return false;
+  }
+  if (both[0].revents != 0) traps_->rang();
+  return both[1].revents != 0;
+}
+
 bool EventLoop::poll_host(bool may_sleep) {
-  if (!may_sleep && watches_ == 0) return false;
+  const int doorbell = traps_ != nullptr ? traps_->doorbell() : -1;
+  if (!may_sleep && watches_ == 0 && doorbell < 0) return false;
   epoll_event events[64];
   timespec timeout{};
   timespec* limit = &timeout;
@@ -155,6 +169,12 @@ bool EventLoop::poll_host(bool may_sleep) {
     }
   }
   const sigset_t* mask = may_sleep && traps_ != nullptr ? traps_->sleep_mask() : nullptr;
+  if (doorbell >= 0) {
+    if (!sleep_at_the_door(doorbell, limit, mask)) return false;
+    timeout = {};
+    limit = &timeout;
+    mask = nullptr;
+  }
   const int count = ::epoll_pwait2(epoll_.get(), events, 64, limit, mask);
   if (count < 0) {
     BULKHEAD_CHECK(errno == EINTR, "epoll_pwait2: error {}", errno);

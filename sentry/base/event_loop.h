@@ -87,6 +87,11 @@ class TrapSource {
   virtual void woke() {}
   // Signals to unblock while the loop sleeps (ptrace: SIGCHLD); their arrival ends the sleep.
   virtual const sigset_t* sleep_mask() const { return nullptr; }
+  // A descriptor to sleep on directly, and not through epoll_wait(2): ppoll(2) is woken on the processor that
+  // the host was told. -1 for none.
+  virtual int doorbell() const { return -1; }
+  // It is readable.
+  virtual void rang() {}
 };
 
 class EventLoop {
@@ -111,6 +116,7 @@ class EventLoop {
   friend class HostReadiness;
   bool fire_timers();
   bool poll_host(bool may_sleep);
+  bool sleep_at_the_door(int doorbell, const timespec* limit, const sigset_t* mask);
 
   FiberScheduler fibers_;
   Fd epoll_;

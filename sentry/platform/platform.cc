@@ -10,6 +10,7 @@
 
 #include "sentry/platform/ptrace/ptrace_platform.h"
 #include "sentry/platform/ptrace/stub.h"
+#include "sentry/platform/trap/filter.h"
 #include "sentry/platform/trap/stub.h"
 #include "sentry/platform/trap/trap_platform.h"
 
@@ -57,6 +58,9 @@ std::vector<HostCall> sentry_calls(std::string_view platform) {
                               "learns which host call a stub wants to issue"));
     calls.push_back(HOST_CALL(ioctl, {arg_equals(1, SECCOMP_IOCTL_NOTIF_SEND)}, "SECCOMP_IOCTL_NOTIF_SEND",
                               "consents to it, or answers its ring"));
+    calls.push_back(HOST_CALL(ioctl, {arg_equals(1, trap::kNotifySetFlags)}, "SECCOMP_IOCTL_NOTIF_SET_FLAGS",
+                              "has a stub's ring wake the sentry on the stub's processor, or elsewhere"));
+    calls.push_back(HOST_CALL(ppoll, "sleeps where such a ring wakes it"));
     calls.push_back(HOST_CALL(futex, {arg_equals(1, FUTEX_WAKE)}, "FUTEX_WAKE", "wakes a stub's thread"));
     calls.push_back(HOST_CALL(kill, {arg_equals(1, trap::kKick)}, "signal == SIGUSR1",
                               "makes a process of one thread look up from guest code"));

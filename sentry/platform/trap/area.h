@@ -166,7 +166,8 @@ struct Area {
   uint32_t stepping;                 // by the signal handler: the guest's trap flag was set when it came in
   uint32_t mask_changed;             // since the last report
   uint32_t own_changed;
-  uint32_t asleep;  // on a futex of the guest's, or about to
+  uint32_t asleep;     // on a futex of the guest's, or about to
+  uint32_t processor;  // where it last went to sleep in a handover
   // Of a path, by the call under way: one more than what has been copied to what goes along.
   uint32_t brought;
   uint32_t copied;  // the sequence of the last batch with a kCopyAcross that has been carried out

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
 
 #include <vector>
 
@@ -21,6 +23,12 @@ bool is_direct_mapping(const Operation& mapping);
 std::vector<HostCall> direct_calls();
 // Calls that wait for the sentry's consent, register by register (SECCOMP_RET_USER_NOTIF).
 std::vector<HostCall> consented_calls();
+
+// SECCOMP_IOCTL_NOTIF_SET_FLAGS and SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP of seccomp_unotify(2), Linux 6.6: a
+// notification wakes the supervisor on the notifier's processor, and an answer wakes the notifier on the
+// supervisor's.
+inline constexpr unsigned long kNotifySetFlags = SECCOMP_IOW(4, uint64_t);
+inline constexpr unsigned long kNotifySyncWakeUp = 1;
 
 // The program for seccomp(2): the above from the shim's text, a SIGSYS for everything else.
 std::vector<sock_filter> filter_program();

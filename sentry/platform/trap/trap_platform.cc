@@ -20,6 +20,7 @@
 #include "sentry/base/log.h"
 #include "sentry/platform/stub_process.h"
 #include "sentry/platform/trap/address_space.h"
+#include "sentry/platform/trap/filter.h"
 #include "sentry/platform/trap/frame.h"
 #include "sentry/platform/trap/stub.h"
 #include "sentry/platform/trap/vdso.h"
@@ -44,7 +45,9 @@ constexpr uint64_t kContinue = 1;   // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 // for its answer: what a sleep and a wake across processors cost, about.
 constexpr Nanoseconds kLongestLinger = 30'000;
 // No PAUSE in between: in a virtual machine it may leave to the hypervisor, which costs more than the answer.
-constexpr uint32_t kSpins = 4000;
+constexpr uint32_t kSpins = 16000;
+// How much later a thread may call that has been woken first: on another processor, on the sentry's own.
+constexpr Nanoseconds kFarWake = 60'000, kNearWake = 8'000;
 
 unsigned processors() {
   cpu_set_t set;
@@ -111,6 +114,7 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   auto watch = HostWatch::create(loop, listener_.get(), EPOLLIN, [this](uint32_t) { hear(); });
   BULKHEAD_CHECK(watch.ok(), "watching the stubs' notifications: error {}", watch.error().value());
   listener_watch_ = std::move(*watch);
+  has_sync_wake_up_ = linger_ != 0 && ::ioctl(listener_.get(), kNotifySetFlags, 0) == 0;
 
   sleep_mask_ = hear_of_stubs();
 }
@@ -171,11 +175,16 @@ void TrapPlatform::answer(Thread& thread, Command command, Thread::State state) 
   thread.cloned_again = false;
   thread.answered = thread.reported;
   __atomic_store_n(&area.answered, thread.answered, __ATOMIC_SEQ_CST);
+  woke_far_ = false;
+  answered_at_ = beside_caller_ ? monotonic_now() : 0;
   if (thread.notification != 0) {
     respond(std::exchange(thread.notification, 0), thread.notification_runs);
   } else if (__atomic_load_n(&area.sleeping, __ATOMIC_SEQ_CST) != 0) {
     futex_wake(&area.answered);
+  } else {
+    return;
   }
+  woke_far_ = static_cast<int>(area.processor) != ::sched_getcpu();
 }
 
 // Whether the thread has reported since it was answered.
@@ -301,13 +310,14 @@ void TrapPlatform::count_futex_waiters(uint64_t address, int change) {
 }
 
 bool TrapPlatform::look_for_a_while(Thread& thread) {
-  if (spins_ == 0 || !payoff_.worth_looking()) return false;
+  if (spins_ == 0 || beside_caller_ || !glance_payoff_.worth_looking()) return false;
   for (unsigned i = 0; i < spins_; ++i) {
     if (!look(thread)) continue;
-    payoff_.found();
+    glance_payoff_.found();
+    pace_.came(true);
     return true;
   }
-  payoff_.in_vain();
+  glance_payoff_.in_vain();
   return false;
 }
 
@@ -428,17 +438,14 @@ bool TrapPlatform::linger(Deadline until) {
       __atomic_store_n(&thread->area->waits, thread->reported, __ATOMIC_RELEASE);
   }
   fresh_.clear();
-  if (linger_ == 0 || running_.empty() || !payoff_.worth_looking()) return false;
+  if (linger_ == 0 || running_.empty() || !worth_lingering()) return false;
   const Nanoseconds start = monotonic_now();
-  Nanoseconds end = start + linger_;
+  Nanoseconds end = start + linger_ + (std::exchange(woke_far_, false) ? kFarWake : 0);
   if (until && *until < end) end = *until;
   for (unsigned i = 0;; ++i) {
     if (collect()) {
       // What came when the processor had been taken away from us would have come sooner without us.
-      if (i < 16 || monotonic_now() < end)
-        payoff_.found();
-      else
-        payoff_.in_vain();
+      lingered(i < 16 || monotonic_now() < end);
       return true;
     }
     if ((i & 15) == 15) {
@@ -446,11 +453,35 @@ bool TrapPlatform::linger(Deadline until) {
       if (expected_notifications_ != 0 && hear()) return true;
     }
   }
-  payoff_.in_vain();
+  lingered(false);
   return false;
 }
 
+bool TrapPlatform::worth_lingering() {
+  return may_be_beside_caller() ? pace_.fast() && !beside_caller_ : payoff_.worth_looking();
+}
+
+void TrapPlatform::lingered(bool found) {
+  pace_.came(found);
+  if (found)
+    payoff_.found();
+  else
+    payoff_.in_vain();
+}
+
+void TrapPlatform::choose_side() {
+  const bool beside = may_be_beside_caller() && !pace_.fast();
+  if (beside == beside_caller_) return;
+  const uint64_t flags = beside ? kNotifySyncWakeUp : 0;
+  BULKHEAD_CHECK(::ioctl(listener_.get(), kNotifySetFlags, flags) == 0,
+                 "flags of the notifications: error {}", errno);
+  const Result<> set = listener_watch_->set_events(beside ? 0 : uint32_t{EPOLLIN});
+  BULKHEAD_CHECK(set.ok(), "watching the stubs' notifications: error {}", set.error().value());
+  beside_caller_ = beside;
+}
+
 bool TrapPlatform::may_sleep() {
+  choose_side();
   __atomic_store_n(&told_->awake, 0, __ATOMIC_SEQ_CST);
   if (!collect()) return true;
   woke();
@@ -458,7 +489,8 @@ bool TrapPlatform::may_sleep() {
 }
 
 void TrapPlatform::woke() {
-  __atomic_store_n(&told_->awake, 1, __ATOMIC_SEQ_CST);
+  // Who shares our processor must not look for the answer, but ring.
+  if (!beside_caller_) __atomic_store_n(&told_->awake, 1, __ATOMIC_SEQ_CST);
   if (heard_of_stubs() || ++unreaped_ == kWakesBetweenReaping)
     reap();
   else
@@ -616,6 +648,9 @@ void TrapPlatform::notified() {
 
 void TrapPlatform::rung(Thread& thread, uint64_t id) {
   if (thread.notification != 0) return;
+  // Had we looked, we would have found it.
+  if (const Nanoseconds since = std::exchange(answered_at_, 0); since != 0)
+    pace_.came(monotonic_now() - since < linger_ + kNearWake);
   if (thread.state == Thread::State::kDead) {
     respond(id, false);  // it has not seen yet that it shall exit
     return;

@@ -14,6 +14,7 @@
 #include "sentry/base/fd.h"
 #include "sentry/base/log.h"
 #include "sentry/platform/platform.h"
+#include "sentry/platform/trap/pace.h"
 #include "sentry/platform/trap/patch.h"
 #include "sentry/platform/trap/thread.h"
 
@@ -40,6 +41,8 @@ class TrapPlatform final : public Platform {
   bool may_sleep() override;
   void woke() override;
   const sigset_t* sleep_mask() const override { return &sleep_mask_; }
+  int doorbell() const override { return beside_caller_ ? listener_.get() : -1; }
+  void rang() override { notified(); }
 
  private:
   friend class TrapAddressSpace;
@@ -64,6 +67,14 @@ class TrapPlatform final : public Platform {
   void wait_for_report(Thread& thread);
   // Looks for the thread's report for a while, where that pays; whether it came.
   bool look_for_a_while(Thread& thread);
+
+  // How to wait for the next report: looking out for it from another processor than the caller's, or asleep,
+  // to be woken on the caller's (docs/trap.md). Where several threads run guest code a processor is theirs:
+  // neither.
+  bool may_be_beside_caller() const { return has_sync_wake_up_ && running_.size() <= 1; }
+  bool worth_lingering();
+  void lingered(bool found);
+  void choose_side();
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
@@ -180,7 +191,13 @@ class TrapPlatform final : public Platform {
   pid_t newest_ = 0;                  // the tid that was heard of last
   std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected
   Nanoseconds linger_ = 0;
-  Payoff payoff_;  // of looking for reports
+  Payoff payoff_;  // of looking for reports from more than one thread, or where beside_caller_ cannot be
+  Payoff glance_payoff_;  // of look_for_a_while()
+  Pace pace_;
+  bool has_sync_wake_up_ = false;
+  bool beside_caller_ = false;   // kNotifySyncWakeUp is set
+  Nanoseconds answered_at_ = 0;  // with beside_caller_; 0 once somebody has rung since
+  bool woke_far_ = false;        // the last answer woke a thread on another processor
   std::unique_ptr<TrapAddressSpace> zygote_;
   std::shared_ptr<Thread> zygote_thread_;
 };
