@@ -184,7 +184,7 @@ void TrapPlatform::answer(Thread& thread, Command command, Thread::State state) 
   } else {
     return;
   }
-  woke_far_ = static_cast<int>(area.processor) != ::sched_getcpu();
+  woke_far_ = !beside_caller_ && static_cast<int>(area.processor) != ::sched_getcpu();
 }
 
 // Whether the thread has reported since it was answered.
@@ -458,7 +458,8 @@ bool TrapPlatform::linger(Deadline until) {
 }
 
 bool TrapPlatform::worth_lingering() {
-  return may_be_beside_caller() ? pace_.fast() && !beside_caller_ : payoff_.worth_looking();
+  if (beside_caller_) return false;  // it has our processor
+  return crowded() || !has_sync_wake_up_ ? payoff_.worth_looking() : pace_.fast();
 }
 
 void TrapPlatform::lingered(bool found) {
@@ -470,14 +471,19 @@ void TrapPlatform::lingered(bool found) {
 }
 
 void TrapPlatform::choose_side() {
-  const bool beside = may_be_beside_caller() && !pace_.fast();
-  if (beside == beside_caller_) return;
-  const uint64_t flags = beside ? kNotifySyncWakeUp : 0;
-  BULKHEAD_CHECK(::ioctl(listener_.get(), kNotifySetFlags, flags) == 0,
-                 "flags of the notifications: error {}", errno);
+  crowd_ = running_.size() > 1 ? crowd_ + 1 : 0;
+  const bool beside = has_sync_wake_up_ && !crowded() && !pace_.fast();
+  set_sync_wake_up(beside);
+  if (std::exchange(beside_caller_, beside) == beside) return;
   const Result<> set = listener_watch_->set_events(beside ? 0 : uint32_t{EPOLLIN});
   BULKHEAD_CHECK(set.ok(), "watching the stubs' notifications: error {}", set.error().value());
-  beside_caller_ = beside;
+}
+
+void TrapPlatform::set_sync_wake_up(bool on) {
+  if (std::exchange(sync_wake_up_, on) == on) return;
+  const uint64_t flags = on ? kNotifySyncWakeUp : 0;
+  BULKHEAD_CHECK(::ioctl(listener_.get(), kNotifySetFlags, flags) == 0,
+                 "flags of the notifications: error {}", errno);
 }
 
 bool TrapPlatform::may_sleep() {
@@ -500,6 +506,8 @@ void TrapPlatform::woke() {
 // ---- notifications
 
 void TrapPlatform::respond(uint64_t id, bool run) {
+  // Where others run, too, there is work for more processors than ours.
+  set_sync_wake_up(beside_caller_ && running_.size() <= 1);
   seccomp_notif_resp response{};
   response.id = id;
   response.flags = run ? kContinue : 0;

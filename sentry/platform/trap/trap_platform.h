@@ -71,10 +71,11 @@ class TrapPlatform final : public Platform {
   // How to wait for the next report: looking out for it from another processor than the caller's, or asleep,
   // to be woken on the caller's (docs/trap.md). Where several threads run guest code a processor is theirs:
   // neither.
-  bool may_be_beside_caller() const { return has_sync_wake_up_ && running_.size() <= 1; }
+  bool crowded() const { return crowd_ > kCrowd; }
   bool worth_lingering();
   void lingered(bool found);
   void choose_side();
+  void set_sync_wake_up(bool on);
   // Waits until the thread has the sentry's attention, however it gets there; false if it dies instead.
   bool stop(Thread& thread);
   void kick(Thread& thread);
@@ -195,7 +196,10 @@ class TrapPlatform final : public Platform {
   Payoff glance_payoff_;  // of look_for_a_while()
   Pace pace_;
   bool has_sync_wake_up_ = false;
-  bool beside_caller_ = false;   // kNotifySyncWakeUp is set
+  static constexpr unsigned kCrowd = 8;
+  unsigned crowd_ = 0;           // sleeps in a row during which more than one thread has run guest code
+  bool sync_wake_up_ = false;    // kNotifySyncWakeUp is set
+  bool beside_caller_ = false;   // how the sentry sleeps
   Nanoseconds answered_at_ = 0;  // with beside_caller_; 0 once somebody has rung since
   bool woke_far_ = false;        // the last answer woke a thread on another processor
   std::unique_ptr<TrapAddressSpace> zygote_;
