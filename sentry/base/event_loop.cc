@@ -100,7 +100,10 @@ EventLoop& EventLoop::current() { return *current_loop; }
 
 void EventLoop::run() {
   // Host descriptors are looked at even while fibers keep each other busy, once in so many rounds.
-  constexpr int kRoundsBetweenPolls = 64;
+  constexpr int kRoundsBetweenPolls = 16;
+  // Or after so long, where traps come one by one.
+  constexpr Nanoseconds kLongestUnpolled = 200'000;
+  Nanoseconds polled = 0;
   running_ = true;
   int rounds = 0;
   while (running_) {
@@ -126,7 +129,13 @@ void EventLoop::run() {
       continue;
     }
     const Deadline next = timers_.empty() ? Deadline() : Deadline(timers_.begin()->first);
-    if (traps_->linger(next) || !traps_->may_sleep()) continue;
+    if (traps_->linger(next) || !traps_->may_sleep()) {
+      if (const Nanoseconds now = monotonic_now(); now - polled > kLongestUnpolled) {
+        poll_host(false);
+        polled = now;
+      }
+      continue;
+    }
     poll_host(true);
     traps_->woke();
   }
@@ -151,7 +160,7 @@ bool EventLoop::sleep_at_the_door(int doorbell, const timespec* limit, const sig
     BULKHEAD_CHECK(errno == EINTR, "ppoll: error {}", errno);
     return false;
   }
-  if (both[0].revents != 0) traps_->rang();
+  if ((both[0].revents & POLLIN) != 0) traps_->rang();
   return both[1].revents != 0;
 }
 

@@ -378,7 +378,7 @@ void TrapAddressSpace::finish_copies() {
   unsigned looks = 0;
   do
     if (__atomic_load_n(&copier->area->copied, __ATOMIC_ACQUIRE) == copies_sequence_) return;
-  while (++looks < platform_.spins_);
+  while (++looks < platform_.glance_);
   if (copier->state == Thread::State::kServing) platform_.wait_while(*copier, Thread::State::kServing);
   if (copier->state == Thread::State::kRunning) (void)platform_.stop(*copier);
 }

@@ -22,7 +22,7 @@ class Pace {
 
  private:
   static constexpr uint32_t kWhole = 1 << 16, kCalls = 16;
-  static constexpr uint32_t kFast = kWhole / 10 * 9, kSlow = kWhole / 10 * 6;
+  static constexpr uint32_t kFast = kWhole / 10 * 8, kSlow = kWhole / 10 * 6;
   uint32_t rate_ = kWhole;
   bool fast_ = true;
 };

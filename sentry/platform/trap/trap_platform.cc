@@ -46,6 +46,10 @@ constexpr uint64_t kContinue = 1;   // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 constexpr Nanoseconds kLongestLinger = 30'000;
 // No PAUSE in between: in a virtual machine it may leave to the hypervisor, which costs more than the answer.
 constexpr uint32_t kSpins = 16000;
+// How often the sentry looks before its event loop gets a turn.
+constexpr unsigned kGlance = 4000;
+// With more, the host takes long to go through those that have rung and wait for their answers.
+constexpr size_t kMostBesideCaller = 256;
 // How much later a thread may call that has been woken first: on another processor, on the sentry's own.
 constexpr Nanoseconds kFarWake = 60'000, kNearWake = 8'000;
 
@@ -80,10 +84,10 @@ TrapPlatform::TrapPlatform(EventLoop& loop)
   known_ = reinterpret_cast<KnownAttributes*>(static_cast<std::byte*>(told) + kPageSize);
   change_counts_ = reinterpret_cast<uint64_t*>(static_cast<std::byte*>(told) + (kChanges - kNoticePage));
   if (processors() > 1) {
-    spins_ = kSpins;
     linger_ = kLongestLinger;
+    glance_ = kGlance;
   }
-  told_->spins = spins_;
+  told_->spins = linger_ != 0 ? kSpins : 0;
   told_->awake = 1;
   told_->state_size = fpstate_size_;
   told_->pkru_at = pkru_place();
@@ -310,9 +314,10 @@ void TrapPlatform::count_futex_waiters(uint64_t address, int change) {
 }
 
 bool TrapPlatform::look_for_a_while(Thread& thread) {
-  if (spins_ == 0 || beside_caller_ || !glance_payoff_.worth_looking()) return false;
-  for (unsigned i = 0; i < spins_; ++i) {
+  if (beside_caller_ || !glance_payoff_.worth_looking()) return false;
+  for (unsigned i = 0; i < glance_; ++i) {
     if (!look(thread)) continue;
+    straight_ += i;
     glance_payoff_.found();
     pace_.came(true);
     return true;
@@ -331,10 +336,10 @@ void TrapPlatform::wait_while(Thread& thread, Thread::State state, bool ahead) {
 }
 
 void TrapPlatform::wait_for_report(Thread& thread) {
-  constexpr unsigned kStraight = 64;
+  constexpr unsigned kStraight = 16 * 1024, kCall = 256;
   if (running_.size() == 1 && straight_ < kStraight && !loop_.fibers().has_ready() &&
       thread.consents.empty() && look_for_a_while(thread)) {
-    ++straight_;
+    straight_ += kCall;
     return;
   }
   straight_ = 0;
@@ -459,7 +464,7 @@ bool TrapPlatform::linger(Deadline until) {
 
 bool TrapPlatform::worth_lingering() {
   if (beside_caller_) return false;  // it has our processor
-  return crowded() || !has_sync_wake_up_ ? payoff_.worth_looking() : pace_.fast();
+  return (has_sync_wake_up_ && !crowded() && pace_.fast()) || payoff_.worth_looking();
 }
 
 void TrapPlatform::lingered(bool found) {
@@ -472,7 +477,8 @@ void TrapPlatform::lingered(bool found) {
 
 void TrapPlatform::choose_side() {
   crowd_ = running_.size() > 1 ? crowd_ + 1 : 0;
-  const bool beside = has_sync_wake_up_ && !crowded() && !pace_.fast();
+  const bool beside =
+      has_sync_wake_up_ && !crowded() && !pace_.fast() && threads_.size() <= kMostBesideCaller;
   set_sync_wake_up(beside);
   if (std::exchange(beside_caller_, beside) == beside) return;
   const Result<> set = listener_watch_->set_events(beside ? 0 : uint32_t{EPOLLIN});

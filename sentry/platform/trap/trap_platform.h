@@ -168,8 +168,7 @@ class TrapPlatform final : public Platform {
   std::unique_ptr<HostWatch> listener_watch_;
   size_t fpstate_size_;
   sigset_t sleep_mask_;
-  unsigned spins_ = 0;
-  unsigned straight_ = 0;  // reports that came without the event loop in between
+  unsigned straight_ = 0;  // looks for reports that came without the event loop in between
 
   std::vector<uint32_t> free_slots_;
   uint32_t next_slot_ = 0;
@@ -191,7 +190,8 @@ class TrapPlatform final : public Platform {
   Timer patience_;
   pid_t newest_ = 0;                  // the tid that was heard of last
   std::optional<pid_t> strays_from_;  // there may be some, to be looked for once no birth is expected
-  Nanoseconds linger_ = 0;
+  Nanoseconds linger_ = 0;            // 0 on one processor
+  unsigned glance_ = 0;               // likewise
   Payoff payoff_;  // of looking for reports from more than one thread, or where beside_caller_ cannot be
   Payoff glance_payoff_;  // of look_for_a_while()
   Pace pace_;
