@@ -18,6 +18,7 @@ class ExtentSet {
   uint64_t next(uint64_t page, bool present) const;
   bool contains(uint64_t page) const { return next(page, true) == page; }
   void clear();
+  uint64_t ranges() const { return ranges_.size(); }
 
  private:
   using Ranges = std::map<uint64_t, uint64_t>;              // start to end

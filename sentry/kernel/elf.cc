@@ -21,6 +21,18 @@ int protection(uint32_t flags) {
          ((flags & PF_X) != 0 ? PROT_EXEC : 0);
 }
 
+// No segment lies there.
+Result<> leave_out(mm::AddressSpaceMap& memory, uint64_t from, uint64_t to) {
+  if (from >= to) return {};
+  mm::MmapRequest request;
+  request.address = from;
+  request.length = to - from;
+  request.prot = PROT_NONE;
+  request.flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  TRY(memory.mmap(request));
+  return {};
+}
+
 }  // namespace
 
 Result<> read_exactly(vfs::File& file, uint64_t offset, void* buffer, size_t size) {
@@ -105,6 +117,26 @@ Result<LoadedElf> map_elf(mm::AddressSpaceMap& memory, const ElfImage& image, ui
     room.flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     const uint64_t place = TRY(memory.mmap(room));
     loaded.bias = place - image.low;
+    // Segments that lie in memory as they do in the file are mapped at once; each then gets its protection.
+    const auto shift = [](const Elf64_Phdr& segment) { return segment.p_vaddr - segment.p_offset; };
+    size_t alike = 0;
+    while (alike < image.segments.size() && shift(image.segments[alike]) == shift(image.segments[0])) ++alike;
+    if (alike > 1) {
+      const Elf64_Phdr& first = image.segments[0];
+      const Elf64_Phdr& last = image.segments[alike - 1];
+      mm::MmapRequest request;
+      request.address = place;
+      request.length = page_ceil(last.p_vaddr + last.p_filesz) - image.low;
+      request.prot = PROT_READ;
+      request.flags = MAP_PRIVATE | MAP_FIXED;
+      request.file = mappable;
+      request.offset = page_floor(first.p_offset);
+      TRY(memory.mmap(request));
+      for (size_t i = 1; i < alike; ++i)
+        TRY(leave_out(memory,
+                      page_ceil(image.segments[i - 1].p_vaddr + image.segments[i - 1].p_memsz) + loaded.bias,
+                      page_floor(image.segments[i].p_vaddr) + loaded.bias));
+    }
   }
   for (const Elf64_Phdr& segment : image.segments) {
     const uint64_t start = segment.p_vaddr + loaded.bias;

@@ -118,15 +118,15 @@ void AddressSpaceMap::count(uint64_t start, const Vma& vma, int sign) {
 }
 
 bool AddressSpaceMap::covered(uint64_t start, uint64_t end) const {
+  return start >= end || mapped_from(start) >= end - start;
+}
+
+uint64_t AddressSpaceMap::mapped_from(uint64_t start) const {
+  uint64_t end = start;
   auto next = vmas_.upper_bound(start);
-  if (next == vmas_.begin()) return false;
-  --next;
-  while (start < end) {
-    if (next == vmas_.end() || next->first > start || next->second.end <= start) return false;
-    start = next->second.end;
-    ++next;
-  }
-  return true;
+  if (next != vmas_.begin()) --next;
+  for (; next != vmas_.end() && next->first <= end; ++next) end = std::max(end, next->second.end);
+  return end - start;
 }
 
 Result<uint64_t> AddressSpaceMap::find_gap(uint64_t length, uint64_t hint, uint64_t limit) const {
@@ -179,6 +179,8 @@ void AddressSpaceMap::forget(uint64_t start, uint64_t end) {
 
 void AddressSpaceMap::insert(uint64_t start, Vma vma) {
   ++changes_;
+  // Guest code changes what it may write, and text gets other pages.
+  if ((vma.prot & (PROT_WRITE | PROT_EXEC)) != 0) vma.untouched = false;
   count(start, vma, 1);
   gaps_.take(start, vma.end);
   attach(vma);
@@ -187,6 +189,7 @@ void AddressSpaceMap::insert(uint64_t start, Vma vma) {
   const auto next = std::next(here);
   if (next != vmas_.end() && mergeable(here->second, here->first, next->second, next->first)) {
     here->second.end = next->second.end;
+    here->second.untouched &= next->second.untouched;
     detach(next->second);
     vmas_.erase(next);
   }
@@ -194,14 +197,39 @@ void AddressSpaceMap::insert(uint64_t start, Vma vma) {
     const auto previous = std::prev(here);
     if (mergeable(previous->second, previous->first, here->second, here->first)) {
       previous->second.end = here->second.end;
+      previous->second.untouched &= here->second.untouched;
       detach(here->second);
       vmas_.erase(here);
     }
   }
 }
 
-// Maps [from, to) of a VMA that starts at `start`.
-Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
+bool AddressSpaceMap::shows(uint64_t start, const Vma& vma) const {
+  if (vma.file == nullptr || vma.shared) return false;
+  auto here = vmas_.upper_bound(start);
+  if (here == vmas_.begin()) return false;
+  --here;
+  for (uint64_t at = start; at < vma.end; ++here) {
+    if (here == vmas_.end() || here->first > at || here->second.end <= at) return false;
+    const Vma& there = here->second;
+    if (!there.untouched || there.file != vma.file ||
+        there.offset + (at - here->first) != vma.offset + (at - start))
+      return false;
+    at = there.end;
+  }
+  return beyond_.next(start / kPageSize, true) >= vma.end / kPageSize;
+}
+
+bool AddressSpaceMap::protected_otherwise(uint64_t start, const Vma& vma) const {
+  auto here = std::prev(vmas_.upper_bound(start));
+  for (; here != vmas_.end() && here->first < vma.end; ++here)
+    if (here->second.prot != vma.prot) return true;
+  return false;
+}
+
+// Maps [from, to) of a VMA that starts at `start`; where the file's pages are shown already, nothing but what
+// an image has in place of them.
+Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to, bool shown) {
   const int prot = vma.prot & kProtMask;
   beyond_.remove(from / kPageSize, to / kPageSize);
   // What may be promised to the guest has been looked at: the host shall not refuse it afterwards.
@@ -210,17 +238,23 @@ Result<> AddressSpaceMap::host_map(uint64_t start, const Vma& vma, uint64_t from
   while (from < to) {
     const uint64_t offset = vma.offset + (from - start);
     TextImage* const image = image_for(start, vma);
-    const Mappable::Backing backing =
-        image != nullptr
-            ? TRY(image->backing(*vma.file, offset, to - from))
-            : TRY(vma.file->backing(offset, to - from, vma.shared && (vma.max_prot & PROT_WRITE) != 0));
+    if (shown) {
+      const auto own = image == nullptr ? std::nullopt : image->own_from(offset, to - from);
+      if (!own) return {};
+      if (*own > offset) {
+        from += *own - offset;
+        continue;
+      }
+    }
+    const Mappable::Backing backing = image != nullptr
+                                          ? TRY(image->backing(*vma.file, offset, to - from))
+                                          : TRY(vma.file->backing(offset, to - from, vma.writes_file()));
     const uint64_t length = std::min(backing.length, to - from);
     if (length == 0 || length % kPageSize != 0) return Errno(EIO);
     if (backing.host_fd < 0) {
       TRY(map_beyond(start, vma, from, from + length));
     } else {
-      TRY(space_->map({from, length, prot, vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE,
-                       backing.host_fd, backing.host_offset}));
+      TRY(space_->map({from, length, prot, vma.sharing(), backing.host_fd, backing.host_offset}));
     }
     from += length;
   }
@@ -286,7 +320,9 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   if (TextImage* const image = text_image(vma);
       image != nullptr && length <= TextImage::kLargestText && reach_trampolines(*image, start - vma.offset))
     image->mapped(*vma.file, vma.offset, length);
-  const Result<> mapped = host_map(start, vma, start, vma.end);
+  const bool shown = shows(start, vma);
+  if (shown && protected_otherwise(start, vma)) TRY(space_->protect(start, length, vma.prot));
+  const Result<> mapped = host_map(start, vma, start, vma.end, shown);
   if (!mapped.ok()) {
     // What was there may be gone in part: take the whole range away, so that map and host agree.
     (void)unmap(start, length);
@@ -297,6 +333,7 @@ Result<uint64_t> AddressSpaceMap::mmap(const MmapRequest& request) {
   forget_pieces(mapped_anew_, start, start + length);
   if (TextImage* const image = image_for(start, vma))
     images_[image->id()].text_mapped(image->patches_mapped(vma.offset, length));
+  vma.untouched = vma.file != nullptr && !vma.shared;
   insert(start, std::move(vma));
   if ((request.flags & (MAP_POPULATE | MAP_LOCKED)) != 0 && (request.flags & MAP_NONBLOCK) == 0)
     (void)populate(start, start + length);
@@ -479,9 +516,12 @@ Result<> AddressSpaceMap::populate(uint64_t start, uint64_t end, bool write) {
   constexpr int kPopulateRead = 22, kPopulateWrite = 23;  // Linux 5.14
   constexpr uint64_t kPiece = 16 << 20;
   for (uint64_t at = start; at < end; at += kPiece) {
-    const uint64_t piece = std::min(kPiece, end - at);
-    reach(at, at + piece);
-    TRY(space_->advise(at, piece, write ? kPopulateWrite : kPopulateRead));
+    const uint64_t piece = std::min(kPiece, end - at), there = std::min(piece, mapped_from(at));
+    if (there != 0) {
+      reach(at, at + there);
+      TRY(space_->advise(at, there, write ? kPopulateWrite : kPopulateRead));
+    }
+    if (there < piece) return Errno(ENOMEM);
     if (Fiber::current() == nullptr || end - at <= kPiece) continue;
     Fiber::yield();
     if (Fiber::current()->interrupted()) return Errno(kErestartNoIntr);
@@ -525,9 +565,7 @@ Result<> AddressSpaceMap::mprotect(uint64_t address, uint64_t length, int prot) 
   }
   if (!covered(start, end)) {
     // What comes before the hole changes nevertheless, as on Linux.
-    uint64_t hole = start;
-    for (const Vma* vma = find(hole); vma != nullptr; vma = find(hole)) hole = vma->end;
-    if (hole > start) TRY(mprotect(start, hole - start, prot));
+    if (const uint64_t before = mapped_from(start); before != 0) TRY(mprotect(start, before, prot));
     return Errno(ENOMEM);
   }
   for (auto vma = std::prev(vmas_.upper_bound(start)); vma != vmas_.end() && vma->first < end; ++vma) {
@@ -564,7 +602,7 @@ Result<> AddressSpaceMap::move_pages(uint64_t source, uint64_t length, uint64_t 
     const auto bounds = bounds_within(mapped_anew_, source, source + length);
     for (size_t i = 1; i < bounds.size(); ++i) {
       const uint64_t from = bounds[i - 1], piece = bounds[i] - from, to = target + (from - source);
-      TRY(space_->move(from, piece, to, piece, keep));
+      TRY(space_->move(from, piece, to, keep));
       if (bounds.size() > 2) mapped_anew_.emplace(to, to + piece);
     }
     if (!keep) forget_pieces(mapped_anew_, source, source + length);
@@ -582,7 +620,7 @@ Result<> AddressSpaceMap::move_pages(uint64_t source, uint64_t length, uint64_t 
         const Mappable::Backing backing = TRY(vma.file->backing(vma.offset + done, piece, false));
         piece = std::min(backing.length, piece);
         if (piece == 0) return Errno(EIO);
-        TRY(space_->move(from, piece, to, piece, keep));
+        TRY(space_->move(from, piece, to, keep));
       }
       done += piece;
     }
@@ -759,7 +797,6 @@ Result<> AddressSpaceMap::madvise(uint64_t address, uint64_t length, int advice)
   length = page_ceil(length);
   if (length == 0 || address > kGuestEnd || length > kGuestEnd - address) return Errno(EINVAL);
   const uint64_t end = address + length;
-  // A hole is the host's to find, once it has come to it.
   if (advice == kPopulateRead || advice == kPopulateWrite)
     return populate(address, end, advice == kPopulateWrite);
   if (advice == MADV_REMOVE) return punch(address, end);
@@ -1051,6 +1088,10 @@ Result<size_t> AddressSpaceMap::read_forced(uint64_t address, void* buffer, size
 Result<size_t> AddressSpaceMap::write_forced(uint64_t address, const void* data, size_t size) {
   if (size <= kGuestEnd) restore_text(page_floor(address), address + size);
   ++changes_;
+  auto touched = vmas_.upper_bound(address);
+  if (touched != vmas_.begin()) --touched;
+  for (; touched != vmas_.end() && touched->first < address + size; ++touched)
+    touched->second.untouched = false;
   return force(address, size, PROT_WRITE, [&](uint64_t place, size_t done, size_t piece) {
     std::byte there;  // is there anything? The host alone may know where a file ends
     if (space_->defers_writes() && !space_->read(place, &there, 1).ok()) return size_t{0};

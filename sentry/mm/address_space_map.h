@@ -38,6 +38,11 @@ inline constexpr int kProtMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 // One mapping; its start is its key in the map.
 struct Vma {
+  // Whoever maps it shared may write it, now or by mprotect. Only then does the host share it: protection is
+  // the guest's to change, and what is mapped privately stays the file's whatever it makes of it.
+  bool writes_file() const { return shared && (max_prot & PROT_WRITE) != 0; }
+  int sharing() const { return writes_file() ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE; }
+
   uint64_t end = 0;
   int prot = 0;      // PROT_*
   int max_prot = 7;  // what mprotect may raise it to (a file opened read-only, mapped shared: no PROT_WRITE)
@@ -47,6 +52,7 @@ struct Vma {
   bool dont_fork = false;
   bool wipe_on_fork = false;
   bool no_reserve = false;
+  bool untouched = false;          // private, and the host has the pages of the file here and no others
   std::shared_ptr<Mappable> file;  // null: private anonymous
   uint64_t offset = 0;             // of `start` in the file
   const char* name = nullptr;      // "[heap]", "[stack]" for /proc
@@ -210,7 +216,10 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   // Room for `length` bytes below `top`, at `hint` if it is free.
   Result<uint64_t> find_gap(uint64_t length, uint64_t hint, uint64_t top) const;
   Result<> split_at(uint64_t address);
-  Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
+  Result<> host_map(uint64_t start, const Vma& vma, uint64_t from, uint64_t to, bool shown = false);
+  // Whether the host has the file's pages already where this VMA is to be, protected in whatever way.
+  bool shows(uint64_t start, const Vma& vma) const;
+  bool protected_otherwise(uint64_t start, const Vma& vma) const;
   Result<> map_beyond(uint64_t start, const Vma& vma, uint64_t from, uint64_t to);
   void reach(uint64_t start, uint64_t end);
   Result<> unmap(uint64_t start, uint64_t length);
@@ -227,6 +236,7 @@ class AddressSpaceMap : public std::enable_shared_from_this<AddressSpaceMap> {
   void invalidate(Mappable& file, uint64_t offset, uint64_t length);
   void replace(const Mappable& file, const std::shared_ptr<Mappable>& successor, uint64_t offset);
   bool covered(uint64_t start, uint64_t end) const;
+  uint64_t mapped_from(uint64_t start) const;  // bytes, up to the first hole
   bool resolve_fault(uint64_t address);
   bool try_grow_stack(uint64_t address);
   template <typename Copy>

@@ -47,8 +47,7 @@ void Mappable::give_way(const std::shared_ptr<Mappable>& successor, uint64_t off
 
 // Maps [from, to) of a VMA that starts at `start` as what lies beyond the file's end.
 Result<> AddressSpaceMap::map_beyond(uint64_t start, const Vma& vma, uint64_t from, uint64_t to) {
-  TRY(space_->map({from, to - from, vma.prot & kProtMask,
-                   vma.shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, memory_file_.host_fd(),
+  TRY(space_->map({from, to - from, vma.prot & kProtMask, vma.sharing(), memory_file_.host_fd(),
                    MemoryFile::beyond_end(vma.offset + (from - start))}));
   beyond_.add(from / kPageSize, to / kPageSize);
   return {};
@@ -102,8 +101,8 @@ void AddressSpaceMap::reach(uint64_t start, uint64_t end) {
     const Vma& vma = here->second;
     at = page * kPageSize;
     const uint64_t run = std::min(beyond_.next(page, false) * kPageSize, vma.end);
-    const Result<Mappable::Backing> backing = vma.file->backing(
-        vma.offset + (at - here->first), run - at, vma.shared && (vma.max_prot & PROT_WRITE) != 0);
+    const Result<Mappable::Backing> backing =
+        vma.file->backing(vma.offset + (at - here->first), run - at, vma.writes_file());
     const bool there = backing.ok() && backing->host_fd >= 0;
     const uint64_t length = there ? std::min(backing->length, run - at) : run - at;
     if (there) {

@@ -86,6 +86,12 @@ class TextImage {
 
   // Where to map [offset, offset + length) from: the image's memory or, where it has none, the file's.
   Result<Mappable::Backing> backing(Mappable& file, uint64_t offset, uint64_t length);
+  // Where in there the image's memory comes first.
+  std::optional<uint64_t> own_from(uint64_t offset, uint64_t length) const {
+    if (whole_for(offset, length) != nullptr) return offset;
+    const uint64_t next = next_page(offset);
+    return next < offset + length ? std::optional(next) : std::nullopt;
+  }
   // The text is being mapped once more; from some number of times on one run of memory for all of it is worth
   // having.
   void mapped(Mappable& file, uint64_t offset, uint64_t length);

@@ -90,7 +90,8 @@ Windows::Window* Windows::open(const WindowRequest& request, uint64_t offset) {
   if (chosen->owner != nullptr) close(*chosen);
   const uint64_t length = std::min(backing.length, end - first);
   if (!map_.platform_space()
-           .map({address(*chosen), length, PROT_READ, MAP_SHARED, backing.host_fd, backing.host_offset})
+           .map({address(*chosen), length, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, backing.host_fd,
+                 backing.host_offset})
            .ok())
     return nullptr;
   *chosen = {&request.owner, request.file, *shown, first, length, finds_};

@@ -107,9 +107,8 @@ class AddressSpace {
   virtual Result<> map(const MapOrder& order) = 0;
   virtual Result<> unmap(uint64_t address, uint64_t length) = 0;
   virtual Result<> protect(uint64_t address, uint64_t length, int prot) = 0;
-  // mremap(2) with MREMAP_MAYMOVE | MREMAP_FIXED, plus MREMAP_DONTUNMAP where asked; in place if to == from.
-  virtual Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
-                        bool keep_old) = 0;
+  // mremap(2) with MREMAP_MAYMOVE | MREMAP_FIXED, plus MREMAP_DONTUNMAP where asked.
+  virtual Result<> move(uint64_t from, uint64_t length, uint64_t to, bool keep_old) = 0;
   // madvise(2); the caller has checked the advice.
   virtual Result<> advise(uint64_t address, uint64_t length, int advice) = 0;
 

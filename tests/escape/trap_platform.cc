@@ -184,9 +184,13 @@ TEST(host_calls_without_an_order_end_the_process) {
     CHECK_ENDED(attack([start = start, length = length] {
       host_call(SYS_mmap, start, length, PROT_READ | PROT_WRITE, anonymous, ~uint64_t{0}, 0);
     }));
-  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC); }));
-  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kShimText, kShimTextSize, 7); }));
-  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kNoticePage, 4096, 3); }));
+  // So is its protection: of so much memory that none but the guest's is within reach.
+  for (const auto& [start, length] : places)
+    CHECK_ENDED(attack([start = start, length = length] { host_call(SYS_mprotect, start, length, 7); }));
+  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, page, 4096, PROT_READ | PROT_GROWSDOWN); }));
+  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kAreas, 4096, PROT_READ); }));
+  CHECK_ENDED(attack([&] { host_call(SYS_mprotect, kWindows, 4096, PROT_READ | PROT_WRITE); }));
+  CHECK_ENDED(attack([&] { host_call(SYS_munmap, page, 4096); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mremap, page, 4096, 8192, MREMAP_MAYMOVE); }));
   CHECK_ENDED(attack([&] { host_call(SYS_mremap, kAreas, kAreaSize, 64 * kAreaSize, 0); }));
   CHECK_ENDED(attack([&] { host_call(SYS_madvise, kAreas, kAreaSize, MADV_REMOVE); }));
@@ -220,7 +224,7 @@ TEST(threads_that_ring_all_the_time_hurt_nobody) {
 
 // ---- the platform's own pages
 
-TEST(unmapping_the_platforms_pages_ends_the_process) {
+TEST(the_platforms_pages_cannot_be_unmapped) {
   only_on_the_trap_platform();
   const uint64_t areas = kAreaSize * 64;
   const std::pair<uint64_t, uint64_t> ranges[] = {{kShimText, kShimTextSize},
@@ -231,18 +235,7 @@ TEST(unmapping_the_platforms_pages_ends_the_process) {
                                                   {kShimText, 1ull << 32},
                                                   {kAreas + Area::kAltStack, 0x1000}};
   for (const auto& [start, length] : ranges) {
-    attack(
-        [start = start, length = length] {
-          host_call(SYS_munmap, start, length);
-          for (int i = 0; i < 100; ++i) {
-            (void)syscall(SYS_getppid);
-            (void)syscall(SYS_fcntl, 0, F_GETFL);
-          }
-          std::thread([] {}).join();
-          if (fork() == 0) _exit(0);
-          spin_forever();
-        },
-        300);
+    CHECK_ENDED(attack([start = start, length = length] { host_call(SYS_munmap, start, length); }));
     attack(
         [start = start, length = length] {
           host_call(SYS_mmap, start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -555,6 +548,41 @@ TEST(memory_that_was_given_back_shows_nothing_of_others) {
   }
   WAIT_STATUS(attacker);
   neighbours_are_well();
+}
+
+// Protection is the guest's own affair, so it must not be what keeps files as they are.
+TEST(who_may_only_read_a_file_cannot_write_it_by_protecting_it_otherwise) {
+  only_on_the_trap_platform();
+  for (const std::string file : {"./only", "/dev/shm/only"}) {
+    const std::string content(2 * 4096, 'f');
+    WRITE_FILE(file.c_str(), content);
+    check::Fd writer(OK(open(file.c_str(), O_RDWR))), reader(OK(open(file.c_str(), O_RDONLY)));
+    auto* const mine =
+        static_cast<char*>(OK(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, writer, 0)));
+    for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
+      const int status = attack([&] {
+        auto* const p = static_cast<char*>(OK(mmap(nullptr, 8192, PROT_READ, flags, reader, 0)));
+        CHECK_EQ(p[0], 'f');
+        const auto at = reinterpret_cast<uint64_t>(p);
+        CHECK_EQ(host_call(SYS_mprotect, at, 8192, PROT_READ | PROT_WRITE), 0);
+        p[0] = p[4096] = 'W';
+      });
+      CHECK_EQ(WEXITSTATUS(status), kSurvived);
+      CHECK(READ_FILE(file.c_str()) == content);
+      CHECK_EQ(mine[4096], 'f');
+    }
+    OK(munmap(mine, 8192));
+    OK(unlink(file.c_str()));
+  }
+  // Nor its own text for others.
+  const int status = attack([] {
+    const auto page = reinterpret_cast<uint64_t>(&getppid) & ~uint64_t{4095};
+    CHECK_EQ(host_call(SYS_mprotect, page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+    memset(reinterpret_cast<void*>(page), 0xcc, 4096);
+    (void)getppid();
+  });
+  CHECK(WIFSIGNALED(status));
+  CHECK(getppid() >= 0);
 }
 
 // What a process reads often is copied from where it may look itself: as long as it may, and nothing else.

@@ -34,6 +34,13 @@ bool can_read(const char* at) {
   return true;
 }
 
+bool can_write(char* at) {
+  if (!can_read(at) || sigsetjmp(escape, 1) != 0) return false;
+  volatile char* const place = at;
+  *place = *place;
+  return true;
+}
+
 TEST(private_mapping_reads_the_file_and_keeps_writes) {
   WRITE_FILE("a", std::string(6000, 'f'));
   Fd fd(OK(open("a", O_RDONLY)));
@@ -124,6 +131,113 @@ TEST(access_modes_and_protections) {
   Fd dir(OK(open(".", O_RDONLY)));
   FAILS(ENODEV, mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, dir, 0));
   FAILS(EINVAL, mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, reader, 100));
+}
+
+// As linkers do it: the whole file first, and then parts of it over that, otherwise protected.
+TEST(mappings_of_a_file_over_one_another) {
+  constexpr size_t kPages = 8;
+  std::string content;
+  for (size_t i = 0; i < kPages; ++i) content += std::string(kPage, static_cast<char>('0' + i));
+  WRITE_FILE("a", content);
+  Fd fd(OK(open("a", O_RDWR)));
+  char* const p = map(fd, kPages * kPage, PROT_READ, MAP_PRIVATE);
+  const auto over = [&](size_t page, size_t pages, int protection, size_t from) {
+    CHECK_EQ(mmap(p + page * kPage, pages * kPage, protection, MAP_PRIVATE | MAP_FIXED, fd,
+                  static_cast<off_t>(from * kPage)),
+             static_cast<void*>(p + page * kPage));
+  };
+  const auto shown = [&] {
+    std::string pages;
+    for (size_t i = 0; i < kPages; ++i) pages += p[i * kPage + 17];
+    return pages;
+  };
+  const auto protections = [&] {
+    std::string all;
+    for (size_t i = 0; i < kPages; ++i) all += can_write(p + i * kPage) ? 'w' : 'r';
+    return all;
+  };
+  over(2, 2, PROT_READ | PROT_EXEC, 2);
+  over(5, 2, PROT_READ | PROT_WRITE, 5);
+  over(7, 1, PROT_READ, 7);
+  CHECK_EQ(shown(), "01234567");
+  CHECK_EQ(protections(), "rrrrrwwr");
+  over(1, 1, PROT_READ, 0);
+  CHECK_EQ(shown(), "00234567");
+  // What has been written is gone with the mapping.
+  p[5 * kPage + 17] = 'x';
+  CHECK_EQ(READ_FILE("a"), content);
+  over(6, 1, PROT_READ, 6);
+  CHECK_EQ(shown(), "00234x67");
+  over(5, 2, PROT_READ, 5);
+  CHECK_EQ(shown(), "00234567");
+  CHECK_EQ(protections(), "rrrrrrrr");
+  // Also where it cannot be written any more.
+  OK(mprotect(p + 3 * kPage, 2 * kPage, PROT_READ | PROT_WRITE));
+  p[3 * kPage + 17] = p[4 * kPage + 17] = 'y';
+  OK(mprotect(p, kPages * kPage, PROT_READ));
+  CHECK_EQ(shown(), "002yy567");
+  over(4, 1, PROT_READ, 4);
+  CHECK_EQ(shown(), "002y4567");
+  over(0, 4, PROT_READ | PROT_WRITE, 0);
+  CHECK_EQ(shown(), "01234567");
+  over(0, kPages, PROT_READ, 0);
+  // By /proc/self/mem, too, as debuggers write.
+  Fd memory(OK(open("/proc/self/mem", O_RDWR)));
+  CHECK_EQ(OK(pwrite(memory, "z", 1, reinterpret_cast<off_t>(p + kPage + 17))), 1);
+  CHECK_EQ(shown(), "0z234567");
+  over(1, 2, PROT_READ | PROT_EXEC, 1);
+  CHECK_EQ(shown(), "01234567");
+  // A child has its own.
+  JOIN(check::fork_child([&] {
+    over(1, 2, PROT_READ | PROT_WRITE, 1);
+    p[kPage + 17] = 'c';
+    CHECK_EQ(shown(), "0c234567");
+    over(0, kPages, PROT_READ, 0);
+    CHECK_EQ(shown(), "01234567");
+  }));
+  CHECK_EQ(protections(), "rrrrrrrr");
+  // Of a shorter file only what there is.
+  OK(ftruncate(fd, kPage));
+  CHECK(can_read(p));
+  CHECK(!can_read(p + 2 * kPage));
+  CHECK_EQ(fault_signal, SIGBUS);
+  over(2, 2, PROT_READ | PROT_WRITE, 2);
+  CHECK(!can_read(p + 2 * kPage));
+  CHECK_EQ(fault_signal, SIGBUS);
+  OK(pwrite(fd, content.data(), content.size(), 0));
+  over(2, 2, PROT_READ, 2);
+  CHECK_EQ(shown(), "01234567");
+}
+
+// Who has a file for reading only sees what others write, and cannot write itself.
+TEST(shared_for_reading_only) {
+  WRITE_FILE("a", std::string(3 * kPage, 'f'));
+  Fd fd(OK(open("a", O_RDWR))), reader(OK(open("a", O_RDONLY)));
+  char* const mine = map(fd, 3 * kPage);
+  char* p = map(reader, 3 * kPage, PROT_READ, MAP_SHARED);
+  CHECK_EQ(p[kPage], 'f');
+  mine[kPage] = 'm';
+  CHECK_EQ(p[kPage], 'm');
+  OK(pwrite(fd, "w", 1, kPage));
+  CHECK_EQ(p[kPage], 'w');
+  CHECK(!can_write(p + kPage));
+  OK(madvise(p, 3 * kPage, MADV_DONTNEED));
+  CHECK_EQ(p[kPage], 'w');
+  JOIN(check::fork_child([&] { mine[2 * kPage] = 'c'; }));
+  CHECK_EQ(p[2 * kPage], 'c');
+  OK(mprotect(p, kPage, PROT_NONE));
+  OK(mprotect(p, kPage, PROT_READ));
+  FAILS(EACCES, mprotect(p, kPage, PROT_READ | PROT_WRITE));
+  p = static_cast<char*>(OK(mremap(p, 3 * kPage, 5 * kPage, MREMAP_MAYMOVE)));
+  OK(ftruncate(fd, 5 * kPage));
+  OK(pwrite(fd, "g", 1, 4 * kPage));
+  CHECK_EQ(p[4 * kPage], 'g');
+  OK(ftruncate(fd, kPage));
+  CHECK(!can_read(p + kPage));
+  CHECK_EQ(fault_signal, SIGBUS);
+  OK(ftruncate(fd, 2 * kPage));
+  mine[kPage] = 'n';
+  CHECK_EQ(p[kPage], 'n');
 }
 
 TEST(offsets) {

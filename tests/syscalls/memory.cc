@@ -182,6 +182,59 @@ TEST(munmap_makes_holes) {
   FAILS(EINVAL, munmap(p, ~size_t(0)));
 }
 
+// Nothing of it is there for anybody, and the place is free: wherever it is, and in however many.
+TEST(unmapped_memory_is_gone) {
+  static int code;
+  struct sigaction action = {};
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = [](int, siginfo_t* info, void*) {
+    code = info->si_code;
+    siglongjmp(escape, 1);
+  };
+  const auto gone = [&](char* at) {
+    OK(sigaction(SIGSEGV, &action, nullptr));
+    code = 0;
+    if (sigsetjmp(escape, 1) == 0) *static_cast<volatile char*>(at) = 'w';
+    CHECK_EQ(code, SEGV_MAPERR);
+    FAILS(EFAULT, write(STDOUT_FILENO, at, 1));
+    FAILS(ENOMEM, mprotect(at, kPage, PROT_READ));
+    FAILS(ENOMEM, madvise(at, kPage, MADV_DONTNEED));
+    CHECK(!is_mapped(at));
+  };
+  constexpr size_t kPlaces = 700;
+  char* const base = map(2 * kPlaces * kPage);
+  memset(base, 'x', 2 * kPlaces * kPage);
+  for (size_t i = 0; i < kPlaces; ++i) OK(munmap(base + 2 * i * kPage, kPage));
+  for (const size_t i : {size_t{0}, size_t{100}, size_t{300}, kPlaces - 1}) {
+    gone(base + 2 * i * kPage);
+    CHECK_EQ(base[(2 * i + 1) * kPage], 'x');
+  }
+  JOIN(check::fork_child([&] {
+    gone(base);
+    gone(base + 600 * kPage);
+    CHECK_EQ(map(kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, base)[5],
+             0);
+  }));
+  // What is mapped there is new, and grows into what was unmapped behind it.
+  char* const p = base + 20 * kPage;
+  OK(munmap(p, 10 * kPage));
+  CHECK_EQ(map(kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, p), p);
+  CHECK_EQ(p[7], 0);
+  p[7] = 'n';
+  CHECK_EQ(OK(mremap(p, kPage, 8 * kPage, 0)), static_cast<void*>(p));
+  CHECK_EQ(p[7], 'n');
+  CHECK_EQ(p[7 * kPage], 0);
+  gone(p + 8 * kPage);
+  char* const moved = static_cast<char*>(
+      OK(mremap(p, 8 * kPage, 8 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, base + 40 * kPage)));
+  CHECK_EQ(moved[7], 'n');
+  gone(p);
+  for (size_t i = 0; i < 2 * kPlaces; ++i) OK(munmap(base + i * kPage, kPage));
+  gone(base + 41 * kPage);
+  char* const again = map(2 * kPlaces * kPage);
+  for (size_t i = 0; i < 2 * kPlaces; ++i) CHECK_EQ(again[i * kPage + 9], 0);
+}
+
 TEST(protections) {
   char* p = map(3 * kPage);
   memset(p, 'x', 3 * kPage);

@@ -66,11 +66,9 @@ class PtraceAddressSpace final : public AddressSpace {
   Result<> protect(uint64_t address, uint64_t length, int prot) override {
     return call(SYS_mprotect, {address, length, static_cast<uint64_t>(prot)});
   }
-  Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
-                bool keep_old) override {
-    if (from == to) return call(SYS_mremap, {from, old_length, new_length, 0});
+  Result<> move(uint64_t from, uint64_t length, uint64_t to, bool keep_old) override {
     const uint64_t flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep_old ? MREMAP_DONTUNMAP : 0);
-    return call(SYS_mremap, {from, old_length, new_length, flags, to});
+    return call(SYS_mremap, {from, length, length, flags, to});
   }
   Result<> advise(uint64_t address, uint64_t length, int advice) override {
     return call(SYS_madvise, {address, length, static_cast<uint64_t>(advice)});

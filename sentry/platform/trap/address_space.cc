@@ -21,9 +21,7 @@ namespace {
 
 // Does the stub's filter ask us before it lets this one through?
 bool notifies(const Operation& operation) {
-  if (operation.number >= Operation::kNotHost) return false;
-  if (operation.number == SYS_munmap || operation.number == SYS_futex) return false;
-  return operation.number != SYS_mmap || !is_direct_mapping(operation);
+  return operation.number < Operation::kNotHost && !is_direct(operation);
 }
 
 // A new thread's area: as if it had reported once.
@@ -84,20 +82,38 @@ Result<> TrapAddressSpace::order(long number, std::initializer_list<uint64_t> ar
 
 Result<> TrapAddressSpace::map(const MapOrder& order_in) {
   const auto fd = static_cast<uint64_t>(static_cast<int64_t>(order_in.host_fd));
+  forget_husks(order_in.address, order_in.length);
   return order(SYS_mmap, {order_in.address, order_in.length, static_cast<uint64_t>(order_in.prot),
                           static_cast<uint64_t>(order_in.flags | MAP_FIXED), fd, order_in.offset});
 }
+
+// Unmapping takes a consent; mapping memory that nobody can touch in its place does not. Mappings, too, are
+// limited by the host: what is left in so many places is unmapped.
 Result<> TrapAddressSpace::unmap(uint64_t address, uint64_t length) {
+  constexpr size_t kMostHusks = 256;
+  constexpr uint64_t kHusk = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  const Operation husk{SYS_mmap, {address, length, PROT_NONE, kHusk, ~uint64_t{0}, 0}, 0};
+  if (is_direct(husk)) {
+    husks_.add(address / kPageSize, (address + length) / kPageSize);
+    if (husks_.ranges() <= kMostHusks) {
+      queue_.push_back({husk, {}});
+      return {};
+    }
+  }
+  forget_husks(address, length);
   return order(SYS_munmap, {address, length});
+}
+
+void TrapAddressSpace::forget_husks(uint64_t address, uint64_t length) {
+  husks_.remove(address / kPageSize, (address + length) / kPageSize);
 }
 Result<> TrapAddressSpace::protect(uint64_t address, uint64_t length, int prot) {
   return order(SYS_mprotect, {address, length, static_cast<uint64_t>(prot)});
 }
-Result<> TrapAddressSpace::move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length,
-                                bool keep_old) {
-  if (from == to) return order(SYS_mremap, {from, old_length, new_length, 0});
+Result<> TrapAddressSpace::move(uint64_t from, uint64_t length, uint64_t to, bool keep_old) {
+  forget_husks(to, length);
   const uint64_t flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep_old ? MREMAP_DONTUNMAP : 0);
-  return order(SYS_mremap, {from, old_length, new_length, flags, to});
+  return order(SYS_mremap, {from, length, length, flags, to});
 }
 
 Result<> TrapAddressSpace::advise(uint64_t address, uint64_t length, int advice) {
@@ -485,6 +501,7 @@ Result<AddressSpace::Forked> TrapAddressSpace::fork_by(const std::shared_ptr<Thr
   space->sequence_ = sequence;
   space->sees_known_ = sees_known;
   space->next_place_ = next_place_;
+  space->husks_ = husks_;
   space->slots_ = {child->slot};
   space->threads_.push_back(child);
   platform_.spaces_[child->tid] = space.get();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "sentry/base/extent_set.h"
 #include "sentry/platform/trap/trap_platform.h"
 
 namespace sentry::platform::trap {
@@ -31,7 +32,7 @@ class TrapAddressSpace final : public AddressSpace {
   Result<> map(const MapOrder& order) override;
   Result<> unmap(uint64_t address, uint64_t length) override;
   Result<> protect(uint64_t address, uint64_t length, int prot) override;
-  Result<> move(uint64_t from, uint64_t old_length, uint64_t to, uint64_t new_length, bool keep_old) override;
+  Result<> move(uint64_t from, uint64_t length, uint64_t to, bool keep_old) override;
   Result<> advise(uint64_t address, uint64_t length, int advice) override;
   Result<size_t> read(uint64_t address, void* buffer, size_t size) override;
   Result<size_t> write(uint64_t address, const void* data, size_t size) override;
@@ -76,6 +77,7 @@ class TrapAddressSpace final : public AddressSpace {
   // A host call by one of the threads, at once: its result.
   Result<uint64_t> call(long number, std::initializer_list<uint64_t> arguments);
   Result<> order(long number, std::initializer_list<uint64_t> arguments);
+  void forget_husks(uint64_t address, uint64_t length);
   // futex(2) by one of the threads, if one of the others may be waiting on the host.
   Result<uint64_t> host_futex(std::initializer_list<uint64_t> arguments);
   // Fills the thread's area from the queue: as much as there is room for. Whether that is all.
@@ -127,6 +129,7 @@ class TrapAddressSpace final : public AddressSpace {
   std::vector<AreaSlot> slots_;  // mapped in this process, whether in use or not
   std::vector<AreaSlot> idle_;   // mapped, and their threads have exited
   uint32_t next_place_ = 1;
+  ExtentSet husks_;        // pages that are unmapped, and untouchable memory on the host
   double left_ticks_ = 0;  // of the threads that have gone
 };
 

@@ -15,6 +15,8 @@ namespace sentry::platform::trap {
 namespace {
 
 constexpr uint64_t kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+constexpr uint64_t kProtections = PROT_READ | PROT_WRITE | PROT_EXEC;
+static_assert(kWindows % kWindowsSize == 0);
 
 constexpr auto kNumber = static_cast<uint32_t>(offsetof(seccomp_data, nr));
 constexpr auto kArch = static_cast<uint32_t>(offsetof(seccomp_data, arch));
@@ -112,9 +114,19 @@ std::vector<sock_filter> match(const HostCall& call, uint32_t answer) {
 
 }  // namespace
 
-bool is_direct_mapping(const Operation& mapping) {
-  return (mapping.a[3] & ~uint64_t{MAP_NORESERVE}) == kAnonymous && mapping.a[0] < kGuestEnd &&
-         mapping.a[1] < kLargestDirect;
+bool is_direct(const Operation& operation) {
+  const uint64_t* const a = operation.a;
+  switch (operation.number) {
+    case SYS_futex:
+      return true;
+    case SYS_mmap:
+      return (a[3] & ~uint64_t{MAP_NORESERVE}) == kAnonymous && a[1] < kLargestDirect &&
+             (a[0] < kGuestEnd || (a[0] & ~(kWindowsSize - 1)) == kWindows);
+    case SYS_mprotect:
+      return a[0] < kGuestEnd && a[1] < kLargestDirect && (a[2] & ~kProtections) == 0;
+    default:
+      return false;
+  }
 }
 
 std::vector<HostCall> direct_calls() {
@@ -123,6 +135,9 @@ std::vector<HostCall> direct_calls() {
   const auto futex = [](int operation, const char* text, const char* reason) {
     return HOST_CALL(futex, {arg_masked(1, 0xffffffff, static_cast<uint64_t>(operation))}, text, reason);
   };
+  const ArgRule small{1, ArgRule::Op::kLess, kLargestDirect};
+  const ArgRule in_guest_range{0, ArgRule::Op::kLess, kGuestEnd};
+  const ArgRule anonymous = arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous);
   return {
       HOST_CALL(rt_sigreturn, "back into guest code"),
       futex(FUTEX_WAIT, "FUTEX_WAIT", "sleeps until the sentry answers"),
@@ -132,11 +147,13 @@ std::vector<HostCall> direct_calls() {
       futex(FUTEX_WAKE_PRIVATE, "FUTEX_WAKE_PRIVATE", "ends such a wait"),
       futex(FUTEX_REQUEUE_PRIVATE, "FUTEX_REQUEUE_PRIVATE", "the guest's own futexes: condition variables"),
       futex(FUTEX_CMP_REQUEUE_PRIVATE, "FUTEX_CMP_REQUEUE_PRIVATE", "the same"),
-      HOST_CALL(mmap,
-                {arg_masked(3, 0xffffffff & ~uint64_t{MAP_NORESERVE}, kAnonymous),
-                 ArgRule{0, ArgRule::Op::kLess, kGuestEnd}, ArgRule{1, ArgRule::Op::kLess, kLargestDirect}},
+      HOST_CALL(mmap, {anonymous, in_guest_range, small},
                 "PRIVATE|ANONYMOUS|FIXED (|NORESERVE), the guest's range", "private memory: a tenant's own"),
-      HOST_CALL(munmap, "unmaps what is the tenant's own"),
+      HOST_CALL(mmap, {anonymous, arg_masked(0, ~(kWindowsSize - 1), kWindows), small},
+                "the same, the room for windows", "instead of a window"),
+      HOST_CALL(mprotect, {in_guest_range, small, arg_masked(2, ~kProtections, 0)},
+                "READ|WRITE|EXEC, the guest's range",
+                "protects guest memory: private, or shared with who may write it"),
   };
 }
 
@@ -146,7 +163,8 @@ std::vector<HostCall> consented_calls() {
       HOST_CALL(mmap, "by consent: maps files and shared memory, and a thread's area"),
       HOST_CALL(preadv2, "by consent: reads a large piece of a file straight into guest memory"),
       HOST_CALL(pwritev2, "by consent: writes one into the sandbox's memory file"),
-      HOST_CALL(mprotect, "by consent: protects guest memory"),
+      HOST_CALL(mprotect, "by consent: protects more guest memory at once"),
+      HOST_CALL(munmap, "by consent: unmaps guest memory, and what is the platform's own in it"),
       HOST_CALL(mremap, "by consent: moves guest memory"),
       HOST_CALL(madvise, "by consent: drops or hints guest memory"),
       HOST_CALL(clone, "by consent: guest fork, guest threads, pristine address spaces"),

@@ -16,8 +16,8 @@ namespace sentry::platform::trap {
 // Longer mappings than this wait for consent, whatever they are: no other can reach the platform's own pages,
 // above the guest's range.
 inline constexpr uint64_t kLargestDirect = kShimText - kGuestEnd;
-// Whether direct_calls() has this mmap(2).
-bool is_direct_mapping(const Operation& mapping);
+// Whether direct_calls() has this host call.
+bool is_direct(const Operation& operation);
 
 // Calls that the shim may issue at once.
 std::vector<HostCall> direct_calls();

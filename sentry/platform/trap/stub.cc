@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -36,6 +37,9 @@ void map_or_give_up(uint64_t address, uint64_t length, int prot, int flags, int 
   void* const wanted = reinterpret_cast<void*>(address);
   if (::mmap(wanted, length, prot, flags | MAP_FIXED, fd, 0) != wanted) give_up(step);
 }
+
+// Of the operations that the zygote begins with, the one that installs the filter: the last.
+constexpr size_t kFilterOperation = 6;
 
 // struct sigaction as rt_sigaction(2) wants it.
 struct KernelSigaction {
@@ -82,11 +86,12 @@ void install_handlers() {
   if (::sigaltstack(&stack, nullptr) != 0) give_up(Step::kStack);
   install_handlers();
 
-  // Memory goes by the shim's own munmap calls, which the filter allows it.
+  // This program's memory goes by calls of the shim's, and the last of them installs the filter.
   auto& area = *reinterpret_cast<Area*>(kAreas);
-  const auto unmap = [&](uint64_t from, uint64_t to) {
-    area.operations[area.operation_count++] = {SYS_munmap, {from, to - from}, 0};
+  const auto operate = [&](uint64_t number, std::array<uint64_t, 3> arguments) {
+    area.operations[area.operation_count++] = {number, {arguments[0], arguments[1], arguments[2]}, 0};
   };
+  const auto unmap = [&](uint64_t from, uint64_t to) { operate(SYS_munmap, {from, to - from, 0}); };
   area.operation_count = 0;
   unmap(0, kShimText);
   unmap(kShimText + kShimTextSize, kProcessPage);
@@ -94,17 +99,17 @@ void install_handlers() {
   unmap(kKnown + kKnownSize, kVdso);
   unmap(kVdso + kVdsoRoom, kAreas);
   unmap(kAreas + kAreaSize, kUserEnd);
+  const std::vector<sock_filter> program = filter_program();
+  constexpr uint64_t kFilter = kAreas + Area::kData, kProgram = kFilter + sizeof(sock_fprog);
+  std::memcpy(reinterpret_cast<void*>(kProgram), program.data(), program.size() * sizeof(sock_filter));
+  *reinterpret_cast<sock_fprog*>(kFilter) = {static_cast<unsigned short>(program.size()),
+                                             reinterpret_cast<sock_filter*>(kProgram)};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (area.operation_count != kFilterOperation) give_up(Step::kArea);
+  constexpr uint64_t kWaitKillable = 1UL << 5;  // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+  operate(SYS_seccomp, {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | kWaitKillable, kFilter});
   area.command = static_cast<uint32_t>(Command::kServe);
   area.sequence = area.wait_for = 0;
-
-  std::vector<sock_filter> program = filter_program();
-  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  const long listener = ::syscall(
-      SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-      SECCOMP_FILTER_FLAG_NEW_LISTENER | (1UL << 5) /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV */, &filter);
-  // No libc from here on: it could issue a call.
-  area.failed = static_cast<uint32_t>(listener < 0 ? -errno : listener);
   asm volatile(
       "mov %0, %%rdi\n"
       "jmp *%1\n"
@@ -191,7 +196,11 @@ Zygote start_zygote(const ZygoteSpec& spec) {
     BULKHEAD_CHECK(::waitpid(child, &status, WNOHANG) != child, "the first stub did not get ready: {}",
                    describe(status));
   }
-  const auto listener = static_cast<int>(spec.area->failed);
+  const auto result = [&](size_t i) { return spec.area->operations[i].result; };
+  for (size_t i = 0; i < kFilterOperation; ++i)
+    BULKHEAD_CHECK(result(i) == 0, "the first stub cannot unmap its memory: {}",
+                   std::strerror(static_cast<int>(-result(i))));
+  const auto listener = static_cast<int>(result(kFilterOperation));
   if (listener == -EBUSY)
     refuse(
         "this process already runs under a seccomp filter with a listener (a container with user "

@@ -17,7 +17,7 @@ class LocalSpace final : public platform::AddressSpace {
   Result<> map(const platform::MapOrder&) override { return Errno(ENOSYS); }
   Result<> unmap(uint64_t, uint64_t) override { return {}; }
   Result<> protect(uint64_t, uint64_t, int) override { return Errno(ENOSYS); }
-  Result<> move(uint64_t, uint64_t, uint64_t, uint64_t, bool) override { return Errno(ENOSYS); }
+  Result<> move(uint64_t, uint64_t, uint64_t, bool) override { return Errno(ENOSYS); }
   Result<> advise(uint64_t, uint64_t, int) override { return Errno(ENOSYS); }
   Result<size_t> read(uint64_t address, void* buffer, size_t size) override {
     std::memcpy(buffer, reinterpret_cast<const void*>(address ^ kFlip), size);
