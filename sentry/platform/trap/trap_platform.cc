@@ -127,7 +127,23 @@ TrapPlatform::~TrapPlatform() = default;
 
 Result<AddressSpace::Forked> TrapPlatform::new_address_space() {
   if (dying_.size() >= kReapAt) reap();
-  return zygote_->fork_by(zygote_thread_, true);
+  std::optional<AddressSpace::Forked> ready = std::exchange(ready_, std::nullopt);
+  const bool more = std::exchange(asked_before_, true);
+  if (more) make_ready();
+  if (!ready || !ready->context->alive()) return zygote_->fork_by(zygote_thread_, true);
+  // Nobody could reach anything from there so far.
+  static_cast<TrapAddressSpace&>(*ready->space).lineage_ = ++lineages_;
+  return std::move(*ready);
+}
+
+// Programs come one after the other: the next one finds its address space made, while the last one runs.
+void TrapPlatform::make_ready() {
+  if (std::exchange(making_ready_, true)) return;
+  loop_.fibers().spawn([this] {
+    Result<AddressSpace::Forked> made = zygote_->fork_by(zygote_thread_, true);
+    making_ready_ = false;
+    if (made.ok()) ready_ = std::move(*made);
+  });
 }
 
 // ---- areas
@@ -773,7 +789,8 @@ void TrapPlatform::end_strays(pid_t after) {
 uint64_t TrapPlatform::oldest_lineage() const {
   uint64_t oldest = ~uint64_t{0};
   for (const auto& [pid, space] : spaces_)
-    if (space != zygote_.get()) oldest = std::min(oldest, space->lineage_);
+    if (space != zygote_.get() && !(ready_ && ready_->space.get() == space))
+      oldest = std::min(oldest, space->lineage_);
   for (const auto& [pid, dying] : dying_) oldest = std::min(oldest, dying.lineage);
   return oldest;
 }

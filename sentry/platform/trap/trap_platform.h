@@ -119,6 +119,7 @@ class TrapPlatform final : public Platform {
 
   // Ends.
   void kill_process(pid_t process);
+  void make_ready();
   void reap();
   void ended(pid_t pid);
   // Children that were made after this one and that we have not been told of: guest code that goes its own
@@ -204,6 +205,8 @@ class TrapPlatform final : public Platform {
   bool woke_far_ = false;        // the last answer woke a thread on another processor
   std::unique_ptr<TrapAddressSpace> zygote_;
   std::shared_ptr<Thread> zygote_thread_;
+  std::optional<AddressSpace::Forked> ready_;  // pristine, and nobody's yet
+  bool asked_before_ = false, making_ready_ = false;
 };
 
 }  // namespace sentry::platform::trap
